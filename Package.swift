@@ -1,0 +1,80 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every target speaks the same dialect. Warnings are errors where the result is judged (CI=true), so that a newer
+// compiler's new warning never keeps a user from building.
+let dialect: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
+
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: dialect)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: dialect)
+}
+
+func library(_ header: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: header, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let package = Package(
+    name: "spindle",
+    products: [.executable(name: "spindle", targets: ["spindle"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // The cellar: system libraries made visible, and the little C that Swift cannot express.
+        library("CLibevent", pkgConfig: "libevent_openssl", apt: "libevent-dev"),
+        library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+        library("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+        .target(name: "CSpindle"),
+        .target(name: "CDashboard"),
+
+        // Floor 0: three foundations.
+        module("EventLoop", ["CLibevent"]),
+        module("JSON", []),
+        module("Jobs", []),
+
+        // Floor 1: four trades; none knows another.
+        module("HTTP", ["EventLoop", "CLibevent", "COpenSSL", "CSpindle"]),
+        module("HTTPClient", ["EventLoop", "CCurl", "CSpindle"]),
+        module(
+            "Pools",
+            ["EventLoop", "JSON", "Jobs", "CSpindle", .product(name: "DequeModule", package: "swift-collections")]),
+        module("Store", ["Jobs"]),
+
+        // Floor 2: the engine with its API, and the cargo.
+        module(
+            "Server",
+            [
+                "EventLoop", "JSON", "Jobs", "HTTP", "Pools", "Store", "CDashboard", "COpenSSL", "CSpindle",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        module("Tasks", ["EventLoop", "JSON", "Jobs", "Pools", "HTTPClient", "COpenSSL"]),
+
+        // Floor 3: the command line.
+        .executableTarget(
+            name: "spindle",
+            dependencies: [
+                "EventLoop", "JSON", "Jobs", "HTTP", "HTTPClient", "Pools", "Server", "Tasks", "CSpindle",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "TOMLKit", package: "TOMLKit"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: dialect),
+
+        tests("JobsTests", ["Jobs"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,172 @@
+import CLibevent
+import Glibc
+import Synchronization
+
+/// One thread that waits: for descriptors, timers, signals, and for what other threads hand it.
+///
+/// ```
+///   other threads                        the loop's thread
+///   ─────────────                        ─────────────────
+///   submit(work) ──► mailbox ─ eventfd ─► epoll ─► callbacks ─► end of turn ─┐
+///                                          ▲                                 │
+///                                          └─────────── next turn ◄──────────┘
+/// ```
+///
+/// A *turn* is one wait and all that it woke. What must happen once for many callbacks (one `write` per connection, one
+/// wake-up per thread) happens at the end of the turn, see ``atEndOfTurn(_:)``.
+///
+/// libevent's own locks are off. Only ``submit(_:)``, ``stop()`` and ``isOnLoop`` may be called from another thread;
+/// everything else belongs to the loop's thread.
+// Guard: `mailbox` by its mutex, `owner` is atomic, all other state is touched only on the loop's thread.
+package final class EventLoop: @unchecked Sendable {
+    typealias Work = @Sendable () -> Void
+
+    package let base: OpaquePointer
+    private let wakeDescriptor: CInt
+    private let owner = Atomic<UInt>(0)
+    private let mailbox = Mutex(Mailbox())
+
+    private struct Mailbox {
+        var work: [Work] = []
+        /// True from the write to the eventfd until the loop has emptied the mailbox: one wake-up per batch.
+        var signalled = false
+    }
+
+    // Loop-confined from here on.
+    private var wakeEvent: OpaquePointer?
+    private var spare: [Work] = []
+    /// Swift jobs enqueued by the loop itself: they need neither lock nor wake-up.
+    private var ready: [UnownedJob] = []
+    private var turnHooks: [() -> Void] = []
+    private var stopping = false
+    private var commonTimeouts: [Int64: UnsafePointer<timeval>] = [:]
+
+    /// - Throws: ``LoopError`` when the process has no descriptors or memory left.
+    package init() throws(LoopError) {
+        guard let config = event_config_new() else { throw LoopError(.outOfMemory, call: "event_config_new") }
+        defer { event_config_free(config) }
+        event_config_set_flag(config, Int32(EVENT_BASE_FLAG_NOLOCK.rawValue))
+        guard let base = event_base_new_with_config(config) else {
+            throw LoopError(.outOfMemory, call: "event_base_new_with_config")
+        }
+        self.base = base
+        wakeDescriptor = eventfd(0, CInt(EFD_NONBLOCK | EFD_CLOEXEC))
+        guard wakeDescriptor >= 0 else {
+            event_base_free(base)
+            throw LoopError(.noDescriptors, call: "eventfd")
+        }
+        wakeEvent = event_new(base, wakeDescriptor, Int16(EV_READ | EV_PERSIST), Self.woken, Unmanaged.passUnretained(self).toOpaque())
+        guard let wakeEvent, event_add(wakeEvent, nil) == 0 else { throw LoopError(.outOfMemory, call: "event_add") }
+    }
+
+    deinit {
+        if let wakeEvent { event_free(wakeEvent) }
+        event_base_free(base)
+        close(wakeDescriptor)
+    }
+
+    // MARK: From any thread
+
+    /// Whether the caller runs on this loop's thread.
+    package var isOnLoop: Bool { owner.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    /// Runs `work` on the loop's thread, in the order of submission, at the loop's next turn.
+    package func submit(_ work: @escaping @Sendable () -> Void) {
+        let mustWake = mailbox.withLock { box in
+            box.work.append(work)
+            defer { box.signalled = true }
+            return !box.signalled
+        }
+        if mustWake { wake() }
+    }
+
+    /// Ends ``run()`` after the present turn.
+    package func stop() {
+        submit { [unowned self] in stopping = true }
+    }
+
+    // MARK: On the loop's thread
+
+    /// Serves events on the calling thread until ``stop()``.
+    package func run() {
+        owner.store(UInt(pthread_self()), ordering: .relaxed)
+        while !stopping {
+            let flags = ready.isEmpty ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK
+            event_base_loop(base, CInt(flags))
+            endTurn()
+        }
+        owner.store(0, ordering: .relaxed)
+    }
+
+    /// Makes the calling thread the loop's owner before ``run()``, so that set-up code may use the loop.
+    package func adopt() {
+        owner.store(UInt(pthread_self()), ordering: .relaxed)
+    }
+
+    /// Calls `hook` once at the end of every turn, for as long as the loop lives.
+    package func atEndOfTurn(_ hook: @escaping () -> Void) {
+        turnHooks.append(hook)
+    }
+
+    /// A `timeval` that libevent keeps in a queue instead of a heap: arming a timer with it costs O(1).
+    ///
+    /// For the few durations that thousands of connections share. At most 256 different ones.
+    func commonTimeout(_ delay: Duration) -> UnsafePointer<timeval>? {
+        let microseconds = delay.microseconds
+        if let known = commonTimeouts[microseconds] { return known }
+        guard commonTimeouts.count < 200 else { return nil }
+        var interval = timeval(microseconds: microseconds)
+        guard let common = event_base_init_common_timeout(base, &interval) else { return nil }
+        commonTimeouts[microseconds] = common
+        return common
+    }
+
+    func enqueueLocally(_ job: UnownedJob) {
+        ready.append(job)
+    }
+
+    private func endTurn() {
+        if !ready.isEmpty {
+            var batch: [UnownedJob] = []
+            swap(&batch, &ready)
+            for job in batch { runOnLoop(job) }
+        }
+        for hook in turnHooks { hook() }
+    }
+
+    private func emptyMailbox() {
+        var count: UInt64 = 0
+        read(wakeDescriptor, &count, 8)
+        var batch = spare
+        mailbox.withLock { box in
+            swap(&batch, &box.work)
+            box.signalled = false
+        }
+        for work in batch { work() }
+        batch.removeAll(keepingCapacity: batch.capacity <= 1024)
+        spare = batch
+    }
+
+    private func wake() {
+        var one: UInt64 = 1
+        write(wakeDescriptor, &one, 8)
+    }
+
+    private static let woken: event_callback_fn = { _, _, context in
+        Unmanaged<EventLoop>.fromOpaque(context!).takeUnretainedValue().emptyMailbox()
+    }
+}
+
+extension timeval {
+    init(microseconds: Int64) {
+        self.init(tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))
+    }
+}
+
+extension Duration {
+    /// Whole microseconds, rounded down; a negative duration counts as zero.
+    var microseconds: Int64 {
+        let (seconds, attoseconds) = max(self, .zero).components
+        return seconds * 1_000_000 + attoseconds / 1_000_000_000_000
+    }
+}

@@ -1,0 +1,31 @@
+/// A moment, as nanoseconds since 1970-01-01 UTC by the server's own clock.
+///
+/// The clock never goes back while the server runs: it is the wall clock at start plus monotonic time since.
+package struct Instant: Comparable, Hashable, Sendable {
+    package let nanoseconds: Int64
+
+    package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
+
+    package static func + (instant: Instant, delay: Duration) -> Instant {
+        let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(delay.nanoseconds)
+        return Instant(nanoseconds: overflow ? .max : sum)
+    }
+
+    package static func - (left: Instant, right: Instant) -> Duration {
+        .nanoseconds(left.nanoseconds - right.nanoseconds)
+    }
+}
+
+extension Duration {
+    /// Whole nanoseconds, at most about 292 years.
+    package var nanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : product + attoseconds / 1_000_000_000
+    }
+
+    /// Seconds, for people and JSON.
+    package var seconds: Double { Double(nanoseconds) / 1e9 }
+}

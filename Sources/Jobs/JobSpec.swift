@@ -1,0 +1,34 @@
+/// What the scheduler must know of a job. The payload is not its business.
+package struct JobSpec: Sendable, Equatable {
+    package static let priorities = -100...100
+    package static let attempts = 1...1000
+
+    package var id: JobID
+    package var pool: PoolName
+    package var queue: String
+    /// Higher first.
+    package var priority: Int
+    package var maxAttempts: Int
+    /// Longest time for one attempt; nil: no limit.
+    package var timeout: Duration?
+    package var notBefore: Instant?
+    /// Of all live jobs with the same key one runs at a time, in the order of submission.
+    package var key: String?
+    /// Whether earlier attempts of this task were so short that the next one may wait inside the pool.
+    package var isQuick: Bool
+
+    package init(
+        id: JobID, pool: PoolName, queue: String = "default", priority: Int = 0, maxAttempts: Int = 1,
+        timeout: Duration? = nil, notBefore: Instant? = nil, key: String? = nil, isQuick: Bool = false
+    ) {
+        self.id = id
+        self.pool = pool
+        self.queue = queue
+        self.priority = priority
+        self.maxAttempts = maxAttempts
+        self.timeout = timeout
+        self.notBefore = notBefore
+        self.key = key
+        self.isQuick = isQuick
+    }
+}

@@ -1,0 +1,76 @@
+/// The jobs of one queue that wait for one pool: higher priority first, then first in, first out.
+struct Lane {
+    struct Ticket {
+        let id: JobID
+        /// Grows over all lanes: tells which of two heads came first.
+        let order: UInt64
+    }
+
+    private struct Level {
+        let priority: Int
+        var tickets = FIFO<Ticket>()
+        /// Tickets whose job still waits.
+        var waiting = 0
+    }
+
+    /// Highest priority first; few, because priorities are bounded.
+    private var levels: [Level] = []
+
+    /// Jobs that wait.
+    var depth: Int { levels.reduce(0) { $0 + $1.waiting } }
+
+    /// - Returns: The position, from 1.
+    mutating func append(_ id: JobID, priority: Int, order: UInt64) -> Int {
+        let index = levelIndex(for: priority)
+        levels[index].tickets.append(Ticket(id: id, order: order))
+        levels[index].waiting += 1
+        return levels[...index].reduce(0) { $0 + $1.waiting }
+    }
+
+    /// Forgets a waiting job; its ticket is dropped when it comes up.
+    mutating func remove(priority: Int) {
+        levels[levelIndex(for: priority)].waiting -= 1
+    }
+
+    /// The first ticket that is still good, with its priority. Drops the others on the way.
+    mutating func first(isGood: (Ticket) -> Bool) -> (ticket: Ticket, priority: Int)? {
+        for index in levels.indices where levels[index].waiting > 0 {
+            while let ticket = levels[index].tickets.first {
+                if isGood(ticket) { return (ticket, levels[index].priority) }
+                _ = levels[index].tickets.popFirst()
+            }
+        }
+        return nil
+    }
+
+    /// Takes the ticket that `first` returned.
+    mutating func popFirst(priority: Int) {
+        let index = levelIndex(for: priority)
+        _ = levels[index].tickets.popFirst()
+        levels[index].waiting -= 1
+    }
+
+    /// How many wait before the ticket with this order, plus one; for people, counted on request.
+    func position(of order: UInt64, priority: Int) -> Int {
+        var ahead = 0
+        for level in levels where level.priority >= priority {
+            if level.priority > priority {
+                ahead += level.waiting
+            } else {
+                ahead += level.tickets.prefix { $0.order < order }.count
+            }
+        }
+        return ahead + 1
+    }
+
+    private mutating func levelIndex(for priority: Int) -> Int {
+        if let first = levels.first, first.priority == priority { return 0 }
+        if let index = levels.firstIndex(where: { $0.priority <= priority }) {
+            if levels[index].priority == priority { return index }
+            levels.insert(Level(priority: priority), at: index)
+            return index
+        }
+        levels.append(Level(priority: priority))
+        return levels.count - 1
+    }
+}

@@ -1,0 +1,56 @@
+/// One live job, as the scheduler sees it.
+struct Life {
+    let spec: JobSpec
+    let queue: Int
+    var state: JobState
+    /// Attempts started so far, counting the one that is running.
+    var attempt = 0
+    /// Its place among those that wait; also tells a stale ticket from a good one.
+    var order: UInt64 = 0
+    /// False until the submission is on disk: nothing of the job may be seen before.
+    var isPersisted = false
+    /// Handed to the pool but not begun: it still counts as queued for whoever looks.
+    var isStaged = false
+    /// Why the attempt was asked to stop; nil while it was not.
+    var stopping: StopReason?
+    var cancelRequestedAt: Instant?
+    var hasDeadline = false
+    var crashes = 0
+    /// Set once the job has ended and waits for its outcome to be on disk.
+    var conclusion: Conclusion?
+
+    /// Whether an attempt occupies a place in its pool.
+    var isHandedOver: Bool {
+        guard conclusion == nil else { return false }
+        switch state {
+        case .running, .suspended, .cancelling: return true
+        case .queued: return isStaged
+        case .scheduled, .blocked, .succeeded, .failed, .cancelled: return false
+        }
+    }
+}
+
+/// One pool, as the scheduler sees it.
+struct PoolRoom {
+    var slots = 0
+    /// Quick attempts that may wait inside the pool, for each slot.
+    var ahead = 0
+    /// Attempts handed over, running or waiting inside the pool.
+    var busy = 0
+    /// Those of them that are not quick.
+    var slow = 0
+
+    /// Whether one more attempt may be handed over.
+    func hasRoom(forQuick quick: Bool) -> Bool {
+        if busy < slots { return true }
+        return quick && slow < slots && busy - slow < (slots - slow) * (1 + ahead)
+    }
+}
+
+/// One queue, as the scheduler sees it.
+struct QueueRoom {
+    let name: String
+    var isPaused = false
+    /// One for each pool, by ``PoolName/index``.
+    var lanes = [Lane](repeating: Lane(), count: PoolName.allCases.count)
+}

@@ -1,0 +1,49 @@
+/// What must hold between any two events. Checked after each one in tests and in debug builds.
+extension Scheduler {
+    /// - Returns: The first broken promise, in words; nil when all hold.
+    package func brokenInvariant() -> String? {
+        for pool in PoolName.allCases {
+            let inHand = lives.values.filter { $0.spec.pool == pool && $0.isHandedOver }
+            let room = rooms[pool.index]
+            guard room.busy == inHand.count else { return "\(pool): busy \(room.busy), but \(inHand.count) in hand" }
+            let slow = inHand.count { !$0.spec.isQuick }
+            guard room.slow == slow else { return "\(pool): slow \(room.slow), but \(slow) in hand" }
+            let waiting = lives.values.count { $0.spec.pool == pool && $0.waitsInLane }
+            guard self.waiting(for: pool) == waiting else {
+                return "\(pool): \(self.waiting(for: pool)) tickets for \(waiting) waiting jobs"
+            }
+            let idle = room.busy < room.slots
+            let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool.index].depth == 0 }
+            guard !idle || held else { return "\(pool): a slot is free while a job waits" }
+        }
+        for (id, life) in lives {
+            if let broken = life.brokenInvariant() { return "\(id): \(broken)" }
+            if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.attempt == life.attempt }) {
+                return "\(id): scheduled, but nothing is due"
+            }
+            if life.state == .blocked, let key = life.spec.key, keys[key]?.contains(id) != true {
+                return "\(id): blocked, but does not wait for its key"
+            }
+        }
+        for (key, waiting) in keys {
+            guard let holder = waiting.first else { return "key \(key): nobody holds it" }
+            guard let life = lives[holder], life.conclusion == nil, life.state != .blocked else {
+                return "key \(key): held by a job that cannot run"
+            }
+        }
+        return nil
+    }
+}
+
+extension Life {
+    fileprivate var waitsInLane: Bool { state == .queued && !isStaged && isPersisted }
+
+    fileprivate func brokenInvariant() -> String? {
+        if attempt > spec.maxAttempts { return "attempt \(attempt) of \(spec.maxAttempts)" }
+        if state.isFinal != (conclusion != nil) { return "state \(state) with conclusion \(String(describing: conclusion))" }
+        if !isPersisted, attempt > 0 { return "ran before it was on disk" }
+        if state == .cancelling, cancelRequestedAt == nil { return "cancelling, but nobody asked" }
+        if isStaged, state != .queued, state != .cancelling { return "staged while \(state)" }
+        return nil
+    }
+}

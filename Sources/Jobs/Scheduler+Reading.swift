@@ -1,0 +1,44 @@
+/// What others may ask the scheduler, without changing it.
+extension Scheduler {
+    /// Jobs that have not ended.
+    package var liveCount: Int { lives.count }
+
+    /// Whether a report about this attempt still counts.
+    package func isCurrent(_ id: JobID, attempt: Int) -> Bool {
+        guard let life = lives[id] else { return false }
+        return life.attempt == attempt && life.isHandedOver
+    }
+
+    /// The state of a live job, as clients see it: a job whose attempt waits inside its pool is still queued.
+    package func state(of id: JobID) -> JobState? { lives[id]?.state }
+
+    /// The place of a queued job, from 1; nil for any other.
+    package func position(of id: JobID) -> Int? {
+        guard let life = lives[id], life.state == .queued, life.isPersisted else { return nil }
+        if life.isStaged { return 1 }
+        return queues[life.queue].lanes[life.spec.pool.index].position(of: life.order, priority: life.spec.priority)
+    }
+
+    package var queueNames: [String] { queues.map(\.name) }
+
+    package func isPaused(_ queue: String) -> Bool { queueIndex[queue].map { queues[$0].isPaused } ?? false }
+
+    /// Whether a job may still name this queue.
+    package func admits(queue: String) -> Bool { queueIndex[queue] != nil || queues.count < Self.maximumQueues }
+
+    /// Jobs that wait in a queue, over all pools.
+    package func depth(of queue: String) -> Int {
+        guard let index = queueIndex[queue] else { return 0 }
+        return queues[index].lanes.reduce(0) { $0 + $1.depth }
+    }
+
+    /// Jobs that wait for a pool, over all queues.
+    package func waiting(for pool: PoolName) -> Int {
+        queues.reduce(0) { $0 + $1.lanes[pool.index].depth }
+    }
+
+    /// Attempts that the pool has in hand, and how many it may run at once.
+    package func load(of pool: PoolName) -> (busy: Int, slots: Int) {
+        (rooms[pool.index].busy, rooms[pool.index].slots)
+    }
+}

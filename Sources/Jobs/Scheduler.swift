@@ -1,0 +1,361 @@
+/// What may happen to jobs, and what to do about it: the heart of the server, as a value.
+///
+/// Pure: no clock, no I/O, no threads, no randomness but its seed. `Engine` feeds it events and does what it answers;
+/// the simulation feeds it a million histories.
+///
+/// | state             | event                               | next            | asks for                        |
+/// |-------------------|-------------------------------------|-----------------|---------------------------------|
+/// |                   | submitted                           |                 | persist                         |
+/// | (not persisted)   | persisted                           | scheduled, blocked or queued | answer, publish    |
+/// | scheduled         | becameDue                           | queued          | publish                         |
+/// | blocked           | the key's holder ended              | queued          | publish                         |
+/// | queued            | room in its pool                    | running         | start, publish                  |
+/// | running           | attemptEnded: succeeded             | succeeded       | record                          |
+/// | running           | attemptEnded: not, attempts left    | scheduled       | publish, wake                   |
+/// | running           | attemptEnded: not, none left        | failed          | record                          |
+/// | queued, in a pool | attemptEnded: returned              | queued          | publish                         |
+/// | running           | deadline                            | running         | stop; then as not succeeded     |
+/// | running           | cancelRequested                     | cancelling      | stop, publish                   |
+/// | cancelling        | attemptEnded, however               | cancelled       | record                          |
+/// | waiting, any      | cancelRequested                     | cancelled       | record                          |
+/// | ended             | recorded                            | (gone)          | conclude                        |
+///
+/// An event about an attempt that is no longer current changes nothing and asks for nothing; it is counted in
+/// ``staleEvents``. The fence is `(job, attempt)`.
+package struct Scheduler {
+    /// A job that killed its worker this often is not run again.
+    package static let crashLimit = 3
+    /// Different names of queues; one more falls back to none and the submission is refused by the caller.
+    package static let maximumQueues = 1000
+
+    var lives: [JobID: Life] = [:]
+    var queues: [QueueRoom] = []
+    var queueIndex: [String: Int] = [:]
+    var rooms = [PoolRoom](repeating: PoolRoom(), count: PoolName.allCases.count)
+    var due = DueTimes()
+    /// Who holds a key, and who waits for it.
+    var keys: [String: FIFO<JobID>] = [:]
+    /// Events refused because another attempt had become current.
+    package private(set) var staleEvents: UInt64 = 0
+
+    private var random: SeededRandom
+    private let backoff: Backoff
+    private var nextOrder: UInt64 = 1
+    private var promisedWake: Instant?
+
+    package init(seed: UInt64, backoff: Backoff = Backoff()) {
+        random = SeededRandom(seed: seed)
+        self.backoff = backoff
+    }
+
+    /// Takes one event and answers with what to do about it, in order.
+    package mutating func handle(_ event: Event, at now: Instant) -> [Action] {
+        var actions: [Action] = []
+        handle(event, at: now, into: &actions)
+        return actions
+    }
+
+    /// The same, appending to a buffer that the caller keeps: the hot path allocates nothing.
+    package mutating func handle(_ event: Event, at now: Instant, into actions: inout [Action]) {
+        switch event {
+        case .submitted(let spec): submitted(spec, &actions)
+        case .persisted(let id): persisted(id, now, &actions)
+        case .persistFailed(let id): persistFailed(id)
+        case .began(let id, let attempt): began(id, attempt, now, &actions)
+        case .attemptEnded(let id, let attempt, let end): attemptEnded(id, attempt, end, now, &actions)
+        case .recorded(let id): recorded(id, &actions)
+        case .cancelRequested(let id, let grace): cancelRequested(id, grace, now, &actions)
+        case .becameDue: becameDue(now, &actions)
+        case .poolResized(let pool, let slots, let ahead):
+            rooms[pool.index].slots = slots
+            rooms[pool.index].ahead = ahead
+            fill(pool, now, &actions)
+        case .queuePaused(let name, let isPaused):
+            queues[queue(named: name)].isPaused = isPaused
+            for pool in PoolName.allCases { fill(pool, now, &actions) }
+        }
+        keepPromise(&actions)
+    }
+
+    // MARK: Coming in
+
+    private mutating func submitted(_ spec: JobSpec, _ actions: inout [Action]) {
+        guard lives[spec.id] == nil else { return }
+        lives[spec.id] = Life(spec: spec, queue: queue(named: spec.queue), state: .queued)
+        actions.append(.persist(spec.id))
+    }
+
+    private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        guard let life = lives[id], !life.isPersisted else { return }
+        lives[id]!.isPersisted = true
+        actions.append(.answer(id))
+        if let notBefore = life.spec.notBefore, notBefore > now {
+            lives[id]!.state = .scheduled
+            due.insert(DueTimes.Entry(at: notBefore, id: id, attempt: 0, cause: .start))
+            actions.append(.publish(id, .scheduled(until: notBefore)))
+        } else {
+            admit(id, now, &actions)
+        }
+    }
+
+    /// A submission that never reached the disk leaves no trace.
+    private mutating func persistFailed(_ id: JobID) {
+        guard let life = lives[id], !life.isPersisted else { return }
+        lives[id] = nil
+    }
+
+    /// Lets a job that is due wait for its key, or for its pool.
+    private mutating func admit(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        if let key = lives[id]!.spec.key {
+            keys[key, default: FIFO()].append(id)
+            if keys[key]!.first != id {
+                lives[id]!.state = .blocked
+                actions.append(.publish(id, .blocked))
+                return
+            }
+        }
+        enqueue(id, now, &actions)
+    }
+
+    private mutating func enqueue(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        let order = nextOrder
+        nextOrder += 1
+        let spec = lives[id]!.spec
+        let queue = lives[id]!.queue
+        lives[id]!.state = .queued
+        lives[id]!.order = order
+        let position = queues[queue].lanes[spec.pool.index].append(id, priority: spec.priority, order: order)
+        actions.append(.publish(id, .queued(position: position)))
+        fill(spec.pool, now, &actions)
+    }
+
+    // MARK: Running
+
+    /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
+    private mutating func fill(_ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
+        while rooms[pool.index].hasRoom(forQuick: true), let (queue, head) = bestHead(for: pool) {
+            let quick = lives[head.ticket.id]!.spec.isQuick
+            guard rooms[pool.index].hasRoom(forQuick: quick) else { return }
+            queues[queue].lanes[pool.index].popFirst(priority: head.priority)
+            start(head.ticket.id, pool, now, &actions)
+        }
+    }
+
+    private mutating func bestHead(for pool: PoolName) -> (queue: Int, head: (ticket: Lane.Ticket, priority: Int))? {
+        var best: (queue: Int, head: (ticket: Lane.Ticket, priority: Int))?
+        for index in queues.indices where !queues[index].isPaused {
+            let head = queues[index].lanes[pool.index].first { ticket in
+                guard let life = lives[ticket.id] else { return false }
+                return life.order == ticket.order && life.state == .queued && !life.isStaged
+            }
+            guard let head else { continue }
+            if let (_, other) = best,
+                (other.priority, head.ticket.order) > (head.priority, other.ticket.order)
+            {
+                continue
+            }
+            best = (index, head)
+        }
+        return best
+    }
+
+    private mutating func start(_ id: JobID, _ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
+        var life = lives[id]!
+        life.attempt += 1
+        life.isStaged = rooms[pool.index].busy >= rooms[pool.index].slots
+        life.stopping = nil
+        rooms[pool.index].busy += 1
+        if !life.spec.isQuick { rooms[pool.index].slow += 1 }
+        actions.append(.start(id, attempt: life.attempt, pool))
+        if !life.isStaged { begin(id, &life, now, &actions) }
+        lives[id] = life
+    }
+
+    private mutating func begin(_ id: JobID, _ life: inout Life, _ now: Instant, _ actions: inout [Action]) {
+        life.isStaged = false
+        life.state = .running
+        if let timeout = life.spec.timeout {
+            life.hasDeadline = true
+            due.insert(DueTimes.Entry(at: now + timeout, id: id, attempt: life.attempt, cause: .timeout))
+        }
+        actions.append(.publish(id, .started(attempt: life.attempt)))
+    }
+
+    private mutating func began(_ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]) {
+        guard var life = current(id, attempt), life.isStaged, life.state == .queued else { return }
+        begin(id, &life, now, &actions)
+        lives[id] = life
+    }
+
+    private mutating func attemptEnded(
+        _ id: JobID, _ attempt: Int, _ end: AttemptEnd, _ now: Instant, _ actions: inout [Action]
+    ) {
+        guard var life = current(id, attempt), life.isHandedOver else { return stale() }
+        let pool = life.spec.pool
+        rooms[pool.index].busy -= 1
+        if !life.spec.isQuick { rooms[pool.index].slow -= 1 }
+        dropDeadline(&life)
+        if end == .crashed { life.crashes += 1 }
+        life.isStaged = false
+        lives[id] = life
+        if end == .returned, life.cancelRequestedAt == nil {
+            lives[id]!.attempt -= 1
+            enqueue(id, now, &actions)
+        } else if let conclusion = conclusion(of: life, end, now) {
+            conclude(id, conclusion, now, &actions)
+        } else {
+            retry(id, now, &actions)
+        }
+        fill(pool, now, &actions)
+    }
+
+    /// How the job ends because its attempt ended so; nil when there is to be another attempt.
+    private func conclusion(of life: Life, _ end: AttemptEnd, _ now: Instant) -> Conclusion? {
+        if let requested = life.cancelRequestedAt {
+            let method: StopMethod =
+                switch end {
+                case .stopped(let how): how
+                case .returned: .beforeStart
+                case .succeeded, .failed, .crashed: .cooperative
+                }
+            return .cancelled(method, took: now - requested)
+        }
+        let attemptsLeft = life.attempt < life.spec.maxAttempts
+        switch end {
+        case .succeeded: return .succeeded
+        case .failed(let canRetry): return attemptsLeft && canRetry ? nil : .failed(.reported)
+        case .crashed:
+            if life.crashes >= Self.crashLimit { return .failed(.crashed(quarantined: true)) }
+            return attemptsLeft ? nil : .failed(.crashed(quarantined: false))
+        case .stopped: return attemptsLeft ? nil : .failed(.timeout)
+        case .returned: return nil
+        }
+    }
+
+    private mutating func retry(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        let attempt = lives[id]!.attempt
+        let at = now + backoff.delay(afterAttempt: attempt, random: random.fraction())
+        lives[id]!.state = .scheduled
+        due.insert(DueTimes.Entry(at: at, id: id, attempt: attempt, cause: .retry))
+        actions.append(.publish(id, .retrying(due: at)))
+    }
+
+    // MARK: Ending
+
+    private mutating func cancelRequested(
+        _ id: JobID, _ grace: Duration, _ now: Instant, _ actions: inout [Action]
+    ) {
+        guard var life = lives[id], life.isPersisted, life.conclusion == nil else { return }
+        switch life.state {
+        case .running, .suspended:
+            life.state = .cancelling
+            life.cancelRequestedAt = now
+            let alreadyStopping = life.stopping != nil
+            life.stopping = .cancel
+            lives[id] = life
+            actions.append(.publish(id, .cancelling))
+            if !alreadyStopping { askToStop(id, life, grace, &actions) }
+        case .queued where life.isStaged:
+            life.state = .cancelling
+            life.cancelRequestedAt = now
+            life.stopping = .cancel
+            lives[id] = life
+            askToStop(id, life, grace, &actions)
+        case .queued:
+            queues[life.queue].lanes[life.spec.pool.index].remove(priority: life.spec.priority)
+            conclude(id, .cancelled(.beforeStart, took: .zero), now, &actions)
+        case .scheduled, .blocked:
+            conclude(id, .cancelled(.beforeStart, took: .zero), now, &actions)
+        case .cancelling, .succeeded, .failed, .cancelled:
+            return  // late: true when sent, overtaken on the way
+        }
+    }
+
+    private func askToStop(_ id: JobID, _ life: Life, _ grace: Duration, _ actions: inout [Action]) {
+        actions.append(.stop(id, attempt: life.attempt, life.spec.pool, life.stopping!, grace: grace))
+    }
+
+    private mutating func conclude(
+        _ id: JobID, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
+    ) {
+        lives[id]!.conclusion = conclusion
+        lives[id]!.state = conclusion.state
+        actions.append(.record(id, conclusion))
+        if let key = lives[id]!.spec.key { release(key, of: id, now, &actions) }
+    }
+
+    /// Passes the key on, or forgets one that waited for it.
+    private mutating func release(_ key: String, of id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        guard var waiting = keys[key] else { return }
+        let held = waiting.first == id
+        guard held else { return }
+        repeat { _ = waiting.popFirst() } while waiting.first.map { lives[$0]?.conclusion != nil || lives[$0] == nil } == true
+        keys[key] = waiting.isEmpty ? nil : waiting
+        if let next = waiting.first { enqueue(next, now, &actions) }
+    }
+
+    private mutating func recorded(_ id: JobID, _ actions: inout [Action]) {
+        guard let conclusion = lives[id]?.conclusion else { return }
+        lives[id] = nil
+        actions.append(.conclude(id, conclusion))
+    }
+
+    // MARK: Time
+
+    private mutating func becameDue(_ now: Instant, _ actions: inout [Action]) {
+        promisedWake = nil
+        while let entry = due.popDue(at: now) {
+            guard let life = lives[entry.id], Self.isLive(entry, life) else { continue }
+            switch entry.cause {
+            case .start: admit(entry.id, now, &actions)
+            case .retry: enqueue(entry.id, now, &actions)
+            case .timeout:
+                lives[entry.id]!.hasDeadline = false
+                guard life.stopping == nil else { continue }
+                lives[entry.id]!.stopping = .timeout
+                askToStop(entry.id, lives[entry.id]!, Self.timeoutGrace, &actions)
+            }
+        }
+    }
+
+    /// How long an attempt past its deadline is only asked to end.
+    package static let timeoutGrace = Duration.seconds(5)
+
+    private mutating func dropDeadline(_ life: inout Life) {
+        guard life.hasDeadline else { return }
+        life.hasDeadline = false
+        lives[life.spec.id] = life
+        due.overtake { [lives] entry in lives[entry.id].map { Self.isLive(entry, $0) } ?? false }
+    }
+
+    private static func isLive(_ entry: DueTimes.Entry, _ life: Life) -> Bool {
+        guard life.attempt == entry.attempt, life.conclusion == nil else { return false }
+        switch entry.cause {
+        case .start, .retry: return life.state == .scheduled
+        case .timeout: return life.hasDeadline
+        }
+    }
+
+    private mutating func keepPromise(_ actions: inout [Action]) {
+        guard let next = due.next, promisedWake.map({ next < $0 }) ?? true else { return }
+        promisedWake = next
+        actions.append(.wake(at: next))
+    }
+
+    // MARK: Fence
+
+    /// The life of the job if `attempt` is its current one.
+    private func current(_ id: JobID, _ attempt: Int) -> Life? {
+        guard let life = lives[id], life.attempt == attempt, life.conclusion == nil else { return nil }
+        return life
+    }
+
+    private mutating func stale() { staleEvents += 1 }
+
+    private mutating func queue(named name: String) -> Int {
+        if let known = queueIndex[name] { return known }
+        queues.append(QueueRoom(name: name))
+        queueIndex[name] = queues.count - 1
+        return queues.count - 1
+    }
+}

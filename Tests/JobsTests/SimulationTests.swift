@@ -1,0 +1,22 @@
+import Glibc
+import Testing
+
+@testable import Jobs
+
+/// `SPINDLE_HISTORIES` sets how many histories are played (10,000), `SPINDLE_SEED` plays one again.
+@Suite struct SimulationTests {
+    @Test func `every accepted job ends exactly once, whatever the history`() throws {
+        if let seed = environment("SPINDLE_SEED") {
+            var simulation = Simulation(seed: seed)
+            return try simulation.play(steps: 120)
+        }
+        for seed in 1...(environment("SPINDLE_HISTORIES") ?? 10_000) {
+            var simulation = Simulation(seed: seed)
+            try simulation.play(steps: Int(20 + seed % 100))
+        }
+    }
+
+    private func environment(_ name: String) -> UInt64? {
+        getenv(name).flatMap { UInt64(String(cString: $0)) }
+    }
+}
