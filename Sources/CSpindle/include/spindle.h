@@ -1,1 +1,55 @@
+// What Swift cannot express or reach: see each function.
 #pragma once
+#include <stdint.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/resource.h>
+
+/// How a child is to be made. Descriptors of -1 are not passed on.
+struct spindle_child {
+    const char *path;            ///< Executable, absolute or with a slash; no search.
+    char *const *argv;           ///< NULL-terminated.
+    char *const *envp;           ///< NULL-terminated.
+    const char *directory;       ///< Working directory, or NULL to keep the parent's.
+    int descriptors[4];          ///< What becomes 0, 1, 2 and 3 in the child.
+    uint64_t limit_memory;       ///< RLIMIT_AS in bytes; 0: none.
+    uint64_t limit_cpu;          ///< RLIMIT_CPU in seconds; 0: none.
+    uint64_t limit_files;        ///< RLIMIT_NOFILE; 0: as the parent.
+    uid_t uid;                   ///< To become, when the parent is root; 0: stay.
+    gid_t gid;
+};
+
+/// Starts a child in a session and process group of its own and returns its pid, or -errno.
+///
+/// Between fork and exec only C runs, on a stack of its own, in the parent's memory (CLONE_VFORK): nothing is copied and
+/// no lock of the parent is touched. The child gets no_new_privs, no core dumps, default signals, no descriptor but
+/// those named, and SIGKILL when the calling *thread* ends: call it from a thread that never does.
+/// On success *pidfd is open in the parent, close-on-exec.
+pid_t spindle_spawn(const struct spindle_child *child, int *pidfd);
+
+/// Reaps the child behind a pidfd if it has ended: 1 and its status as of wait(2) and usage, 0 if it still runs, -errno.
+int spindle_reap(int pidfd, int *status, struct rusage *usage);
+
+/// The pid of some child that has ended and is not yet reaped, 0 if there is none. Leaves it unreaped.
+pid_t spindle_peek_ended_child(void);
+
+int spindle_pidfd_open(pid_t pid);
+/// Sends a signal through a pidfd: it cannot hit a stranger that got the same number. 0 or -errno.
+int spindle_pidfd_signal(int pidfd, int signal);
+
+/// Children that lose their parent become ours instead of init's. 0 or -errno.
+int spindle_become_subreaper(void);
+
+/// A pair of connected, close-on-exec stream sockets. 0 or -errno.
+int spindle_socketpair(int pair[2]);
+/// A pipe, close-on-exec; the read end does not block. 0 or -errno.
+int spindle_pipe(int pipe[2]);
+
+/// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC: the descriptor or -errno.
+int spindle_accept(int listener);
+
+/// Names the calling thread, as ps -L and perf show it; at most 15 bytes.
+void spindle_name_thread(const char *name);
+
+/// The one errno, which Swift's Glibc module spells differently from version to version.
+int spindle_errno(void);

@@ -1,0 +1,340 @@
+import EventLoop
+import Glibc
+
+/// One client's connection: bytes in, requests to the handler one after another, answers out.
+///
+/// ```
+///   reading ──request complete──► answering ──respond──► reading | closing
+///                                     └──beginStream──► streaming ──end──► reading | closing
+///   any ──bad request──► closing ──flushed──► lingering ──peer done or 2 s──► closed
+/// ```
+///
+/// Lives and dies on its server's loop.
+final class Connection: ResponseSink, TransportOwner {
+    private enum Phase {
+        case reading, answering, streaming
+        /// The last answer is on its way; nothing more is read.
+        case closing
+        /// Our side is shut; what the client still sends is thrown away, so that it gets to read the answer.
+        case lingering
+        case closed
+    }
+
+    let id: UInt64
+    let peer: Peer
+    private unowned let server: HTTPServer
+    private var transport: (any Transport)!
+    private var parser: RequestParser
+    private var phase = Phase.reading
+    private var isFeeding = false
+    private var body: [UInt8] = []
+    /// Input that came while a request was being answered.
+    private var held: [UInt8] = []
+    private var isPaused = false
+    private var closesAfterAnswer = false
+    private var exchange: Exchange?
+    private var requests = 0
+
+    private var out: [UInt8] = []
+    private var outStart = 0
+    private var isDirty = false
+    /// Set when the last `write` could not take everything.
+    private var isBlocked = false
+
+    private var timer: Timer?
+    private var armedUntil = Int64.max
+    private var deadline = Int64.max
+    private var requestStart: Int64 = 0
+    private var received = 0
+
+    init(_ descriptor: CInt, id: UInt64, peer: Peer, server: HTTPServer) throws(LoopError) {
+        self.id = id
+        self.peer = peer
+        self.server = server
+        parser = RequestParser(limits: server.limits)
+        timer = try Timer(on: server.loop) { [unowned self] in timePassed() }
+        if let identity = server.tls {
+            transport = try TLSTransport(descriptor, identity, on: server.loop, buffer: server.readBuffer, owner: self)
+        } else {
+            transport = try PlainTransport(descriptor, on: server.loop, buffer: server.readBuffer, owner: self)
+        }
+        requestStart = server.now
+        setDeadline(after: server.limits.headTime)
+    }
+
+    // MARK: In
+
+    func transportDidRead(_ bytes: UnsafeBufferPointer<UInt8>) {
+        switch phase {
+        case .reading:
+            if parser.isIdle {
+                requestStart = server.now
+                received = 0
+            }
+            feed(bytes)
+        case .answering, .streaming: hold(UnsafeBufferPointer(rebasing: bytes[...]))
+        case .closing, .lingering, .closed: break
+        }
+    }
+
+    func transportDidEnd() {
+        close()
+    }
+
+    private func hold(_ bytes: UnsafeBufferPointer<UInt8>) {
+        held.append(contentsOf: bytes)
+        guard held.count > server.limits.heldBytes, !isPaused else { return }
+        isPaused = true
+        transport.pauseReading()
+    }
+
+    private func feed(_ bytes: UnsafeBufferPointer<UInt8>) {
+        isFeeding = true
+        defer { isFeeding = false }
+        var offset = 0
+        while phase == .reading {
+            do throws(ParseError) {
+                guard let event = try parser.next(bytes, &offset) else { break }
+                take(event, of: bytes)
+            } catch {
+                refuse(server.refusal(for: error), closing: true)
+                return
+            }
+        }
+        if phase == .reading {
+            waitForMore()
+        } else if offset < bytes.count, phase == .answering || phase == .streaming {
+            hold(UnsafeBufferPointer(rebasing: bytes[offset...]))
+        }
+    }
+
+    private func take(_ event: RequestParser.Event, of bytes: UnsafeBufferPointer<UInt8>) {
+        switch event {
+        case .head:
+            if let refusal = server.refuse(parser.head, peer) {
+                refuse(refusal, closing: parser.head.hasBody)
+            } else if parser.head.expectsContinue, parser.head.hasBody {
+                out.append(text: "HTTP/1.1 100 Continue\r\n\r\n")
+                markDirty()
+            }
+        case .body(let range):
+            if body.isEmpty, let length = parser.head.contentLength { body.reserveCapacity(length) }
+            body.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[range]))
+            received += range.count
+        case .end: dispatch()
+        }
+    }
+
+    private func dispatch() {
+        phase = .answering
+        deadline = .max
+        requests += 1
+        closesAfterAnswer =
+            !parser.head.keepsAlive || server.isDraining || requests >= server.limits.requestsPerConnection
+        server.dispatch(from: self)
+    }
+
+    /// The exchange for the request that is complete.
+    func makeExchange() -> Exchange {
+        let exchange = Exchange(self, peer: peer)
+        self.exchange = exchange
+        return exchange
+    }
+
+    private func refuse(_ response: Response, closing: Bool) {
+        if closing { closesAfterAnswer = true }
+        phase = .answering
+        respond(response)
+    }
+
+    // MARK: Out
+
+    var head: RequestHead { parser.head }
+
+    var unsent: Int { out.count - outStart + transport.backlog }
+
+    func takeBody() -> [UInt8] {
+        defer { body = [] }
+        return body
+    }
+
+    func respond(_ response: Response) {
+        guard phase == .answering else { return }
+        let bodyless = response.status == 204 || response.status == 304
+        server.encode(
+            response, bodyless ? .none : .length(response.body.count), closing: closesAfterAnswer, into: &out)
+        if parser.head.method != .head, !bodyless { out.append(contentsOf: response.body) }
+        finishAnswer()
+    }
+
+    func beginStream(_ response: Response) {
+        guard phase == .answering else { return }
+        phase = .streaming
+        if parser.head.minorVersion == 0 { closesAfterAnswer = true }
+        server.encode(
+            response, parser.head.minorVersion == 0 ? .close : .chunked, closing: closesAfterAnswer, into: &out)
+        markDirty()
+    }
+
+    func send(_ chunk: StreamChunk) {
+        guard phase == .streaming, parser.head.method != .head, chunk.payloadCount > 0 else { return }
+        let range = parser.head.minorVersion == 0 ? chunk.payload : 0..<chunk.bytes.count
+        chunk.bytes.withUnsafeBytes { bytes in
+            let bytes = UnsafeRawBufferPointer(rebasing: bytes[range])
+            var taken = 0
+            if unsent == 0, !isDirty {
+                taken = transport.write(bytes)
+                server.bytesOut += UInt64(taken)
+            }
+            guard taken < bytes.count else { return }
+            if !isDirty { blockWrites() }
+            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[taken...]))
+        }
+        if unsent > server.limits.streamMaximum { close() }
+    }
+
+    func end() {
+        guard phase == .streaming else { return }
+        if parser.head.minorVersion == 1, parser.head.method != .head { out.append(text: "0\r\n\r\n") }
+        finishAnswer()
+    }
+
+    private func finishAnswer() {
+        exchange = nil
+        body.removeAll(keepingCapacity: body.capacity <= 4096)
+        markDirty()
+        if closesAfterAnswer || server.isDraining {
+            phase = .closing
+            return
+        }
+        phase = .reading
+        if isFeeding { return }
+        if isPaused {
+            isPaused = false
+            transport.resumeReading()
+        }
+        if held.isEmpty {
+            waitForMore()
+        } else {
+            server.resumeSoon(self)
+        }
+    }
+
+    /// Goes on with input that was held while a request was being answered.
+    func resume() {
+        guard phase == .reading, !held.isEmpty, !isFeeding else { return }
+        var bytes: [UInt8] = []
+        swap(&bytes, &held)
+        requestStart = server.now
+        received = 0
+        bytes.withUnsafeBufferPointer { feed($0) }
+    }
+
+    private func markDirty() {
+        guard !isDirty else { return }
+        isDirty = true
+        server.flushLater(self)
+    }
+
+    /// Writes what is waiting: once a turn, however many answers there are.
+    func flush() {
+        isDirty = false
+        guard phase != .closed else { return }
+        if !isBlocked || transport.backlog == 0 {
+            let count = out.count - outStart
+            let taken = out.withUnsafeBytes { transport.write(UnsafeRawBufferPointer(rebasing: $0[outStart...])) }
+            server.bytesOut += UInt64(taken)
+            outStart += taken
+            if taken < count { return blockWrites() }
+            out.removeAll(keepingCapacity: out.capacity <= 4096 && phase != .streaming)
+            outStart = 0
+        }
+        guard transport.backlog == 0 else { return blockWrites() }
+        if phase == .closing { linger() }
+    }
+
+    private func blockWrites() {
+        isBlocked = true
+        setDeadline(after: server.limits.stalledWriteTime)
+    }
+
+    func transportIsWritable() {
+        guard phase != .closed else { return }
+        isBlocked = false
+        deadline = .max
+        flush()
+        guard phase != .closed else { return }
+        if phase == .reading, !isBlocked { waitForMore() }
+        if phase == .streaming, unsent <= server.limits.streamLowWater { exchange?.onDrain?() }
+    }
+
+    // MARK: Time
+
+    private func waitForMore() {
+        guard !isBlocked else { return }
+        if parser.isIdle {
+            setDeadline(after: server.limits.keepAliveTime)
+        } else if parser.isInHead {
+            setDeadline(at: requestStart + server.limits.headTime.wholeNanoseconds)
+        } else {
+            let earned = Int64(received) * 1_000_000_000 / Int64(server.limits.bodyBytesPerSecond)
+            setDeadline(at: requestStart + server.limits.bodyTime.wholeNanoseconds + earned)
+        }
+    }
+
+    private func setDeadline(after delay: Duration) { setDeadline(at: server.now + delay.wholeNanoseconds) }
+
+    /// The timer is armed only when it would fire too late: most deadlines move on before they come.
+    private func setDeadline(at time: Int64) {
+        deadline = time
+        guard time < armedUntil else { return }
+        armedUntil = time
+        // Without memory for a timer the connection merely lives longer.
+        try? timer?.arm(after: .nanoseconds(max(time - server.now, 0)), common: true)
+    }
+
+    private func timePassed() {
+        armedUntil = .max
+        guard deadline != .max else { return }
+        let now = server.now
+        guard now >= deadline else { return setDeadline(at: deadline) }
+        if phase == .reading, !parser.isIdle, !isBlocked {
+            closesAfterAnswer = true
+            refuse(server.refusal(for: ParseError(408, "the request took too long")), closing: true)
+        } else {
+            close()
+        }
+    }
+
+    // MARK: End
+
+    private func linger() {
+        phase = .lingering
+        transport.finishWriting()
+        setDeadline(after: .seconds(2))
+    }
+
+    /// For a server that stops: closes what is idle, lets the rest finish.
+    func drain() {
+        closesAfterAnswer = true
+        if phase == .reading, parser.isIdle, unsent == 0 { close() }
+    }
+
+    func close() {
+        guard phase != .closed else { return }
+        phase = .closed
+        transport.close()
+        timer = nil
+        let exchange = self.exchange
+        self.exchange = nil
+        server.forget(self)
+        exchange?.close()
+    }
+}
+
+extension Duration {
+    var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+}

@@ -1,0 +1,78 @@
+/// One request and its answer, as a handler holds it. Lives on the handlers' loop.
+///
+/// A handler either calls ``respond(_:)`` once, or ``beginStream(_:)``, ``send(_:)`` as often as it likes, and ``end()``.
+/// Any of them may come later than the handler's return. After the client has left they do nothing.
+package final class Exchange {
+    /// Valid until the exchange is over.
+    package var head: RequestHead { sink?.head ?? RequestHead() }
+    package let peer: Peer
+    /// Called once if the client leaves before the answer is complete.
+    package var onClose: (() -> Void)?
+    /// Called when a stream whose reader was slow has room again.
+    package var onDrain: (() -> Void)?
+    /// What carries the answer; nil when the exchange is over.
+    private var sink: (any ResponseSink)?
+
+    init(_ sink: any ResponseSink, peer: Peer) {
+        self.sink = sink
+        self.peer = peer
+    }
+
+    package var isOpen: Bool { sink != nil }
+
+    /// Moves the request's body out; a second call returns nothing.
+    package func takeBody() -> [UInt8] { sink?.takeBody() ?? [] }
+
+    package func respond(_ response: Response) {
+        guard let sink = finish() else { return }
+        sink.respond(response)
+    }
+
+    package func beginStream(_ response: Response) { sink?.beginStream(response) }
+
+    package func send(_ chunk: StreamChunk) { sink?.send(chunk) }
+
+    package func end() { finish()?.end() }
+
+    /// Bytes of a stream that the client has not taken yet.
+    package var unsent: Int { sink?.unsent ?? 0 }
+
+    /// Says that the client has left.
+    func close() {
+        guard sink != nil else { return }
+        sink = nil
+        onDrain = nil
+        let onClose = self.onClose
+        self.onClose = nil
+        onClose?()
+    }
+
+    private func finish() -> (any ResponseSink)? {
+        defer {
+            sink = nil
+            onClose = nil
+            onDrain = nil
+        }
+        return sink
+    }
+}
+
+/// Where an exchange's answer goes: a connection of the same loop, or the far end of one on another loop.
+protocol ResponseSink: AnyObject {
+    var head: RequestHead { get }
+    var unsent: Int { get }
+    func takeBody() -> [UInt8]
+    func respond(_ response: Response)
+    func beginStream(_ response: Response)
+    func send(_ chunk: StreamChunk)
+    func end()
+}
+
+/// Who is at the other end of a connection.
+package struct Peer: Sendable, Hashable {
+    /// The address without the port; empty for a unix socket.
+    package let address: String
+    /// On this machine: loopback or a unix socket.
+    package let isLocal: Bool
+    package let isTLS: Bool
+}

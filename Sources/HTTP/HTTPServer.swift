@@ -1,0 +1,196 @@
+import CLibevent
+import CSpindle
+import EventLoop
+import Glibc
+
+/// What a server asks of those it serves for.
+package struct HTTPHandlers: Sendable {
+    /// Looks at a head before its body is read; nil lets the request pass. Called on the connection's loop.
+    package var refuse: @Sendable (RequestHead, Peer) -> Response?
+    /// Words the answer to a request that was no HTTP. Called on the connection's loop.
+    package var refusal: @Sendable (ParseError) -> Response
+    /// Answers one request. Called on the handlers' loop.
+    package var handle: LoopBound<(Exchange) -> Void>
+
+    package init(
+        refuse: @escaping @Sendable (RequestHead, Peer) -> Response?,
+        refusal: @escaping @Sendable (ParseError) -> Response,
+        handle: LoopBound<(Exchange) -> Void>
+    ) {
+        self.refuse = refuse
+        self.refusal = refusal
+        self.handle = handle
+    }
+}
+
+/// The HTTP side of one loop: its listeners and its connections.
+///
+/// Loop-confined. With several loops each has a server of its own on the same port (`SO_REUSEPORT`); requests are handled
+/// on the handlers' loop, wherever they came in.
+package final class HTTPServer {
+    let loop: EventLoop
+    let limits: Limits
+    let tls: TLSIdentity?
+    let readBuffer = ReadBuffer()
+    package private(set) var isDraining = false
+    var bytesOut: UInt64 = 0
+    package private(set) var accepted: UInt64 = 0
+
+    private let handlers: HTTPHandlers
+    private var encoder = ResponseEncoder()
+    private var listeners: [Listener] = []
+    private var connections: [UInt64: Connection] = [:]
+    private var perClient: [String: Int] = [:]
+    private var nextID: UInt64 = 1
+    private var dirty: [Connection] = []
+    private var resuming: [Connection] = []
+    private var turnTime: Int64 = 0
+    private var far: FarSide?
+    private var whenEmpty: (() -> Void)?
+
+    package init(on loop: EventLoop, limits: Limits, tls: TLSIdentity? = nil, handlers: HTTPHandlers) {
+        self.loop = loop
+        self.limits = limits
+        self.tls = tls
+        self.handlers = handlers
+        if handlers.handle.loop !== loop { far = FarSide(self, handlers: handlers) }
+        loop.atEndOfTurn { [unowned self] in endTurn() }
+    }
+
+    /// Opens a listener.
+    ///
+    /// - Returns: The address with the port that was really taken.
+    package func listen(on address: ListenAddress, shared: Bool = false) throws -> ListenAddress {
+        let (descriptor, taken) = try address.open(shared: shared)
+        listeners.append(try Listener(descriptor, taken, on: loop) { [unowned self] in accept($0) })
+        return taken
+    }
+
+    package var connectionCount: Int { connections.count }
+
+    /// Stops accepting, closes idle connections, and calls `done` when the last one is gone.
+    package func drain(_ done: @escaping () -> Void) {
+        isDraining = true
+        listeners = []
+        for connection in Array(connections.values) { connection.drain() }
+        if connections.isEmpty { done() } else { whenEmpty = done }
+    }
+
+    /// Closes what is left.
+    package func closeAll() {
+        for connection in Array(connections.values) { connection.close() }
+    }
+
+    // MARK: For connections
+
+    /// Nanoseconds, read once a turn.
+    var now: Int64 {
+        if turnTime == 0 { turnTime = monotonicNanoseconds() }
+        return turnTime
+    }
+
+    func refuse(_ head: RequestHead, _ peer: Peer) -> Response? { handlers.refuse(head, peer) }
+    func refusal(for error: ParseError) -> Response { handlers.refusal(error) }
+
+    func encode(_ response: Response, _ framing: ResponseEncoder.Framing, closing: Bool, into out: inout [UInt8]) {
+        encoder.encode(response, framing, closing: closing, at: wallSeconds, into: &out)
+    }
+
+    func dispatch(from connection: Connection) {
+        if let far {
+            far.dispatch(from: connection)
+        } else {
+            handlers.handle.value(connection.makeExchange())
+        }
+    }
+
+    func flushLater(_ connection: Connection) { dirty.append(connection) }
+    func resumeSoon(_ connection: Connection) { resuming.append(connection) }
+
+    func connection(_ id: UInt64) -> Connection? { connections[id] }
+
+    func forget(_ connection: Connection) {
+        guard connections.removeValue(forKey: connection.id) != nil else { return }
+        if !connection.peer.isLocal {
+            perClient[connection.peer.address, default: 1] -= 1
+            if perClient[connection.peer.address] == 0 { perClient[connection.peer.address] = nil }
+        }
+        if connections.isEmpty, let done = whenEmpty {
+            whenEmpty = nil
+            done()
+        }
+    }
+
+    // MARK: Turn
+
+    private var wallSecond: Int64 = 0
+    private var wallSecondUntil: Int64 = 0
+
+    /// The wall clock's second, asked for ten times a second at most.
+    private var wallSeconds: Int64 {
+        if now >= wallSecondUntil {
+            wallSecond = wallNanoseconds() / 1_000_000_000
+            wallSecondUntil = now + 100_000_000
+        }
+        return wallSecond
+    }
+
+    private func endTurn() {
+        while !resuming.isEmpty {
+            let batch = resuming
+            resuming.removeAll(keepingCapacity: true)
+            for connection in batch { connection.resume() }
+        }
+        if !dirty.isEmpty {
+            var batch: [Connection] = []
+            swap(&batch, &dirty)
+            for connection in batch { connection.flush() }
+            batch.removeAll(keepingCapacity: batch.count <= 4096)
+            if dirty.isEmpty { dirty = batch }
+        }
+        turnTime = 0
+    }
+
+    private func accept(_ descriptor: CInt) {
+        let peer = Peer(of: descriptor, isTLS: tls != nil)
+        let fits =
+            connections.count < limits.connections
+            && (peer.isLocal || perClient[peer.address, default: 0] < limits.connectionsPerClient)
+        guard fits, !isDraining else { return Listener.refuse(descriptor) }
+        var one: CInt = 1
+        setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+        do throws(LoopError) {
+            let connection = try Connection(descriptor, id: nextID, peer: peer, server: self)
+            connections[nextID] = connection
+            nextID += 1
+            accepted += 1
+            if !peer.isLocal { perClient[peer.address, default: 0] += 1 }
+        } catch {
+            close(descriptor)
+        }
+    }
+}
+
+extension Peer {
+    init(of descriptor: CInt, isTLS: Bool) {
+        var storage = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let family = withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                getpeername(descriptor, address, &size) == 0 ? CInt(address.pointee.sa_family) : AF_UNIX
+            }
+        }
+        guard family == AF_INET || family == AF_INET6 else {
+            self.init(address: "", isLocal: true, isTLS: isTLS)
+            return
+        }
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        let isLoopback = withUnsafeBytes(of: &storage) { bytes in
+            let offset = family == AF_INET ? 4 : 8
+            inet_ntop(family, bytes.baseAddress! + offset, &text, socklen_t(text.count))
+            return family == AF_INET ? bytes[4] == 127 : bytes[8..<23].allSatisfy { $0 == 0 } && bytes[23] == 1
+        }
+        let address = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        self.init(address: address, isLocal: isLoopback, isTLS: isTLS)
+    }
+}

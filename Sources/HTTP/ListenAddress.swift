@@ -1,0 +1,137 @@
+import CLibevent
+import Glibc
+
+/// Where a server listens: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` or `unix:/run/spindle.sock`.
+package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
+    case tcp(host: String, port: UInt16)
+    case unix(path: String)
+
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    package init(_ text: String) throws(Failure) {
+        if text.hasPrefix("unix:") {
+            let path = String(text.dropFirst(5))
+            guard !path.isEmpty, path.utf8.count < 108 else {
+                throw Failure(description: "\"\(text)\": a socket's path has 1 to 107 bytes")
+            }
+            self = .unix(path: path)
+            return
+        }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            throw Failure(description: "\"\(text)\" is no ADDR:PORT or unix:PATH (port 0 to 65535)")
+        }
+        var host = String(text[..<colon])
+        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        guard !host.isEmpty, host != "*" else {
+            throw Failure(description: "\"\(text)\" names no address; 0.0.0.0:\(port) means all of this machine")
+        }
+        self = .tcp(host: host, port: port)
+    }
+
+    /// Reachable from this machine only.
+    package var isLocal: Bool {
+        switch self {
+        case .unix: true
+        case .tcp(let host, _): host == "localhost" || host == "::1" || host.hasPrefix("127.")
+        }
+    }
+
+    package var host: String? {
+        switch self {
+        case .unix: nil
+        case .tcp(let host, _): host
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .unix(let path): "unix:\(path)"
+        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        }
+    }
+
+    /// Opens a listening socket; the address returned has the port that was really taken.
+    ///
+    /// - Parameter shared: With `SO_REUSEPORT`, so that each loop has a listener of its own.
+    func open(shared: Bool) throws(Failure) -> (descriptor: CInt, address: ListenAddress) {
+        switch self {
+        case .unix(let path): (try Self.openUnix(path), self)
+        case .tcp(let host, let port): try Self.openTCP(host, port, shared: shared)
+        }
+    }
+
+    private static func openTCP(
+        _ host: String, _ port: UInt16, shared: Bool
+    ) throws(Failure) -> (descriptor: CInt, address: ListenAddress) {
+        var hints = addrinfo()
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(host, String(port), &hints, &found) == 0, let info = found else {
+            throw Failure(description: "cannot listen on \(host): no such address")
+        }
+        defer { freeaddrinfo(found) }
+        let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(info.pointee.ai_family, type, 0)
+        guard descriptor >= 0 else { throw failed("socket", host, port) }
+        var one: CInt = 1
+        let size = socklen_t(MemoryLayout<CInt>.size)
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, size)
+        if shared { setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, size) }
+        guard bind(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0, Glibc.listen(descriptor, 4096) == 0
+        else {
+            let failure = failed("bind", host, port)
+            close(descriptor)
+            throw failure
+        }
+        return (descriptor, .tcp(host: host, port: boundPort(descriptor) ?? port))
+    }
+
+    private static func openUnix(_ path: String) throws(Failure) -> CInt {
+        let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(AF_UNIX, type, 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+        func connects() -> Bool {
+            let probe = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+            defer { close(probe) }
+            return withSockaddr(&address) { connect(probe, $0, size) } == 0
+        }
+        // A socket left by a server that died may go; one that answers may not.
+        if access(path, F_OK) == 0, !connects() { unlink(path) }
+        let before = umask(0o177)
+        let bound = withSockaddr(&address) { bind(descriptor, $0, size) }
+        umask(before)
+        guard bound == 0, Glibc.listen(descriptor, 4096) == 0 else {
+            let reason = String(cString: strerror(errno))
+            close(descriptor)
+            throw Failure(description: "cannot listen on unix:\(path): \(reason)")
+        }
+        return descriptor
+    }
+
+    private static func withSockaddr<Result>(
+        _ address: inout sockaddr_un, _ body: (UnsafePointer<sockaddr>) -> Result
+    ) -> Result {
+        withUnsafePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1, body) }
+    }
+
+    private static func boundPort(_ descriptor: CInt) -> UInt16? {
+        var storage = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let named = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
+        }
+        guard named == 0 else { return nil }
+        // The port stands at the same place for both families.
+        return withUnsafeBytes(of: &storage) { UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self)) }
+    }
+
+    private static func failed(_ call: String, _ host: String, _ port: UInt16) -> Failure {
+        Failure(description: "cannot listen on \(host):\(port): \(String(cString: strerror(errno)))")
+    }
+}

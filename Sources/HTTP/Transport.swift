@@ -1,0 +1,31 @@
+/// What carries a connection's bytes: plain socket or TLS.
+///
+/// Loop-confined. Tells its ``TransportOwner`` what comes in; nothing is called after ``close()``.
+protocol Transport: AnyObject {
+    /// Takes as many bytes as it can now.
+    ///
+    /// - Returns: How many; fewer than given means that ``TransportOwner/transportIsWritable()`` follows.
+    func write(_ bytes: UnsafeRawBufferPointer) -> Int
+    /// Bytes taken but not yet given to the kernel.
+    var backlog: Int { get }
+    /// Stops reading; the end of the peer is still noticed.
+    func pauseReading()
+    func resumeReading()
+    /// Tells the peer that nothing more will come, and goes on reading.
+    func finishWriting()
+    func close()
+}
+
+protocol TransportOwner: AnyObject {
+    func transportDidRead(_ bytes: UnsafeBufferPointer<UInt8>)
+    func transportIsWritable()
+    /// The peer has closed its side, or the connection broke.
+    func transportDidEnd()
+}
+
+/// One buffer for all reads of a loop: what a request leaves unread is copied, which is rare.
+final class ReadBuffer {
+    static let size = 64 * 1024
+    let bytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: ReadBuffer.size)
+    deinit { bytes.deallocate() }
+}
