@@ -65,4 +65,4 @@ void spindle_name_thread(const char *name) {
     pthread_setname_np(pthread_self(), short_name);
 }
 
-int spindle_errno(void) { return errno; }
+void spindle_thread_usage(struct rusage *usage) { getrusage(RUSAGE_THREAD, usage); }

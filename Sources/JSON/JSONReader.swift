@@ -108,6 +108,9 @@ package struct JSONReader {
         }
     }
 
+    /// Whether an object begins here.
+    package var startsObject: Bool { offset < bytes.count && bytes[offset] == UInt8(ascii: "{") }
+
     /// Reads a value without keeping it; the range is where its bytes stand.
     package mutating func readRange() throws(JSONError) -> Range<Int> {
         let start = offset

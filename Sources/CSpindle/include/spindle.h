@@ -48,8 +48,8 @@ int spindle_pipe(int pipe[2]);
 /// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC: the descriptor or -errno.
 int spindle_accept(int listener);
 
+/// What the calling thread alone has used (RUSAGE_THREAD).
+void spindle_thread_usage(struct rusage *usage);
+
 /// Names the calling thread, as ps -L and perf show it; at most 15 bytes.
 void spindle_name_thread(const char *name);
-
-/// The one errno, which Swift's Glibc module spells differently from version to version.
-int spindle_errno(void);

@@ -1,0 +1,146 @@
+import JSON
+import Jobs
+
+/// Which attempt of which job: the fence on every report.
+package struct AttemptID: Hashable, Sendable {
+    package let job: JobID
+    package let number: Int
+
+    package init(job: JobID, number: Int) {
+        self.job = job
+        self.number = number
+    }
+}
+
+/// One try at a job, as a pool gets it.
+package struct Attempt: Sendable {
+    package let id: AttemptID
+    package let task: TaskDefinition
+    /// The input, checked against the task's schema.
+    package let input: JSONValue
+    /// The same, as the bytes that came.
+    package let inputBytes: [UInt8]
+    package let timeout: Duration?
+
+    package init(id: AttemptID, task: TaskDefinition, input: JSONValue, inputBytes: [UInt8], timeout: Duration?) {
+        self.id = id
+        self.task = task
+        self.input = input
+        self.inputBytes = inputBytes
+        self.timeout = timeout
+    }
+}
+
+/// How far an attempt is.
+package struct Progress: Sendable, Equatable {
+    package var done: Double
+    /// nil: nobody knows.
+    package var total: Double?
+    package var unit: String?
+    package var message: String?
+
+    package init(_ done: Double, of total: Double? = nil, unit: String? = nil, message: String? = nil) {
+        self.done = done
+        self.total = total
+        self.unit = unit
+        self.message = message
+    }
+
+    /// In 0...1.
+    package var fraction: Double? {
+        guard let total, total > 0 else { return nil }
+        return min(max(done / total, 0), 1)
+    }
+}
+
+/// Why an attempt failed, as the job shows it.
+package struct JobError: Sendable, Equatable {
+    /// The error's name, or `Timeout`, `Crashed`, `MemoryLimit`, `Lost`, `InvalidInput`, `InvalidOutput`.
+    package var type: String
+    package var message: String
+    package var traceback: [String]
+    package var exitCode: Int?
+    package var signal: Int?
+
+    package init(
+        type: String, message: String, traceback: [String] = [], exitCode: Int? = nil, signal: Int? = nil
+    ) {
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.exitCode = exitCode
+        self.signal = signal
+    }
+}
+
+/// What an attempt took of the machine.
+package struct Usage: Sendable, Equatable {
+    package var cpuNanoseconds: Int64 = 0
+    package var wallNanoseconds: Int64 = 0
+    /// Peak resident memory of the process it ran in; nil where that means nothing.
+    package var maxRSSBytes: Int?
+    package var voluntarySwitches = 0
+    package var involuntarySwitches = 0
+
+    package init() {}
+}
+
+/// How an attempt ended, with all that is to be remembered of it.
+package struct AttemptResult: Sendable {
+    package var end: AttemptEnd
+    /// JSON on one line; empty unless it succeeded.
+    package var value: [UInt8] = []
+    package var error: JobError?
+    package var usage = Usage()
+
+    package init(_ end: AttemptEnd, value: [UInt8] = [], error: JobError? = nil, usage: Usage = Usage()) {
+        self.end = end
+        self.value = value
+        self.error = error
+        self.usage = usage
+    }
+}
+
+/// What a pool tells the engine, always on the engine's loop.
+package enum Report: Sendable {
+    /// An attempt that waited inside the pool has begun. Only for attempts handed over beyond the pool's slots.
+    case began(AttemptID)
+    /// Which worker has the attempt; before anything else that the attempt reports.
+    case placed(AttemptID, worker: String)
+    case progress(AttemptID, Progress)
+    case output(AttemptID, json: [UInt8])
+    case log(AttemptID, stream: String, text: String)
+    case ended(AttemptID, AttemptResult)
+}
+
+/// One place where an attempt can run, as the API shows it.
+package struct WorkerStatus: Sendable {
+    package enum State: String, Sendable {
+        case starting, idle, busy, stopping, abandoned
+    }
+
+    package let id: String
+    package let pid: Int?
+    package let state: State
+    package let job: JobID?
+}
+
+/// Where attempts run.
+///
+/// Loop-confined. Each attempt handed to ``start(_:)`` is reported `ended` exactly once, unless it was abandoned at
+/// shutdown. A pool starts at once what it has slots for; what exceeds them it runs in the order of handing over.
+package protocol Pool: AnyObject {
+    var name: PoolName { get }
+    /// Attempts that run at once.
+    var slots: Int { get }
+    /// Quick attempts that may wait inside, for each slot.
+    var ahead: Int { get }
+    var workers: [WorkerStatus] { get }
+    /// nil: ready. Otherwise why nothing can run here.
+    var unavailable: String? { get }
+    func start(_ attempt: Attempt)
+    /// Asks the attempt to end, and makes it end after `grace` where that is possible.
+    func stop(_ id: AttemptID, grace: Duration)
+    /// Ends everything; `done` is called when nothing runs any more.
+    func shutDown(_ done: @escaping () -> Void)
+}

@@ -1,0 +1,98 @@
+import CSpindle
+import EventLoop
+import Glibc
+import Jobs
+
+/// A running child process: noticed by its pidfd when it ends, stopped with all that descends from it.
+///
+/// Loop-confined. Owns the pidfd and the working directory.
+final class Child {
+    /// How a child ended.
+    struct Exit {
+        let status: CInt
+        let usage: rusage
+
+        var code: Int? { status & 0x7F == 0 ? Int(status >> 8 & 0xFF) : nil }
+        var signal: Int? { status & 0x7F == 0 ? nil : Int(status & 0x7F) }
+    }
+
+    /// Between SIGTERM and SIGKILL.
+    static let termTime = Duration.seconds(2)
+
+    let pid: pid_t
+    private let pidfd: CInt
+    private let directory: String
+    private let loop: EventLoop
+    private let spawner: Spawner
+    private let onExit: (Exit) -> Void
+    private var watch: Watch?
+    private var step: GraceTimer?
+    private(set) var hasEnded = false
+    /// The strongest thing that was done to end it; nil while nothing was.
+    private(set) var stopped: StopMethod?
+
+    /// - Parameter onExit: Called once, when the process is gone and reaped.
+    init(_ spawned: SpawnedChild, on loop: EventLoop, spawner: Spawner, onExit: @escaping (Exit) -> Void) throws(LoopError) {
+        pid = spawned.pid
+        pidfd = spawned.pidfd
+        directory = spawned.directory
+        self.loop = loop
+        self.spawner = spawner
+        self.onExit = onExit
+        let watch = try Watch(spawned.pidfd, for: .readable, on: loop) { [unowned self] _ in reap() }
+        try watch.start()
+        self.watch = consume watch
+    }
+
+    deinit {
+        watch = nil
+        close(pidfd)
+    }
+
+    /// Asks with SIGTERM after `grace`, and kills two seconds later.
+    func stop(after grace: Duration) {
+        guard !hasEnded, step == nil else { return }
+        step = GraceTimer(after: grace, on: loop) { [unowned self] in terminate() }
+    }
+
+    /// Takes back a stop whose grace has not run out.
+    func keepGoing() {
+        if stopped == nil { step = nil }
+    }
+
+    /// SIGTERM to the group now; SIGKILL to the whole tree in two seconds.
+    func terminate() {
+        guard !hasEnded else { return }
+        stopped = .sigterm
+        kill(-pid, SIGTERM)
+        // A stopped process takes no SIGTERM before it goes on.
+        kill(-pid, SIGCONT)
+        step = GraceTimer(after: Self.termTime, on: loop) { [unowned self] in killTree() }
+    }
+
+    /// SIGKILL to the group and to whatever descends from it, in sessions of their own too.
+    func killTree() {
+        guard !hasEnded else { return }
+        stopped = .sigkill
+        step = nil
+        let descendants = ProcessTree.descendants(of: pid)
+        kill(-pid, SIGKILL)
+        for descendant in descendants { descendant.kill() }
+    }
+
+    /// Resident memory in bytes, now.
+    var residentBytes: UInt64 { ProcessTree.residentBytes(of: pid) }
+
+    private func reap() {
+        var status: CInt = 0
+        var usage = rusage()
+        guard !hasEnded, spindle_reap(pidfd, &status, &usage) != 0 else { return }
+        hasEnded = true
+        watch = nil
+        step = nil
+        // What it left in its group has lost its reason to live once the attempt was stopped.
+        if stopped != nil { kill(-pid, SIGKILL) }
+        spawner.release(pid, directory: directory)
+        onExit(Exit(status: status, usage: usage))
+    }
+}

@@ -1,0 +1,198 @@
+import EventLoop
+import Glibc
+import JSON
+import Jobs
+
+/// One attempt as a child process of its own: a command from the configuration.
+final class CommandRun {
+    /// Of each stream, this much is kept for the result and the log, in bytes; the rest is counted.
+    static let keptOutput = 1024 * 1024
+    private static let maximumLine = 64 * 1024
+    /// How long a pipe may stay open after the child is gone: somebody else holds it then.
+    private static let drainTime = Duration.milliseconds(100)
+
+    let attempt: Attempt
+    let pid: pid_t
+    private let command: CommandDefinition
+    private let loop: EventLoop
+    private let limits: ChildLimits
+    private let report: (Report) -> Void
+    private let onEnd: (CommandRun, AttemptResult) -> Void
+    private var progress: ProgressPattern?
+    private var child: Child!
+    private var readers: [LineReader] = []
+    private var kept: [UInt8] = []
+    private var total = 0
+    private var openPipes = 3
+    private var exit: Child.Exit?
+    private var wasStopped = false
+    private var ranOutOfMemory = false
+    private var drainTimer: GraceTimer?
+    private let started = monotonicNanoseconds()
+
+    init(
+        _ attempt: Attempt, _ command: CommandDefinition, _ spawned: SpawnedChild, limits: ChildLimits,
+        on loop: EventLoop, spawner: Spawner, report: @escaping (Report) -> Void,
+        onEnd: @escaping (CommandRun, AttemptResult) -> Void
+    ) throws(LoopError) {
+        self.attempt = attempt
+        self.command = command
+        self.loop = loop
+        self.limits = limits
+        self.report = report
+        self.onEnd = onEnd
+        pid = spawned.pid
+        progress = ProgressPattern(command.progress)
+        child = try Child(spawned, on: loop, spawner: spawner) { [unowned self] in exited($0) }
+        readers = [
+            try reader(spawned.output) { [unowned self] in takeOutput($0) },
+            try reader(spawned.errors) { [unowned self] in for line in $0 { take(line, "stderr") } },
+            try reader(spawned.channel) { [unowned self] in for line in $0 { takeEvent(line) } },
+        ]
+    }
+
+    func stop(grace: Duration) {
+        wasStopped = true
+        // A program knows nothing of asking: its way of being asked is SIGTERM.
+        _ = grace
+        child.terminate()
+    }
+
+    func killNow() {
+        wasStopped = true
+        child.killTree()
+    }
+
+    func checkMemory() {
+        guard limits.memoryBytes > 0, child.residentBytes > limits.memoryBytes else { return }
+        ranOutOfMemory = true
+        child.killTree()
+    }
+
+    // MARK: What it says
+
+    private func reader(_ descriptor: CInt, _ onLines: @escaping ([[UInt8]]) -> Void) throws(LoopError) -> LineReader {
+        try LineReader(
+            descriptor, maximumBytes: Self.maximumLine, on: loop, onLines: onLines,
+            onProblem: { [unowned self] _ in
+                openPipes -= 1
+                finishIfDone()
+            })
+    }
+
+    private func takeOutput(_ lines: [[UInt8]]) {
+        for line in lines {
+            total += line.count + 1
+            if kept.count + line.count < Self.keptOutput {
+                kept.append(contentsOf: line)
+                kept.append(0x0A)
+            }
+            take(line, "stdout")
+        }
+    }
+
+    private func take(_ line: [UInt8], _ stream: String) {
+        let text = String(decoding: line, as: UTF8.self)
+        if let progress = progress?.read(text) { report(.progress(attempt.id, progress)) }
+        guard !ProgressPattern.isDirective(text) else { return }
+        report(.log(attempt.id, stream: stream, text: text))
+    }
+
+    /// A line on descriptor 3: `{"done":…,"total":…}`, `{"output":…}` or `{"log":…}`.
+    private func takeEvent(_ line: [UInt8]) {
+        // What is no JSON is the program's mistake, not the job's: it is shown in the log.
+        guard let value = try? JSONReader.value(of: line) else { return take(line, "fd3") }
+        if let output = value["output"] { report(.output(attempt.id, json: output.bytes)) }
+        if let text = value["log"]?.string { report(.log(attempt.id, stream: "log", text: text)) }
+        guard let done = value["done"]?.number else { return }
+        let progress = Progress(
+            done, of: value["total"]?.number, unit: value["unit"]?.string, message: value["message"]?.string)
+        report(.progress(attempt.id, progress))
+    }
+
+    // MARK: End
+
+    private func exited(_ exit: Child.Exit) {
+        self.exit = exit
+        for reader in readers { reader.drain() }
+        drainTimer = GraceTimer(after: Self.drainTime, on: loop) { [unowned self] in
+            openPipes = 0
+            finishIfDone()
+        }
+        finishIfDone()
+    }
+
+    private func finishIfDone() {
+        guard let exit, openPipes == 0, drainTimer != nil else { return }
+        drainTimer = nil
+        for reader in readers { reader.close() }
+        var result = outcome(exit)
+        result.usage = Usage(exit.usage)
+        result.usage.wallNanoseconds = monotonicNanoseconds() - started
+        onEnd(self, result)
+    }
+
+    private func outcome(_ exit: Child.Exit) -> AttemptResult {
+        if wasStopped { return AttemptResult(.stopped(child.stopped ?? .sigterm)) }
+        if ranOutOfMemory {
+            let message = "held more than \(limits.memoryBytes >> 20) MiB and was killed"
+            return AttemptResult(.crashed, error: JobError(type: "MemoryLimit", message: message))
+        }
+        if let signal = exit.signal {
+            let message = "killed by signal \(signal) (\(signalName(signal)))"
+            return AttemptResult(.crashed, error: JobError(type: "Crashed", message: message, signal: signal))
+        }
+        guard exit.code == 0 else {
+            let code = exit.code ?? 0
+            let error = JobError(type: "ExitStatus", message: "exited with status \(code)", exitCode: code)
+            return AttemptResult(.failed(canRetry: true), error: error)
+        }
+        return success()
+    }
+
+    private func success() -> AttemptResult {
+        var text = kept
+        if text.last == 0x0A { text.removeLast() }
+        switch command.result {
+        case .text: return AttemptResult(.succeeded, value: JSONValue.string(String(decoding: text, as: UTF8.self)).bytes)
+        case .json:
+            do throws(JSONError) {
+                _ = try JSONReader.value(of: text)
+                return AttemptResult(.succeeded, value: onOneLine(text))
+            } catch {
+                let what = total > kept.count ? "output over \(Self.keptOutput) bytes" : "stdout is no JSON: \(error)"
+                return AttemptResult(.failed(canRetry: false), error: JobError(type: "InvalidOutput", message: what))
+            }
+        }
+    }
+}
+
+/// Finds progress in the output of programs that know nothing of Spindle.
+struct ProgressPattern {
+    private let regex: Regex<AnyRegexOutput>?
+
+    /// - Parameter pattern: A regular expression whose first group is a percentage; nil for the directive alone.
+    init(_ pattern: String?) {
+        // Checked when the configuration was read.
+        regex = pattern.flatMap { try? Regex($0) }
+    }
+
+    /// Whether the line is `::progress 42/100 message` and so no log.
+    static func isDirective(_ line: String) -> Bool { line.hasPrefix("::progress ") }
+
+    func read(_ line: String) -> Progress? {
+        if Self.isDirective(line) { return Self.directive(line) }
+        guard let match = regex.flatMap({ try? $0.firstMatch(in: line) }),  // a match that fails finds nothing
+            match.output.count > 1, let text = match.output[1].substring, let percent = Double(text)
+        else { return nil }
+        return Progress(percent, of: 100, unit: "%")
+    }
+
+    private static func directive(_ line: String) -> Progress? {
+        let words = line.split(separator: " ", maxSplits: 2)
+        let numbers = words[1].split(separator: "/")
+        guard let done = numbers.first.flatMap({ Double($0) }) else { return nil }
+        return Progress(
+            done, of: numbers.count > 1 ? Double(numbers[1]) : nil, message: words.count > 2 ? String(words[2]) : nil)
+    }
+}

@@ -1,0 +1,242 @@
+import CSpindle
+import EventLoop
+import Glibc
+import Jobs
+
+/// What a thread tells the loop.
+enum ThreadMessage: Sendable {
+    case took(thread: Int, AttemptID)
+    case said(AttemptID, Report)
+    /// - Parameter next: The attempt that the thread went on with, from the queue.
+    case ended(thread: Int, AttemptID, AttemptResult, next: AttemptID?)
+    /// A thread that had been given up came back and is gone.
+    case returnedLate(thread: Int)
+}
+
+/// Where a pool's threads work: their seats, the queue, and the outbox to the loop, all under one lock.
+// Guard: every stored variable by `lock`, except `deliver`, which is set once before the first thread exists.
+final class ThreadFloor: @unchecked Sendable {
+    private final class Seat {
+        let condition = Condition()
+        var run: ThreadRun?
+        var current: ThreadRun?
+        var isSitting = false
+    }
+
+    var deliver: LoopBound<([ThreadMessage]) -> Void>!
+    private let loop: EventLoop
+    let lock = Lock()
+    /// Broadcast when an attempt is cancelled, for those that wait.
+    let cancelled = Condition()
+    private var seats: [Seat] = []
+    /// Threads that sit, the one that sat down last at the end: its caches are warm.
+    private var sitting: [Int] = []
+    private var queue: [ThreadRun] = []
+    private var queueHead = 0
+    private var outbox: [ThreadMessage] = []
+    private var isClosed = false
+
+    init(_ loop: EventLoop) { self.loop = loop }
+
+    // MARK: For the loop
+
+    /// Gives each attempt to a thread that sits, or to the queue.
+    ///
+    /// - Parameter seated: Called for those that got a seat.
+    func handOver(_ runs: [ThreadRun], seated: (ThreadRun, _ thread: Int) -> Void) {
+        var wake: [Seat] = []
+        var placed: [(ThreadRun, Int)] = []
+        lock.withLock {
+            for run in runs {
+                if let thread = sitting.popLast() {
+                    let seat = seats[thread - 1]
+                    seat.run = run
+                    seat.isSitting = false
+                    wake.append(seat)
+                    placed.append((run, thread))
+                } else {
+                    queue.append(run)
+                }
+            }
+        }
+        for (run, thread) in placed { seated(run, thread) }
+        for seat in wake { seat.condition.signal() }
+    }
+
+    /// Takes an attempt back that no thread has begun.
+    func withdraw(_ run: ThreadRun) -> Bool {
+        lock.withLock {
+            guard let index = queue[queueHead...].firstIndex(where: { $0 === run }) else { return false }
+            queue.remove(at: index)
+            return true
+        }
+    }
+
+    func cancel(_ run: ThreadRun) {
+        lock.withLock {
+            run.cancel()
+            cancelled.broadcast()
+        }
+    }
+
+    /// Gives a thread up with the attempt that it runs.
+    ///
+    /// - Returns: False if the attempt has ended meanwhile.
+    func abandon(_ run: ThreadRun) -> Bool {
+        lock.withLock {
+            guard seats.contains(where: { $0.current === run }) else { return false }
+            run.isAbandoned = true
+            return true
+        }
+    }
+
+    func close() {
+        lock.withLock {
+            isClosed = true
+            for seat in seats { seat.condition.signal() }
+        }
+    }
+
+    var workers: [WorkerStatus] {
+        lock.withLock {
+            seats.enumerated().compactMap { index, seat in
+                let id = workerName(index + 1)
+                if let run = seat.current ?? seat.run {
+                    let state: WorkerStatus.State = run.isAbandoned ? .abandoned : .busy
+                    return WorkerStatus(id: id, pid: nil, state: state, job: run.attempt.id.job)
+                }
+                return seat.isSitting ? WorkerStatus(id: id, pid: nil, state: .idle, job: nil) : nil
+            }
+        }
+    }
+
+    func addThread() {
+        let number = lock.withLock {
+            seats.append(Seat())
+            return seats.count
+        }
+        let start = Unmanaged.passRetained(ThreadStart(self, number)).toOpaque()
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_setstacksize(&attributes, Self.stackBytes)
+        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        var thread = pthread_t()
+        let created = pthread_create(&thread, &attributes, Self.main, start)
+        pthread_attr_destroy(&attributes)
+        precondition(created == 0, "no memory for a thread of the pool")
+    }
+
+    /// What recursive tasks may use; only touched pages cost memory.
+    static let stackBytes = 8 * 1024 * 1024
+
+    // MARK: For threads
+
+    func post(_ message: ThreadMessage) {
+        let first = lock.withLock {
+            outbox.append(message)
+            return outbox.count == 1
+        }
+        if first { wakeLoop() }
+    }
+
+    private func wakeLoop() {
+        loop.submit { [self] in
+            let batch = lock.withLock {
+                var batch: [ThreadMessage] = []
+                batch.reserveCapacity(outbox.capacity)
+                swap(&batch, &outbox)
+                return batch
+            }
+            deliver.value(batch)
+        }
+    }
+
+    private enum Next {
+        case run(ThreadRun)
+        case sitDown
+        /// The thread had been given up: its place is taken.
+        case leave
+    }
+
+    private func work(_ number: Int) {
+        var next = Next.sitDown
+        while true {
+            switch next {
+            case .run(let run): next = finish(number, run, run.execute())
+            case .sitDown:
+                guard let run = sit(number) else { return }
+                next = .run(run)
+            case .leave: return
+            }
+        }
+    }
+
+    /// Waits for an attempt; nil when the floor closes.
+    private func sit(_ number: Int) -> ThreadRun? {
+        lock.withLock {
+            let seat = seats[number - 1]
+            if let queued = takeQueued() {
+                seat.current = queued
+                outbox.append(.took(thread: number, queued.attempt.id))
+                if outbox.count == 1 { wakeLoop() }
+                return queued
+            }
+            seat.isSitting = true
+            sitting.append(number)
+            while seat.run == nil {
+                if isClosed { return nil }
+                seat.condition.wait(lock)
+            }
+            seat.current = seat.run
+            seat.run = nil
+            return seat.current
+        }
+    }
+
+    /// Reports an end and takes what waits.
+    private func finish(_ number: Int, _ run: ThreadRun, _ result: AttemptResult) -> Next {
+        var first = false
+        let next: Next = lock.withLock {
+            let seat = seats[number - 1]
+            seat.current = nil
+            first = outbox.isEmpty
+            if run.isAbandoned {
+                outbox.append(.returnedLate(thread: number))
+                return .leave
+            }
+            let following = takeQueued()
+            seat.current = following
+            outbox.append(.ended(thread: number, run.attempt.id, result, next: following?.attempt.id))
+            return following.map(Next.run) ?? .sitDown
+        }
+        if first { wakeLoop() }
+        return next
+    }
+
+    private func takeQueued() -> ThreadRun? {
+        guard queueHead < queue.count else { return nil }
+        let run = queue[queueHead]
+        queueHead += 1
+        if queueHead == queue.count {
+            queue.removeAll(keepingCapacity: true)
+            queueHead = 0
+        }
+        return run
+    }
+
+    private final class ThreadStart {
+        let floor: ThreadFloor
+        let number: Int
+        init(_ floor: ThreadFloor, _ number: Int) {
+            self.floor = floor
+            self.number = number
+        }
+    }
+
+    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
+        let start = Unmanaged<ThreadStart>.fromOpaque(context!).takeRetainedValue()
+        spindle_name_thread("task-\(start.number)")
+        start.floor.work(start.number)
+        return nil
+    }
+}

@@ -1,0 +1,123 @@
+import EventLoop
+import Jobs
+
+/// Attempts on threads of its own: short CPU work, in this process.
+///
+/// ```
+///   loop                              floor (one lock)               thread 1 … N
+///   start ─ end of turn ─► hand over ─► a seat, if one sits ─ wake ─► run
+///                                     └─► else the queue ◄─ take next ─┤ or sit down
+///   reports ◄──────── one wake-up per batch ──────── ended, took next ─┘
+/// ```
+///
+/// A thread can only be asked to stop. One that does not listen is given up after its grace and replaced, at most
+/// ``maximumAbandoned`` times at once: until it returns it burns a core that nobody gave it.
+package final class ThreadPool: Pool {
+    /// Threads given up and still running, over which no further one is given up.
+    package static let maximumAbandoned = 16
+
+    package let name = PoolName.thread
+    package let slots: Int
+    package let ahead = 32
+    package let unavailable: String? = nil
+
+    private let loop: EventLoop
+    private let report: (Report) -> Void
+    private let floor: ThreadFloor
+    private var runs: [AttemptID: ThreadRun] = [:]
+    private var starting: [ThreadRun] = []
+    private var graces: [AttemptID: GraceTimer] = [:]
+    private var abandoned = 0
+    private var whenIdle: (() -> Void)?
+
+    package init(slots: Int, on loop: EventLoop, report: @escaping (Report) -> Void) {
+        self.slots = slots
+        self.loop = loop
+        self.report = report
+        floor = ThreadFloor(loop)
+        floor.deliver = LoopBound({ [unowned self] in receive($0) }, on: loop)
+        for _ in 0..<slots { floor.addThread() }
+        loop.atEndOfTurn { [unowned self] in handOver() }
+    }
+
+    package var workers: [WorkerStatus] { floor.workers }
+
+    package func start(_ attempt: Attempt) {
+        guard case .function(let body?, _) = attempt.task.body else {
+            let error = JobError(type: "InvalidInput", message: "\(attempt.task.name) cannot run in the thread pool")
+            return report(.ended(attempt.id, AttemptResult(.failed(canRetry: false), error: error)))
+        }
+        let run = ThreadRun(attempt, body, on: floor)
+        runs[attempt.id] = run
+        starting.append(run)
+    }
+
+    package func stop(_ id: AttemptID, grace: Duration) {
+        guard let run = runs[id] else { return }
+        let neverLeft = starting.firstIndex { $0 === run }
+        if let neverLeft { starting.remove(at: neverLeft) }
+        if neverLeft != nil || floor.withdraw(run) {
+            runs[id] = nil
+            return report(.ended(id, AttemptResult(.stopped(.beforeStart))))
+        }
+        floor.cancel(run)
+        graces[id] = GraceTimer(after: grace, on: loop) { [unowned self] in giveUp(run) }
+    }
+
+    package func shutDown(_ done: @escaping () -> Void) {
+        whenIdle = done
+        for run in runs.values { floor.cancel(run) }
+        floor.close()
+        checkIdle()
+    }
+
+    // MARK: On the loop
+
+    /// Once a turn: everything that was started goes over in one piece.
+    private func handOver() {
+        guard !starting.isEmpty else { return }
+        floor.handOver(starting) { run, thread in report(.placed(run.attempt.id, worker: workerName(thread))) }
+        starting.removeAll(keepingCapacity: true)
+    }
+
+    private func receive(_ messages: [ThreadMessage]) {
+        for message in messages {
+            switch message {
+            case .took(let thread, let id): tookOver(thread, id)
+            case .said(let id, let report):
+                if runs[id] != nil { self.report(report) }
+            case .ended(let thread, let id, let result, let next):
+                if let next { tookOver(thread, next) }
+                guard runs.removeValue(forKey: id) != nil else { continue }
+                if !graces.isEmpty { graces[id] = nil }
+                report(.ended(id, result))
+            case .returnedLate: abandoned -= 1
+            }
+        }
+        checkIdle()
+    }
+
+    private func tookOver(_ thread: Int, _ id: AttemptID) {
+        guard runs[id] != nil else { return }
+        report(.placed(id, worker: workerName(thread)))
+        report(.began(id))
+    }
+
+    private func giveUp(_ run: ThreadRun) {
+        guard runs[run.attempt.id] === run, abandoned < Self.maximumAbandoned, floor.abandon(run) else { return }
+        runs[run.attempt.id] = nil
+        graces[run.attempt.id] = nil
+        abandoned += 1
+        floor.addThread()
+        report(.ended(run.attempt.id, AttemptResult(.stopped(.abandoned))))
+        checkIdle()
+    }
+
+    private func checkIdle() {
+        guard let done = whenIdle, runs.isEmpty else { return }
+        whenIdle = nil
+        done()
+    }
+}
+
+func workerName(_ thread: Int) -> String { "thread-\(thread)" }

@@ -1,0 +1,93 @@
+import CSpindle
+import EventLoop
+import Glibc
+import JSON
+import Jobs
+import Synchronization
+
+/// One attempt on a thread: what the task sees as its context, and what the loop holds to cancel it.
+// Guard: `isAbandoned` by the floor's lock; `lastReport` belongs to the thread that runs the attempt.
+final class ThreadRun: TaskContext, @unchecked Sendable {
+    /// What comes more often is dropped: nobody sees more than twenty changes a second.
+    static let reportInterval: Int64 = 45_000_000
+
+    let attempt: Attempt
+    private let body: TaskDefinition.Blocking
+    private let floor: ThreadFloor
+    private let isCancelledFlag = Atomic<Bool>(false)
+    var isAbandoned = false
+    private var lastReport: Int64 = 0
+
+    init(_ attempt: Attempt, _ body: @escaping TaskDefinition.Blocking, on floor: ThreadFloor) {
+        self.attempt = attempt
+        self.body = body
+        self.floor = floor
+    }
+
+    func execute() -> AttemptResult {
+        let meter = UsageMeter()
+        var result: AttemptResult
+        do {
+            result = AttemptResult(.succeeded, value: try body(attempt.input, self))
+        } catch is TaskCancelled {
+            result = AttemptResult(.stopped(.cooperative))
+        } catch {
+            result = AttemptResult(failure: error)
+        }
+        result.usage = meter.read()
+        return result
+    }
+
+    var isCancelled: Bool { isCancelledFlag.load(ordering: .relaxed) }
+
+    func cancel() { isCancelledFlag.store(true, ordering: .relaxed) }
+
+    func report(_ progress: Progress) {
+        let now = monotonicNanoseconds()
+        guard now - lastReport >= Self.reportInterval || progress.fraction == 1 else { return }
+        lastReport = now
+        say(.progress(attempt.id, progress))
+    }
+
+    func output(_ json: [UInt8]) { say(.output(attempt.id, json: json)) }
+    func log(_ text: String) { say(.log(attempt.id, stream: "log", text: text)) }
+
+    func wait(for delay: Duration) throws {
+        let deadline = monotonicNanoseconds() + delay.nanoseconds
+        floor.lock.withLock {
+            while !isCancelled, floor.cancelled.wait(floor.lock, until: deadline) {}
+        }
+        try checkpoint()
+    }
+
+    private func say(_ report: Report) { floor.post(.said(attempt.id, report)) }
+}
+
+/// Measures what the calling thread takes from now on.
+struct UsageMeter {
+    private let start = monotonicNanoseconds()
+    private let before = UsageMeter.now()
+
+    func read() -> Usage {
+        let after = Self.now()
+        var usage = Usage()
+        usage.wallNanoseconds = monotonicNanoseconds() - start
+        usage.cpuNanoseconds = after.cpuNanoseconds - before.cpuNanoseconds
+        usage.voluntarySwitches = Int(after.ru_nvcsw - before.ru_nvcsw)
+        usage.involuntarySwitches = Int(after.ru_nivcsw - before.ru_nivcsw)
+        usage.maxRSSBytes = Int(after.ru_maxrss) * 1024
+        return usage
+    }
+
+    private static func now() -> rusage {
+        var usage = rusage()
+        spindle_thread_usage(&usage)
+        return usage
+    }
+}
+
+extension rusage {
+    var cpuNanoseconds: Int64 {
+        Int64(ru_utime.tv_sec + ru_stime.tv_sec) * 1_000_000_000 + Int64(ru_utime.tv_usec + ru_stime.tv_usec) * 1000
+    }
+}

@@ -1,0 +1,255 @@
+import CSpindle
+import EventLoop
+import Glibc
+import JSON
+import Jobs
+
+/// A warm worker's own side of the protocol: this same binary, started by the process pool.
+///
+/// One thread. It reads descriptor 3 when it has nothing to do, and while a task runs it looks there at the task's own
+/// checkpoints; so a cancel needs neither a second thread nor a signal.
+package final class WorkerMain {
+    /// How often a running task looks for messages.
+    private static let pollInterval: Int64 = 10_000_000
+    private static let descriptor: CInt = 3
+
+    private let tasks: [String: TaskDefinition]
+    private var splitter = LineSplitter(maximumBytes: WorkerProtocol.maximumLine)
+    private var queue: [Call] = []
+    private var queueHead = 0
+    private var out: [UInt8] = []
+    fileprivate var current: Int?
+    private var cancelled: Set<Int> = []
+    private var isDraining = false
+    private var lastPoll: Int64 = 0
+
+    private struct Call {
+        let id: Int
+        let task: String
+        let input: JSONValue
+    }
+
+    package init(tasks: [TaskDefinition]) {
+        self.tasks = Dictionary(tasks.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Serves until the server closes the channel or asks to drain.
+    package func run() -> Never {
+        signal(SIGINT, SIG_IGN)
+        while true {
+            while queueHead < queue.count {
+                let call = queue[queueHead]
+                queueHead += 1
+                perform(call)
+            }
+            queue.removeAll(keepingCapacity: true)
+            queueHead = 0
+            flush()
+            if isDraining { exit(0) }
+            receive(waiting: true)
+        }
+    }
+
+    // MARK: Messages
+
+    private func receive(waiting: Bool) {
+        lastPoll = monotonicNanoseconds()
+        withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
+            let flags = waiting ? 0 : CInt(MSG_DONTWAIT)
+            let count = recv(Self.descriptor, buffer.baseAddress, buffer.count, flags)
+            if count == 0 || count < 0 && errno != EAGAIN && errno != EINTR { exit(0) }
+            guard count > 0 else { return }
+            let bytes = UnsafeBufferPointer(rebasing: buffer[..<count].bindMemory(to: UInt8.self)[...])
+            guard splitter.feed(bytes, line: { take($0) }) else { exit(1) }
+        }
+    }
+
+    private func take(_ line: [UInt8]) {
+        // The server is the only one who writes here; what is no JSON means that the channel is broken.
+        guard let message = try? JSONReader.value(of: line) else { exit(1) }
+        let id = message["id"]?.integer
+        let params = message["params"] ?? .null
+        switch message["method"]?.string {
+        case "initialize": if let id { initialize(id) }
+        case "run":
+            guard let id else { return }
+            queue.append(Call(id: id, task: params["task"]?.string ?? "", input: params["input"] ?? .null))
+        case "cancel": if let id = params["id"]?.integer { cancelled.insert(id) }
+        case "ping": if let id { answer(id) { $0.append(#""result":{}"#) } }
+        case "drain": isDraining = true
+        default:
+            if let id {
+                answer(id) { $0.append(#""error":{"code":-32601,"message":"unknown method"}"#) }
+            }
+        }
+    }
+
+    private func initialize(_ id: Int) {
+        answer(id) {
+            $0.append(#""result":{"protocol":1,"worker":{"sdk":"spindle 0.1","language":"swift","pid":"#)
+            $0.append(integer: Int(getpid()))
+            $0.append(#"},"concurrency":1,"tasks":["#)
+            for (index, task) in tasks.values.sorted(by: { $0.name < $1.name }).enumerated() {
+                if index > 0 { $0.append(",") }
+                $0.append(#"{"name":"#)
+                $0.append(jsonString: task.name)
+                $0.append(#","kind":"#)
+                $0.append(jsonString: task.kind.rawValue)
+                $0.append("}")
+            }
+            $0.append("]}")
+        }
+        flush()
+    }
+
+    fileprivate func notify(_ method: StaticString, _ write: (inout [UInt8]) -> Void) {
+        guard let current else { return }
+        out.append(#"{"jsonrpc":"2.0","method":""#)
+        out.append(method)
+        out.append(#"","params":{"id":"#)
+        out.append(integer: current)
+        write(&out)
+        out.append("}}\n")
+        flush()
+    }
+
+    private func answer(_ id: Int, _ write: (inout [UInt8]) -> Void) {
+        out.append(#"{"jsonrpc":"2.0","id":"#)
+        out.append(integer: id)
+        out.append(",")
+        write(&out)
+        out.append("}\n")
+    }
+
+    private func flush() {
+        var start = 0
+        while start < out.count {
+            let count = out.withUnsafeBytes {
+                send(Self.descriptor, $0.baseAddress! + start, $0.count - start, CInt(MSG_NOSIGNAL))
+            }
+            if count < 0, errno != EINTR { exit(0) }
+            start += max(count, 0)
+        }
+        out.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Work
+
+    fileprivate func isCancelled(_ id: Int) -> Bool {
+        if monotonicNanoseconds() - lastPoll >= Self.pollInterval {
+            flush()
+            receive(waiting: false)
+        }
+        return cancelled.contains(id)
+    }
+
+    private func perform(_ call: Call) {
+        current = call.id
+        defer {
+            current = nil
+            if !cancelled.isEmpty { cancelled.remove(call.id) }
+        }
+        guard let task = tasks[call.task], case .function(let body?, _) = task.body else {
+            return answerFailure(call.id, TaskFailure(type: "InvalidInput", message: "no such task", canRetry: false))
+        }
+        let meter = UsageMeter()
+        do {
+            let context = Context(worker: self, id: call.id)
+            try context.checkpoint()
+            let value = try body(call.input, context)
+            let usage = meter.read()
+            answer(call.id) {
+                $0.append(#""result":{"value":"#)
+                $0.append(contentsOf: value)
+                $0.append(#","usage":{"cpu_seconds":"#)
+                $0.append(seconds: usage.cpuNanoseconds)
+                $0.append(#","max_rss_bytes":"#)
+                $0.append(integer: usage.maxRSSBytes ?? 0)
+                $0.append(#","voluntary_switches":"#)
+                $0.append(integer: usage.voluntarySwitches)
+                $0.append(#","involuntary_switches":"#)
+                $0.append(integer: usage.involuntarySwitches)
+                $0.append("}}")
+            }
+            // What took long is answered at once; tiny answers go out together.
+            if usage.wallNanoseconds > 200_000 { flush() }
+        } catch is TaskCancelled {
+            answer(call.id) { $0.append(#""error":{"code":-32800,"message":"cancelled"}"#) }
+        } catch {
+            answerFailure(call.id, error)
+        }
+    }
+
+    private func answerFailure(_ id: Int, _ error: any Error) {
+        let result = AttemptResult(failure: error)
+        answer(id) {
+            $0.append(#""error":{"code":-32000,"message":"#)
+            $0.append(jsonString: result.error?.message ?? "")
+            $0.append(#","data":{"type":"#)
+            $0.append(jsonString: result.error?.type ?? "Error")
+            $0.append(result.end == .failed(canRetry: false) ? #","retry":"never"}}"# : #","retry":"default"}}"#)
+        }
+    }
+
+    private final class Context: TaskContext {
+        private let worker: WorkerMain
+        private let id: Int
+        private var lastReport: Int64 = 0
+
+        init(worker: WorkerMain, id: Int) {
+            self.worker = worker
+            self.id = id
+        }
+
+        var isCancelled: Bool { worker.isCancelled(id) }
+
+        func report(_ progress: Progress) {
+            let now = monotonicNanoseconds()
+            guard now - lastReport >= ThreadRun.reportInterval || progress.fraction == 1 else { return }
+            lastReport = now
+            worker.notify("progress") {
+                $0.append(#","done":"#)
+                $0.append(number: progress.done)
+                if let total = progress.total {
+                    $0.append(#","total":"#)
+                    $0.append(number: total)
+                }
+                if let unit = progress.unit {
+                    $0.append(#","unit":"#)
+                    $0.append(jsonString: unit)
+                }
+                if let message = progress.message {
+                    $0.append(#","message":"#)
+                    $0.append(jsonString: message)
+                }
+            }
+        }
+
+        func output(_ json: [UInt8]) {
+            worker.notify("output") {
+                $0.append(#","value":"#)
+                $0.append(contentsOf: json)
+            }
+        }
+
+        func log(_ text: String) {
+            worker.notify("log") {
+                $0.append(#","level":"info","text":"#)
+                $0.append(jsonString: text)
+            }
+        }
+
+        func wait(for delay: Duration) throws {
+            let deadline = monotonicNanoseconds() + delay.nanoseconds
+            while true {
+                try checkpoint()
+                let left = deadline - monotonicNanoseconds()
+                guard left > 0 else { return }
+                worker.flush()
+                var channel = pollfd(fd: WorkerMain.descriptor, events: Int16(POLLIN), revents: 0)
+                poll(&channel, 1, CInt(min((left + 999_999) / 1_000_000, 20)))
+                if channel.revents != 0 { worker.receive(waiting: false) }
+            }
+        }
+    }
+}

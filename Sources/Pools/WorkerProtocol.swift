@@ -1,0 +1,155 @@
+import JSON
+import Jobs
+
+/// The worker protocol: JSON-RPC 2.0, one message a line, on descriptor 3.
+///
+/// ```
+///   → initialize    ← result: worker, tasks
+///   → run           ← progress, log, output (notifications), then result or error
+///   → cancel        ← the run it names is still answered, with error -32800
+///   → ping          ← result
+///   → drain         the worker finishes what it has and exits; end of file: it exits at once
+/// ```
+///
+/// Source of the framing: JSON-RPC 2.0 specification; one message a line as MCP's stdio transport has it.
+package enum WorkerProtocol {
+    package static let version = 1
+    /// Bytes of one line, its line feed not counted.
+    package static let maximumLine = 1024 * 1024
+
+    enum ErrorCode {
+        static let parse = -32700
+        static let unknownMethod = -32601
+        static let failed = -32000
+        static let cancelled = -32800
+    }
+
+    // MARK: Server to worker
+
+    static func initialize(id: Int) -> [UInt8] {
+        line {
+            $0.append(#"{"jsonrpc":"2.0","id":"#)
+            $0.append(integer: id)
+            $0.append(#","method":"initialize","params":{"protocol":1,"server":"spindle/0.1","max_line":"#)
+            $0.append(integer: maximumLine)
+            $0.append("}}")
+        }
+    }
+
+    static func run(id: Int, _ attempt: Attempt, directory: String) -> [UInt8] {
+        line {
+            $0.append(#"{"jsonrpc":"2.0","id":"#)
+            $0.append(integer: id)
+            $0.append(#","method":"run","params":{"task":"#)
+            $0.append(jsonString: attempt.task.name)
+            $0.append(#","job":""#)
+            attempt.id.job.write(to: &$0)
+            $0.append(#"","attempt":"#)
+            $0.append(integer: attempt.id.number)
+            $0.append(#","input":"#)
+            $0.append(contentsOf: onOneLine(attempt.inputBytes))
+            if let timeout = attempt.timeout {
+                $0.append(#","deadline_ms":"#)
+                $0.append(integer: Int(timeout.nanoseconds / 1_000_000))
+            }
+            $0.append(#","dir":"#)
+            $0.append(jsonString: directory)
+            $0.append("}}")
+        }
+    }
+
+    static func cancel(id: Int, grace: Duration) -> [UInt8] {
+        line {
+            $0.append(#"{"jsonrpc":"2.0","method":"cancel","params":{"id":"#)
+            $0.append(integer: id)
+            $0.append(#","grace_ms":"#)
+            $0.append(integer: Int(grace.nanoseconds / 1_000_000))
+            $0.append("}}")
+        }
+    }
+
+    static let drain: [UInt8] = line { $0.append(#"{"jsonrpc":"2.0","method":"drain"}"#) }
+
+    // MARK: Worker to server
+
+    /// One message from a worker.
+    enum Message {
+        case result(id: Int, value: [UInt8], usage: JSONValue?)
+        case error(id: Int, code: Int, JobError, canRetry: Bool)
+        case initialized(id: Int, JSONValue)
+        case progress(id: Int, Progress)
+        case output(id: Int, [UInt8])
+        case log(id: Int?, level: String, text: String)
+        /// Unknown notifications and the answers to pings.
+        case ignored
+    }
+
+    /// - Parameter isReady: Before it is, a result answers `initialize`.
+    /// - Throws: When the line is no JSON, or no message: the worker is to be ended, there is no resynchronising.
+    static func decode(_ line: [UInt8], isReady: Bool) throws(JSONError) -> Message {
+        var id: Int?
+        var method: String?
+        var params: JSONValue?
+        var error: JSONValue?
+        var value: Range<Int>?
+        var usage: JSONValue?
+        var answer: JSONValue?
+        try JSONReader.withReader(of: line) { (reader) throws(JSONError) in
+            try reader.readObject { (key, reader) throws(JSONError) in
+                switch key {
+                case "id": id = try reader.readValue().integer
+                case "method": method = try reader.readValue().string
+                case "params": params = try reader.readValue()
+                case "error": error = try reader.readValue()
+                case "result" where isReady:
+                    guard reader.startsObject else { return answer = try reader.readValue() }
+                    try reader.readObject { (key, reader) throws(JSONError) in
+                        switch key {
+                        case "value": value = try reader.readRange()
+                        case "usage": usage = try reader.readValue()
+                        default: _ = try reader.readValue()
+                        }
+                    }
+                case "result": answer = try reader.readValue()
+                default: _ = try reader.readValue()
+                }
+            }
+        }
+        if let method { return notification(method, params ?? .null) }
+        guard let id else { return .ignored }
+        if let error { return failure(id, error) }
+        if let answer { return isReady ? .ignored : .initialized(id: id, answer) }
+        return .result(id: id, value: value.map { Array(line[$0]) } ?? Array("null".utf8), usage: usage)
+    }
+
+    private static func notification(_ method: String, _ params: JSONValue) -> Message {
+        switch (method, params["id"]?.integer) {
+        case ("progress", let id?):
+            let progress = Progress(
+                params["done"]?.number ?? 0, of: params["total"]?.number, unit: params["unit"]?.string,
+                message: params["message"]?.string)
+            return .progress(id: id, progress)
+        case ("output", let id?): return .output(id: id, (params["value"] ?? .null).bytes)
+        case ("log", let id):
+            return .log(id: id, level: params["level"]?.string ?? "info", text: params["text"]?.string ?? "")
+        default: return .ignored
+        }
+    }
+
+    private static func failure(_ id: Int, _ error: JSONValue) -> Message {
+        let data = error["data"]
+        let failure = JobError(
+            type: data?["type"]?.string ?? "Error", message: error["message"]?.string ?? "",
+            traceback: (data?["traceback"]?.elements ?? []).compactMap(\.string))
+        return .error(
+            id: id, code: error["code"]?.integer ?? ErrorCode.failed, failure, canRetry: data?["retry"]?.string != "never")
+    }
+
+    static func line(_ write: (inout [UInt8]) -> Void) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(256)
+        write(&bytes)
+        bytes.append(0x0A)
+        return bytes
+    }
+}
