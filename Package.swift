@@ -37,6 +37,7 @@ let package = Package(
         library("CLibevent", pkgConfig: "libevent_openssl", apt: "libevent-dev"),
         library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
         library("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+        library("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .target(name: "CSpindle"),
         .target(name: "CDashboard"),
 
@@ -60,7 +61,7 @@ let package = Package(
                 "EventLoop", "JSON", "Jobs", "HTTP", "Pools", "Store", "CDashboard", "COpenSSL", "CSpindle",
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        module("Tasks", ["EventLoop", "JSON", "Jobs", "Pools", "HTTPClient", "COpenSSL"]),
+        module("Tasks", ["EventLoop", "JSON", "Jobs", "Pools", "HTTPClient", "COpenSSL", "CZlib"]),
 
         // Floor 3: the command line.
         .executableTarget(

@@ -38,9 +38,9 @@ package struct RequestHead: Sendable {
     package internal(set) var contentLength: Int?
     var storage: [UInt8] = []
     var fields: [Field] = []
-    var path = 0..<0
-    var query = 0..<0
-    var host = 0..<0
+    package internal(set) var path = 0..<0
+    package internal(set) var query = 0..<0
+    package internal(set) var host = 0..<0
 
     package var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
 

@@ -3,6 +3,11 @@ package struct SchemaViolation: Equatable, Sendable {
     /// RFC 6901, relative to the value that was checked; `""` is the value itself.
     package let pointer: String
     package let detail: String
+
+    package init(pointer: String, detail: String) {
+        self.pointer = pointer
+        self.detail = detail
+    }
 }
 
 /// Why a schema was refused at registration.

@@ -31,60 +31,6 @@ package struct Attempt: Sendable {
     }
 }
 
-/// How far an attempt is.
-package struct Progress: Sendable, Equatable {
-    package var done: Double
-    /// nil: nobody knows.
-    package var total: Double?
-    package var unit: String?
-    package var message: String?
-
-    package init(_ done: Double, of total: Double? = nil, unit: String? = nil, message: String? = nil) {
-        self.done = done
-        self.total = total
-        self.unit = unit
-        self.message = message
-    }
-
-    /// In 0...1.
-    package var fraction: Double? {
-        guard let total, total > 0 else { return nil }
-        return min(max(done / total, 0), 1)
-    }
-}
-
-/// Why an attempt failed, as the job shows it.
-package struct JobError: Sendable, Equatable {
-    /// The error's name, or `Timeout`, `Crashed`, `MemoryLimit`, `Lost`, `InvalidInput`, `InvalidOutput`.
-    package var type: String
-    package var message: String
-    package var traceback: [String]
-    package var exitCode: Int?
-    package var signal: Int?
-
-    package init(
-        type: String, message: String, traceback: [String] = [], exitCode: Int? = nil, signal: Int? = nil
-    ) {
-        self.type = type
-        self.message = message
-        self.traceback = traceback
-        self.exitCode = exitCode
-        self.signal = signal
-    }
-}
-
-/// What an attempt took of the machine.
-package struct Usage: Sendable, Equatable {
-    package var cpuNanoseconds: Int64 = 0
-    package var wallNanoseconds: Int64 = 0
-    /// Peak resident memory of the process it ran in; nil where that means nothing.
-    package var maxRSSBytes: Int?
-    package var voluntarySwitches = 0
-    package var involuntarySwitches = 0
-
-    package init() {}
-}
-
 /// How an attempt ended, with all that is to be remembered of it.
 package struct AttemptResult: Sendable {
     package var end: AttemptEnd

@@ -1,1 +1,77 @@
-@main enum Main { static func main() {} }
+import ArgumentParser
+import Glibc
+
+/// The command line: what stands here is the list of commands, each is a file of its own.
+@main
+struct Spindle: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "spindle",
+        abstract: "Runs work behind HTTP: submitted in one line, watched live, cancelled for sure.",
+        discussion: """
+            Start with:  spindle demo
+            A server:    spindle serve
+            A job:       spindle run primes '{"limit":10000000}'
+
+            Clients find the server by --url, else SPINDLE_URL, else http://127.0.0.1:8080, and the token by
+            SPINDLE_TOKEN, else the token file.
+            Exit codes: 0; 1 the job failed; 2 usage; 3 no server; 4 refused; 130 interrupted.
+            """,
+        version: Version.text,
+        subcommands: [
+            Serve.self, Demo.self, Run.self, Submit.self, Watch.self, List.self, Cancel.self, TasksCommand.self,
+            QueuesCommand.self, PoolsCommand.self, Bench.self, Config.self,
+        ])
+
+    static func main() {
+        signal(SIGPIPE, SIG_IGN)
+        // A worker is started by the process pool, thousands of times in a server's life: no parsing of arguments.
+        if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let failure as CommandFailure {
+            say("spindle: \(failure.message)")
+            Glibc.exit(failure.code.rawValue)
+        } catch {
+            let code = exitCode(for: error)
+            let message = fullMessage(for: error)
+            if code == .success {
+                print(message)
+                Glibc.exit(0)
+            }
+            if !message.isEmpty { say(message) }
+            Glibc.exit(code == .validationFailure ? ExitStatus.usage.rawValue : code.rawValue)
+        }
+    }
+}
+
+enum Version {
+    static let text = "0.1.0"
+}
+
+/// What the commands end with.
+enum ExitStatus: CInt {
+    case success = 0
+    case jobFailed = 1
+    case usage = 2
+    case noServer = 3
+    case refused = 4
+    case interrupted = 130
+}
+
+/// Ends a command with a message on stderr.
+struct CommandFailure: Error {
+    let code: ExitStatus
+    let message: String
+
+    init(_ code: ExitStatus, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+/// Writes a line to stderr.
+func say(_ text: String) {
+    let line = text + "\n"
+    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+}

@@ -1,0 +1,157 @@
+import HTTP
+import JSON
+import Jobs
+import Pools
+import Store
+
+/// What there is: tasks, queues, pools.
+extension API {
+    func listTasks(_ exchange: Exchange, _: String) throws(Problem) {
+        list(exchange, "tasks", engine.registry.all) { $0.append(task: $1.task) }
+    }
+
+    func showTask(_ exchange: Exchange, _ name: String) throws(Problem) {
+        guard let entry = engine.registry[name] else {
+            throw .notFound(engine.registry.unknown(name))
+        }
+        show(exchange) { $0.append(task: entry.task) }
+    }
+
+    func listQueues(_ exchange: Exchange, _: String) throws(Problem) {
+        let oldest = engine.oldestWaiting()
+        let names = Set(engine.scheduler.queueNames + ["default"]).sorted()
+        list(exchange, "queues", names) { $0.append(queue: $1, of: self.engine, oldest: oldest[$1]) }
+    }
+
+    func showQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
+        guard name == "default" || engine.scheduler.queueNames.contains(name) else {
+            throw .notFound("there is no queue \"\(name)\"; a queue exists once a job has named it")
+        }
+        let oldest = engine.oldestWaiting()[name]
+        show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+    }
+
+    func listPools(_ exchange: Exchange, _: String) throws(Problem) {
+        list(exchange, "pools", PoolName.allCases) { $0.append(pool: $1, of: self.engine) }
+    }
+
+    func showPool(_ exchange: Exchange, _ name: String) throws(Problem) {
+        guard let pool = PoolName(rawValue: name) else { throw .notFound("there is no pool \"\(name)\"") }
+        show(exchange) { $0.append(pool: pool, of: engine) }
+    }
+
+    private func list<Element>(
+        _ exchange: Exchange, _ name: StaticString, _ elements: [Element], _ write: (inout [UInt8], Element) -> Void
+    ) {
+        show(exchange) { body in
+            body.append("{\"")
+            body.append(name)
+            body.append("\":[")
+            for (index, element) in elements.enumerated() {
+                if index > 0 { body.append(",") }
+                write(&body, element)
+            }
+            body.append("]}")
+        }
+    }
+
+    private func show(_ exchange: Exchange, _ write: (inout [UInt8]) -> Void) {
+        var body: [UInt8] = []
+        write(&body)
+        body.append("\n")
+        var response = Response.json(200, body)
+        response.set("Cache-Control", "no-store")
+        exchange.respond(response)
+    }
+}
+
+extension Engine {
+    /// Since when the oldest waiting job of each queue waits.
+    func oldestWaiting() -> [String: Instant] {
+        var oldest: [String: Instant] = [:]
+        for job in live.values where job.record.state == .queued {
+            let record = job.record
+            oldest[record.queue] = min(oldest[record.queue] ?? record.createdAt, record.createdAt)
+        }
+        return oldest
+    }
+}
+
+extension [UInt8] {
+    fileprivate mutating func append(task: TaskDefinition) {
+        append(#"{"name":"#)
+        append(jsonString: task.name)
+        append(#","kind":"#)
+        append(jsonString: task.kind.rawValue)
+        append(#","description":"#)
+        append(jsonString: task.description)
+        append(#","pools":["#)
+        for (index, pool) in task.pools.enumerated() {
+            if index > 0 { append(",") }
+            append(jsonString: pool.rawValue)
+        }
+        append(#"],"input":"#)
+        task.input.source.write(to: &self)
+        append(#","output":"#)
+        if let output = task.output { output.source.write(to: &self) } else { append("true") }
+        append(#","defaults":{"pool":"#)
+        append(jsonString: task.pools[0].rawValue)
+        append(#","queue":"default","priority":0,"timeout":"#)
+        if let timeout = task.timeout { append(jsonString: timeout.text) } else { append("null") }
+        append(#","max_attempts":"#)
+        append(integer: task.maxAttempts)
+        append("}}")
+    }
+
+    fileprivate mutating func append(queue name: String, of engine: Engine, oldest: Instant?) {
+        append(#"{"name":"#)
+        append(jsonString: name)
+        append(#","depth":"#)
+        append(integer: engine.scheduler.depth(of: name))
+        append(#","oldest_seconds":"#)
+        if let oldest { append(seconds: (engine.now - oldest).nanoseconds) } else { append("null") }
+        append(#","drain_rate":"#)
+        append(number: ((engine.queueMeters[name]?.rate ?? 0) * 100).rounded() / 100)
+        append(#","paused":"#)
+        append(engine.scheduler.isPaused(name) ? "true" : "false")
+        append(#","limit":"#)
+        append(integer: engine.options.queueDepth)
+        append("}")
+    }
+
+    fileprivate mutating func append(pool name: PoolName, of engine: Engine) {
+        let pool = engine.pool(name)
+        let workers = pool?.workers ?? []
+        let reason = pool == nil ? "this server has no \(name.rawValue) pool" : pool?.unavailable
+        append(#"{"name":"#)
+        append(jsonString: name.rawValue)
+        append(#","capacity":"#)
+        append(integer: engine.scheduler.load(of: name).slots)
+        append(#","busy":"#)
+        append(integer: Swift.min(engine.scheduler.load(of: name).busy, engine.scheduler.load(of: name).slots))
+        append(#","waiting":"#)
+        append(integer: engine.scheduler.waiting(for: name))
+        append(#","workers":["#)
+        for (index, worker) in workers.enumerated() {
+            if index > 0 { append(",") }
+            append(worker: worker)
+        }
+        append(#"],"available":"#)
+        append(reason == nil ? "true" : "false")
+        append(#","reason":"#)
+        if let reason { append(jsonString: reason) } else { append("null") }
+        append("}")
+    }
+
+    private mutating func append(worker: WorkerStatus) {
+        append(#"{"id":"#)
+        append(jsonString: worker.id)
+        append(#","pid":"#)
+        if let pid = worker.pid { append(integer: pid) } else { append("null") }
+        append(#","state":"#)
+        append(jsonString: worker.state.rawValue)
+        append(#","job":"#)
+        if let job = worker.job { append(jsonString: job.description) } else { append("null") }
+        append("}")
+    }
+}

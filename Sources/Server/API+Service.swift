@@ -1,0 +1,50 @@
+import HTTP
+import JSON
+
+/// The server itself: is it well, what does it count, what does it look like.
+extension API {
+    func health(_ exchange: Exchange, _: String) throws(Problem) {
+        exchange.respond(Self.alive)
+    }
+
+    private static let alive = Response(200, "application/json", Array("{\"status\":\"ok\"}\n".utf8))
+
+    func ready(_ exchange: Exchange, _: String) throws(Problem) {
+        if engine.isDraining { throw .draining }
+        exchange.respond(Self.alive)
+    }
+
+    func showMetrics(_ exchange: Exchange, _: String) throws(Problem) {
+        let text = engine.metrics.text(of: engine, connections: connections())
+        exchange.respond(Response(200, "text/plain; version=0.0.4; charset=utf-8", text))
+    }
+
+    func openAPI(_ exchange: Exchange, _: String) throws(Problem) {
+        exchange.respond(.json(200, OpenAPI.document(routes, version: engine.options.version)))
+    }
+
+    /// The page and its files; `/?token=` trades the token for a cookie and leads to the address without it.
+    func dashboard(_ exchange: Exchange, _ file: String) throws(Problem) {
+        let head = exchange.head
+        if file.isEmpty, let token = try Query(head.queryText)["token"] {
+            guard let cookie = gate.cookie(forToken: token, isTLS: exchange.peer.isTLS) else {
+                throw Problem(401, "unauthorized", "this address is not valid; use the one that the server printed at start")
+            }
+            var response = Response(303)
+            response.set("Location", "/")
+            response.set("Set-Cookie", cookie)
+            response.set("Cache-Control", "no-store")
+            response.set("Referrer-Policy", "no-referrer")
+            return exchange.respond(response)
+        }
+        guard var response = pages.page("/" + file) else { throw .notFound("there is nothing at \(head.pathText)") }
+        response.set(
+            "Content-Security-Policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+                + "frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+        response.set("X-Content-Type-Options", "nosniff")
+        response.set("Referrer-Policy", "no-referrer")
+        response.set("Cache-Control", "no-cache")
+        exchange.respond(response)
+    }
+}

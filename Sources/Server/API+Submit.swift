@@ -1,0 +1,239 @@
+import HTTP
+import JSON
+import Jobs
+import Store
+
+/// Submitting: `POST /v1/jobs` and `POST /v1/run/{task}`.
+extension API {
+    func submit(_ exchange: Exchange, _: String) throws(Problem) {
+        let head = exchange.head
+        let body = exchange.takeBody()
+        let style = AnswerStyle(head, isRun: false)
+        let identity = try Identity(head, body)
+        if let identity, let job = try engine.earlier(identity) { return answer(exchange, with: job, style, replay: true) }
+        let submission = try Submission.read(body, engine.registry)
+        try take(submission, exchange, style, identity)
+    }
+
+    func run(_ exchange: Exchange, _ task: String) throws(Problem) {
+        let head = exchange.head
+        let body = exchange.takeBody()
+        let style = AnswerStyle(head, isRun: true)
+        let query = head.query.isEmpty ? Query.none : try Query(head.queryText)
+        let identity = try Identity(head, body)
+        if let identity, let job = try engine.earlier(identity) { return answer(exchange, with: job, style, replay: true) }
+        let submission = try Submission.read(body, for: task, query, engine.registry)
+        try take(submission, exchange, style, identity)
+    }
+
+    private func take(
+        _ submission: Submission, _ exchange: Exchange, _ style: AnswerStyle, _ identity: Identity?
+    ) throws(Problem) {
+        if let problem = engine.refusal(for: submission) { throw problem }
+        var accepted: LiveJob?
+        let waiter: Waiter
+        switch style.kind {
+        case .result where style.preferences.wait == nil:
+            // The hot path: one waiter, told once, at the end.
+            waiter = Waiter { [unowned self] cause in
+                if cause == .refused { return exchange.respond(Problem.notStored.response) }
+                if let record = accepted?.record { respondResult(exchange, record) }
+            }
+        case .result, .job, .stream:
+            waiter = Waiter(accepted: true) { [unowned self] cause in
+                guard cause != .refused else { return exchange.respond(Problem.notStored.response) }
+                if let record = accepted?.record { answer(exchange, with: record, style, replay: false) }
+            }
+        }
+        let job = engine.submit(submission, nil)
+        accepted = job
+        if let identity { engine.note(identity, job.record.id) }
+        // The memory store has accepted already; a slower one has not.
+        engine.deliver(waiter, to: job)
+        if style.cancelsWhenLeft, exchange.isOpen {
+            let id = job.record.id
+            exchange.onClose = { [unowned self] in
+                waiter.forget()
+                engine.cancel(id)
+            }
+        }
+    }
+
+    /// Answers a submission that is stored, now or when the client's wish to wait is fulfilled.
+    private func answer(_ exchange: Exchange, with record: JobRecord, _ style: AnswerStyle, replay: Bool) {
+        switch style.kind {
+        case .stream(let format): stream(exchange, record, format, after: 0, replay: replay)
+        case .job, .result:
+            guard !record.state.isFinal, let wait = style.waitTime else {
+                return answerNow(exchange, record, style, replay: replay)
+            }
+            let waiter = Waiter { [unowned self] _ in answerNow(exchange, record, style, replay: replay) }
+            if let limit = wait { waiter.limit(to: Deadline(after: limit, on: engine.loop) { waiter.fire(.timeUp) }) }
+            exchange.onClose = { [unowned self] in
+                waiter.forget()
+                if style.cancelsWhenLeft, !replay { engine.cancel(record.id) }
+            }
+            if !engine.wait(for: record.id, waiter) { waiter.fire(.ended) }
+        }
+    }
+
+    private func answerNow(_ exchange: Exchange, _ record: JobRecord, _ style: AnswerStyle, replay: Bool) {
+        if case .result = style.kind, record.state.isFinal { return respondResult(exchange, record, replay: replay) }
+        var response = jobResponse(record, status: record.state.isFinal && style.waitTime != nil ? 200 : 202)
+        if response.status == 202 { response.set("Location", "/v1/jobs/\(record.id)") }
+        if style.preferences.wait != nil {
+            response.set("Preference-Applied", "wait=\(style.preferences.waitText)")
+        } else if style.preferences.respondsAsync {
+            response.set("Preference-Applied", "respond-async")
+        }
+        if replay { response.set("Idempotent-Replay", "true") }
+        exchange.respond(response)
+    }
+
+    /// The result alone, or the problem that stands for it.
+    func respondResult(_ exchange: Exchange, _ record: JobRecord, replay: Bool = false) {
+        var response: Response
+        switch record.state {
+        case .succeeded:
+            response = .json(200, record.result)
+            response.set("Spindle-Job", raw: record.id.bytes)
+        case .failed:
+            let isTimeout = record.error?.type == "Timeout"
+            var problem = Problem(
+                isTimeout ? 504 : 500, isTimeout ? "task-timeout" : "task-failed",
+                record.error.map { "\($0.type): \($0.message)" } ?? "the task failed")
+            problem.job = record.id
+            problem.error = record.error
+            response = problem.response
+        case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling:
+            var problem = Problem(409, "job-\(record.state.rawValue)", "the job is \(record.state.rawValue)")
+            problem.job = record.id
+            response = problem.response
+        }
+        response.set("Server-Timing", raw: record.serverTiming)
+        if replay { response.set("Idempotent-Replay", "true") }
+        exchange.respond(response)
+    }
+}
+
+/// How a submission wants to be answered.
+struct AnswerStyle {
+    enum Kind {
+        /// The job, as soon as it is accepted or has ended.
+        case job
+        /// The result alone.
+        case result
+        /// The job's events until it ends.
+        case stream(EventFormat)
+    }
+
+    let kind: Kind
+    let preferences: Preferences
+
+    init(_ head: RequestHead, isRun: Bool) {
+        preferences = Preferences(head)
+        // Nothing but the default needs a look at the list.
+        let accept = head.has("accept") ? Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson"]) : nil
+        switch accept {
+        case "text/event-stream": kind = .stream(.sse)
+        case "application/x-ndjson": kind = .stream(.ndjson)
+        default: kind = isRun && !preferences.respondsAsync ? .result : .job
+        }
+    }
+
+    /// nil: not at all. A nil inside: without limit.
+    var waitTime: Duration?? {
+        switch kind {
+        case .result: .some(preferences.wait)
+        case .job: preferences.wait.map { .some($0) }
+        case .stream: nil
+        }
+    }
+
+    /// A client that leaves while it waits for a result takes the job with it, unless it said how long it would wait.
+    var cancelsWhenLeft: Bool {
+        if case .result = kind { preferences.wait == nil } else { false }
+    }
+}
+
+/// Who a submission says it is, by `Idempotency-Key`.
+struct Identity {
+    let key: String
+    let fingerprint: [UInt8]
+
+    init?(_ head: RequestHead, _ body: [UInt8]) throws(Problem) {
+        guard let value = head.value(of: "idempotency-key") else { return nil }
+        let key = value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1 ? String(value.dropFirst().dropLast()) : value
+        guard IdempotencyKeys.keyBytes.contains(key.utf8.count) else {
+            throw Problem(400, "bad-idempotency-key", "an Idempotency-Key has 1 to 200 bytes")
+        }
+        self.key = key
+        fingerprint = sha256(Array("\(head.pathText)?\(head.queryText)\n".utf8) + body)
+    }
+}
+
+extension Engine {
+    /// The job that was made by an earlier request of the same identity.
+    func earlier(_ identity: Identity) throws(Problem) -> JobRecord? {
+        switch idempotency.find(identity.key, identity.fingerprint) {
+        case .new: return nil
+        case .same(let id): return record(of: id)
+        case .other:
+            throw Problem(422, "idempotency-key-reused", "this Idempotency-Key was used for another request")
+        }
+    }
+
+    func note(_ identity: Identity, _ id: JobID) {
+        idempotency.note(identity.key, identity.fingerprint, id, at: now)
+    }
+
+    /// Tells a waiter what has already happened, or lets it wait.
+    func deliver(_ waiter: Waiter, to job: LiveJob) {
+        if job.record.state.isFinal {
+            waiter.fire(.ended)
+        } else if waiter.wantsAccepted, job.record.events.lastSeq > 0 {
+            waiter.fire(.accepted)
+        } else {
+            job.waiters.append(waiter)
+        }
+    }
+}
+
+extension Query {
+    static let none = Query(items: [])
+    private init(items: [(name: String, value: String)]) { self.items = items }
+}
+
+extension Problem {
+    static let notStored = Problem(507, "not-stored", "the job could not be stored; nothing was accepted")
+}
+
+extension JobID {
+    var bytes: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(13)
+        write(to: &bytes)
+        return bytes
+    }
+}
+
+extension JobRecord {
+    /// `queue;dur=1.2, run;dur=0.3, store;dur=0`, in milliseconds.
+    var serverTiming: [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(48)
+        out.append("queue;dur=")
+        out.append(milliseconds: (startedAt ?? finishedAt ?? createdAt) - createdAt)
+        out.append(", run;dur=")
+        out.append(milliseconds: .nanoseconds(usage?.wallNanoseconds ?? 0))
+        out.append(", store;dur=0")
+        return out
+    }
+}
+
+extension [UInt8] {
+    /// With three decimals at most.
+    mutating func append(milliseconds duration: Duration) {
+        append(seconds: Swift.min(duration.nanoseconds, .max / 1000) * 1000)
+    }
+}

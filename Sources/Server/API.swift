@@ -1,0 +1,73 @@
+import HTTP
+import JSON
+import Jobs
+
+/// Answers requests: finds the route, checks the scope, and says what went wrong as a problem.
+///
+/// Confined to the engine's loop. The handlers stand in files of their own, by what they are about.
+final class API {
+    let engine: Engine
+    let gate: Gate
+    let pages: Pages
+    /// Open connections over all loops, for the metrics.
+    var connections: () -> Int = { 0 }
+    private var router = Router(routes: [])
+
+    init(_ engine: Engine, _ gate: Gate, _ pages: Pages) {
+        self.engine = engine
+        self.gate = gate
+        self.pages = pages
+        router = Router(routes: routes)
+    }
+
+    func handle(_ exchange: Exchange) {
+        do throws(Problem) {
+            try route(exchange)
+        } catch {
+            exchange.respond(error.response)
+        }
+    }
+
+    private func route(_ exchange: Exchange) throws(Problem) {
+        let head = exchange.head
+        switch router.find(head) {
+        case .route(let route, let argument):
+            if let needed = route.scope, let scope = gate.scope(of: head), scope < needed {
+                throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
+            }
+            try checkContent(head)
+            try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
+        case .otherMethods(let methods):
+            let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(separator: ", ")
+            if head.method == .options { return exchange.respond(options(allow)) }
+            if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
+            var problem = Problem(405, "method-not-allowed", "this address allows \(allow)")
+            problem.allow = allow
+            throw problem
+        case .nothing:
+            if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
+            if head.method == .options, head.pathText == "*" {
+                return exchange.respond(options("GET, HEAD, POST, PATCH, DELETE, OPTIONS"))
+            }
+            throw .notFound("there is nothing at \(head.pathText)")
+        }
+    }
+
+    private func options(_ allow: String) -> Response {
+        var response = Response(204)
+        response.set("Allow", allow)
+        return response
+    }
+
+    /// Bodies are JSON, and say so: a form of a foreign page cannot.
+    private func checkContent(_ head: RequestHead) throws(Problem) {
+        guard head.hasBody else { return }
+        let isJSON = head.withValue(of: "content-type") { value in
+            let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter { $0 != " " }
+            return type == "application/json" || type == "application/x-ndjson" || type.hasPrefix("application/") && type.hasSuffix("+json")
+        }
+        guard isJSON == true else {
+            throw Problem(415, "unsupported-media-type", "send Content-Type: application/json (curl: --json, or -H)")
+        }
+    }
+}

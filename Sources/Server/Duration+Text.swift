@@ -1,0 +1,27 @@
+import Jobs
+
+/// Durations as the API and the command line write them: `250ms`, `30s`, `5m`, `2h`.
+extension Duration {
+    /// - Parameter text: A decimal number and a unit: `us`, `ms`, `s`, `m`, `h`, `d`. Not negative.
+    package init?(text: String) {
+        let units: [(suffix: String, nanoseconds: Double)] = [
+            ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9),
+        ]
+        guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
+        let digits = text.dropLast(unit.suffix.count)
+        guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }),
+            let number = Double(String(digits)), number * unit.nanoseconds < 9e18
+        else { return nil }
+        self = .nanoseconds(Int64(number * unit.nanoseconds))
+    }
+
+    /// The shortest text that reads back as the same duration, to the microsecond.
+    package var text: String {
+        let microseconds = nanoseconds / 1000
+        for (suffix, unit) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)] as [(String, Int64)]
+        where microseconds >= unit && microseconds % unit == 0 {
+            return "\(microseconds / unit)\(suffix)"
+        }
+        return "\(microseconds)us"
+    }
+}

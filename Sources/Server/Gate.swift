@@ -1,0 +1,96 @@
+import HTTP
+import JSON
+
+/// The one check before routing, for every request and every method: is it for us, from where it claims, and allowed?
+///
+/// Deny by default: only what ``isOpen(_:)`` names passes without a token. Immutable, so every loop may ask it.
+package struct Gate: Sendable {
+    private let tokens: Tokens?
+    private let hosts: [[UInt8]]
+    private let openPaths: Set<[UInt8]>
+
+    init(_ options: ServerOptions, openPaths: [String]) {
+        tokens = options.tokens
+        let listening = options.addresses.compactMap(\.host)
+        hosts = (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 } + options.allowedHosts)
+            .map { Array($0.lowercased().utf8) }
+        self.openPaths = Set(openPaths.map { Array($0.utf8) })
+    }
+
+    /// The answer to a request that may not pass; nil lets it pass.
+    func refuse(_ head: RequestHead, _ peer: Peer) -> Response? {
+        guard head.withHost(isOurs) else {
+            return Problem(
+                421, "misdirected", "this server does not answer for host \"\(head.hostText)\"; see --allow-host"
+            ).response
+        }
+        if let problem = foreignOrigin(head, peer) { return problem.response }
+        guard tokens != nil, scope(of: head) == nil, !isOpen(head) else { return nil }
+        return Problem(401, "unauthorized", "send the token: Authorization: Bearer …, as printed at start").response
+    }
+
+    /// What the request may do; nil without a valid token.
+    func scope(of head: RequestHead) -> Scope? {
+        guard let tokens else { return .admin }
+        if let found = head.withValue(of: "authorization", { value in
+            bearer(value).flatMap { tokens.scope(ofSecret: $0) }
+        }) {
+            return found
+        }
+        return session(head).flatMap { tokens.scope(ofSession: $0) }
+    }
+
+    private func isOpen(_ head: RequestHead) -> Bool { head.withPath { openPaths.contains(Array($0)) } }
+
+    private func isOurs(_ host: UnsafeBufferPointer<UInt8>) -> Bool {
+        let name: Slice<UnsafeBufferPointer<UInt8>>
+        if let bracket = host.lastIndex(of: UInt8(ascii: "]")) {
+            name = host[...bracket]
+        } else {
+            name = host.firstIndex(of: UInt8(ascii: ":")).map { host[..<$0] } ?? host[...]
+        }
+        for known in hosts where known.count == name.count {
+            if zip(known, name).allSatisfy({ $0 == ($1 >= 0x41 && $1 <= 0x5A ? $1 | 0x20 : $1) }) { return true }
+        }
+        return false
+    }
+
+    /// A page of another origin must not reach us, whatever the method.
+    private func foreignOrigin(_ head: RequestHead, _ peer: Peer) -> Problem? {
+        if let origin = head.value(of: "origin") {
+            let own = (peer.isTLS ? "https://" : "http://") + head.hostText
+            guard origin.lowercased() == own.lowercased() else {
+                return Problem(403, "foreign-origin", "requests from pages of \(origin) are refused")
+            }
+        }
+        if let site = head.value(of: "sec-fetch-site"), site != "same-origin", site != "none" {
+            return Problem(403, "foreign-origin", "requests from pages of another site are refused")
+        }
+        return nil
+    }
+
+    private func bearer(_ value: UnsafeBufferPointer<UInt8>) -> Slice<UnsafeBufferPointer<UInt8>>? {
+        let scheme: StaticString = "bearer "
+        guard value.count > scheme.utf8CodeUnitCount else { return nil }
+        for index in 0..<scheme.utf8CodeUnitCount where value[index] | 0x20 != scheme.utf8Start[index] { return nil }
+        return value[scheme.utf8CodeUnitCount...]
+    }
+
+    static let cookieName = "spindle_session"
+
+    private func session(_ head: RequestHead) -> Substring.UTF8View? {
+        guard let cookies = head.value(of: "cookie") else { return nil }
+        for cookie in cookies.split(separator: ";") {
+            let parts = cookie.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            if parts.count == 2, parts[0] == Self.cookieName { return parts[1].utf8 }
+        }
+        return nil
+    }
+
+    /// The cookie that a browser gets for a token; nil when the token is none of ours.
+    func cookie(forToken token: String, isTLS: Bool) -> String? {
+        guard let session = tokens?.session(forSecret: token) else { return nil }
+        let value = String(decoding: session, as: UTF8.self)
+        return "\(Self.cookieName)=\(value); HttpOnly; SameSite=Strict; Path=/" + (isTLS ? "; Secure" : "")
+    }
+}

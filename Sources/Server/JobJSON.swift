@@ -1,0 +1,138 @@
+import JSON
+import Jobs
+import Store
+
+/// A job and its parts, written as the API has them.
+extension [UInt8] {
+    /// - Parameters:
+    ///   - position: The place of a queued job.
+    ///   - now: For the estimated end.
+    mutating func append(job: JobRecord, position: Int?, now: Instant) {
+        append(#"{"id":""#)
+        job.id.write(to: &self)
+        append(#"","task":"#)
+        append(jsonString: job.task)
+        append(#","state":"#)
+        append(jsonString: job.state.rawValue)
+        append(#","pool":"#)
+        append(jsonString: job.pool.rawValue)
+        append(#","queue":"#)
+        append(jsonString: job.queue)
+        append(#","priority":"#)
+        append(integer: job.priority)
+        append(#","attempt":"#)
+        append(integer: job.attempt)
+        append(#","max_attempts":"#)
+        append(integer: job.maxAttempts)
+        append(#","timeout":"#)
+        if let timeout = job.timeout { append(jsonString: timeout.text) } else { append("null") }
+        append(#","key":"#)
+        if let key = job.key { append(jsonString: key) } else { append("null") }
+        append(#","progress":"#)
+        if let progress = job.progress {
+            append("{")
+            appendMembers(of: progress, since: job.startedAt, now: job.finishedAt ?? now)
+            append("}")
+        } else {
+            append("null")
+        }
+        append(#","position":"#)
+        if let position { append(integer: position) } else { append("null") }
+        append(#","input":"#)
+        append(contentsOf: job.input)
+        append(#","result":"#)
+        if job.result.isEmpty { append("null") } else { append(contentsOf: job.result) }
+        append(#","error":"#)
+        if let error = job.error { append(error: error) } else { append("null") }
+        append(#","labels":{"#)
+        for (index, label) in job.labels.enumerated() {
+            if index > 0 { append(",") }
+            append(jsonString: label.name)
+            append(":")
+            append(jsonString: label.value)
+        }
+        append(#"},"created_at":"#)
+        append(timestamp: job.createdAt)
+        append(#","due_at":"#)
+        append(timestamp: job.state == .scheduled ? job.dueAt : nil)
+        append(#","started_at":"#)
+        append(timestamp: job.startedAt)
+        append(#","finished_at":"#)
+        append(timestamp: job.finishedAt)
+        append(#","usage":"#)
+        if let usage = job.usage { append(usage: usage) } else { append("null") }
+        if let cancel = job.cancel {
+            append(#","cancel":{"#)
+            appendMembers(of: cancel)
+            append("}")
+        }
+        append(#","links":{"self":"/v1/jobs/"#)
+        job.id.write(to: &self)
+        append(#"","events":"/v1/jobs/"#)
+        job.id.write(to: &self)
+        append(#"/events","result":"/v1/jobs/"#)
+        job.id.write(to: &self)
+        append(#"/result","log":"/v1/jobs/"#)
+        job.id.write(to: &self)
+        append(#"/log"}}"#)
+    }
+
+    /// `"fraction":0.42,"done":…`: the members without the braces.
+    mutating func appendMembers(of progress: Progress, since start: Instant?, now: Instant) {
+        append(#""fraction":"#)
+        if let fraction = progress.fraction { append(number: (fraction * 1e6).rounded() / 1e6) } else { append("null") }
+        append(#","done":"#)
+        append(number: progress.done)
+        append(#","total":"#)
+        if let total = progress.total { append(number: total) } else { append("null") }
+        append(#","unit":"#)
+        if let unit = progress.unit { append(jsonString: unit) } else { append("null") }
+        append(#","message":"#)
+        if let message = progress.message { append(jsonString: message) } else { append("null") }
+        append(#","eta":"#)
+        if let start, let fraction = progress.fraction, fraction > 0 {
+            let elapsed = Double((now - start).nanoseconds)
+            append(seconds: Int64(elapsed * (1 - fraction) / fraction) / 1_000_000 * 1_000_000)
+        } else {
+            append("null")
+        }
+    }
+
+    mutating func append(error: JobError) {
+        append(#"{"type":"#)
+        append(jsonString: error.type)
+        append(#","message":"#)
+        append(jsonString: error.message)
+        append(#","traceback":["#)
+        for (index, line) in error.traceback.enumerated() {
+            if index > 0 { append(",") }
+            append(jsonString: line)
+        }
+        append(#"],"exit_code":"#)
+        if let code = error.exitCode { append(integer: code) } else { append("null") }
+        append(#","signal":"#)
+        if let signal = error.signal { append(integer: signal) } else { append("null") }
+        append("}")
+    }
+
+    mutating func append(usage: Usage) {
+        append(#"{"cpu_seconds":"#)
+        append(seconds: usage.cpuNanoseconds)
+        append(#","wall_seconds":"#)
+        append(seconds: usage.wallNanoseconds)
+        append(#","max_rss_bytes":"#)
+        if let bytes = usage.maxRSSBytes { append(integer: bytes) } else { append("null") }
+        append(#","voluntary_switches":"#)
+        append(integer: usage.voluntarySwitches)
+        append(#","involuntary_switches":"#)
+        append(integer: usage.involuntarySwitches)
+        append("}")
+    }
+
+    mutating func appendMembers(of cancel: (how: StopMethod, took: Duration)) {
+        append(#""how":"#)
+        append(jsonString: cancel.how.rawValue)
+        append(#","seconds":"#)
+        append(seconds: cancel.took.nanoseconds)
+    }
+}

@@ -1,0 +1,79 @@
+import HTTP
+import JSON
+import Jobs
+import Store
+
+/// One client that reads one job's events, and how far it has come.
+final class JobStream {
+    /// Events of one frame; more go into the next.
+    private static let batch = 256
+    /// Bytes of log in one frame.
+    private static let logBatch = 64 * 1024
+
+    let record: JobRecord
+    let exchange: Exchange
+    let format: EventFormat
+    var lastSent: Instant
+    /// Was slow and has not caught up.
+    var isLate = false
+    /// The next event to send; for ``EventFormat/log`` the next byte.
+    private var cursor: Int
+
+    /// - Parameter after: The last event that the client has; 0 for none.
+    init(_ record: JobRecord, to exchange: Exchange, as format: EventFormat, after: Int, now: Instant) {
+        self.record = record
+        self.exchange = exchange
+        self.format = format
+        lastSent = now
+        cursor = format == .log ? 0 : after + 1
+    }
+
+    /// Sends the response's head and what comes before the first event.
+    func begin(_ response: Response) {
+        exchange.beginStream(response)
+        let prelude = format.prelude
+        if !prelude.isEmpty { exchange.send(StreamChunk(prelude)) }
+    }
+
+    var hasMore: Bool { cursor < (format == .log ? record.log.end : record.events.lastSeq + 1) }
+
+    /// The next frame and how many events it carries.
+    func next(_ shared: inout SharedFrames) -> (StreamChunk, events: Int)? {
+        guard hasMore else { return nil }
+        if format == .log {
+            let (bytes, next) = record.log.read(from: cursor, limit: Self.logBatch)
+            cursor = next
+            return (StreamChunk(bytes), 1)
+        }
+        let log = record.events
+        if cursor < log.firstSeq {
+            let chunk = gap(to: log.firstSeq - 1, "history dropped", at: log[log.firstSeq].time)
+            return (chunk, 1)
+        }
+        lastSent = log[log.lastSeq].time
+        if isLate, let skipped = skippableProgress(log) {
+            return (gap(to: skipped, "progress coalesced", at: lastSent), 1)
+        }
+        let last = min(log.lastSeq, cursor + Self.batch - 1)
+        let first = cursor
+        cursor = last + 1
+        return (shared.chunk(format, from: first, to: last), last - first + 1)
+    }
+
+    private func gap(to last: Int, _ reason: StaticString, at time: Instant) -> StreamChunk {
+        var bytes: [UInt8] = []
+        let first = cursor
+        format.frame(seq: last, type: "gap", to: &bytes) {
+            $0.append(gapFrom: first, to: last, reason: reason, of: record, at: time)
+        }
+        cursor = last + 1
+        return StreamChunk(bytes)
+    }
+
+    /// The end of a run of progress that begins at the cursor, its last event excepted; nil when there is no run.
+    private func skippableProgress(_ log: EventLog) -> Int? {
+        var seq = cursor
+        while seq < log.lastSeq, log[seq].isProgress, log[seq + 1].isProgress { seq += 1 }
+        return seq > cursor ? seq - 1 : nil
+    }
+}

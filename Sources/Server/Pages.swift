@@ -1,0 +1,51 @@
+import CDashboard
+import Glibc
+import HTTP
+
+/// The dashboard's files: the copy inside the binary, or a directory that is read anew for each request.
+struct Pages {
+    private static let maximumBytes = 4 * 1024 * 1024
+    private let builtIn: [String: Response]
+    private let directory: String?
+
+    init(directory: String?) {
+        self.directory = directory
+        var pages: [String: Response] = [:]
+        for index in 0..<dashboard_file_count {
+            let file = dashboard_file_at(index)!.pointee
+            let body = Array(UnsafeBufferPointer(start: file.bytes, count: file.count))
+            let path = String(cString: file.path)
+            pages[path] = Response(200, Self.contentType(of: path), body)
+        }
+        builtIn = pages
+    }
+
+    /// The paths that need no token: the page holds no data.
+    var paths: [String] { Array(builtIn.keys) }
+
+    func page(_ path: String) -> Response? {
+        guard let known = builtIn[path] else { return nil }
+        guard let directory else { return known }
+        // Only names of the built-in copy are served: no path of a request reaches the file system.
+        guard let body = read(directory + (path == "/" ? "/index.html" : path)) else { return nil }
+        return Response(200, Self.contentType(of: path), body)
+    }
+
+    private func read(_ path: String) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_size <= Self.maximumBytes else { return nil }
+        return [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
+            count = max(Glibc.read(descriptor, buffer.baseAddress, buffer.count), 0)
+        }
+    }
+
+    private static func contentType(of path: String) -> StaticString {
+        if path.hasSuffix(".css") { return "text/css; charset=utf-8" }
+        if path.hasSuffix(".js") { return "text/javascript; charset=utf-8" }
+        if path.hasSuffix(".svg") { return "image/svg+xml" }
+        return "text/html; charset=utf-8"
+    }
+}

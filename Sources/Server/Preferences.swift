@@ -1,0 +1,67 @@
+import HTTP
+
+/// What the client would like, by `Prefer`.
+///
+/// Source: RFC 7240.
+struct Preferences {
+    /// A longer wait is cut to this.
+    static let longestWait = 300.0
+
+    var wait: Duration?
+    var waitText = ""
+    var respondsAsync = false
+
+    init(_ head: RequestHead) {
+        guard let text = head.values(of: "prefer") else { return }
+        for preference in text.split(separator: ",") {
+            let parts = preference.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
+            switch parts.first?.lowercased() {
+            case "respond-async": respondsAsync = true
+            case "wait":
+                // A preference that is no number is ignored, as the RFC asks.
+                guard parts.count > 1, let seconds = Double(parts[1]), seconds >= 0 else { continue }
+                wait = .nanoseconds(Int64(min(seconds, Self.longestWait) * 1e9))
+                waitText = parts[1]
+            default: continue
+            }
+        }
+    }
+}
+
+/// Media types in the order in which the client wants them.
+///
+/// Source: RFC 9110, 12.5.1.
+struct Acceptance {
+    private let ranges: [(type: String, quality: Double)]
+
+    init(_ head: RequestHead) {
+        guard let text = head.values(of: "accept") else {
+            ranges = [("*/*", 1)]
+            return
+        }
+        ranges = text.split(separator: ",").compactMap { range in
+            let parts = range.split(separator: ";").map { $0.filter { $0 != " " }.lowercased() }
+            guard let type = parts.first, !type.isEmpty else { return nil }
+            let quality = parts.dropFirst().first { $0.hasPrefix("q=") }.flatMap { Double($0.dropFirst(2)) }
+            return (type, quality ?? 1)
+        }
+    }
+
+    /// The best of `offers`; among equals the first.
+    func best(of offers: [String]) -> String? {
+        var best: (offer: String, quality: Double)?
+        for offer in offers {
+            let quality = self.quality(of: offer)
+            if quality > best?.quality ?? 0 { best = (offer, quality) }
+        }
+        return best?.offer
+    }
+
+    private func quality(of offer: String) -> Double {
+        let group = offer.prefix { $0 != "/" } + "/*"
+        for wanted in [offer, String(group), "*/*"] {
+            if let range = ranges.first(where: { $0.type == wanted }) { return range.quality }
+        }
+        return 0
+    }
+}

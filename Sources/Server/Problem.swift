@@ -1,0 +1,91 @@
+import HTTP
+import JSON
+import Jobs
+
+/// An error as clients see it: `application/problem+json`.
+///
+/// Source: RFC 9457.
+package struct Problem: Error {
+    let status: Int
+    /// The last part of `type`, and in words the title.
+    let code: String
+    let detail: String
+    var errors: [SchemaViolation] = []
+    var retryAfter: Int?
+    var allow: String?
+    var job: JobID?
+    var error: JobError?
+
+    init(_ status: Int, _ code: String, _ detail: String, retryAfter: Int? = nil) {
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retryAfter = retryAfter
+    }
+
+    static let draining = Problem(503, "draining", "the server is stopping and takes no new jobs", retryAfter: 5)
+    static func notFound(_ what: String) -> Problem { Problem(404, "not-found", what) }
+
+    /// Input that is JSON but does not fit.
+    static func invalid(_ violations: [SchemaViolation]) -> Problem {
+        let first = violations.first.map { "\($0.pointer): \($0.detail)" } ?? "the input does not fit"
+        var problem = Problem(422, "invalid-input", violations.count > 1 ? "\(first) (and \(violations.count - 1) more)" : first)
+        problem.errors = violations
+        return problem
+    }
+
+    static func invalid(_ pointer: String, _ detail: String) -> Problem {
+        invalid([SchemaViolation(pointer: pointer, detail: detail)])
+    }
+
+    static func malformed(_ error: JSONError) -> Problem {
+        Problem(400, "malformed-json", "the body is no JSON: \(error.reason) at line \(error.line), column \(error.column)")
+    }
+
+    var response: Response {
+        var body: [UInt8] = []
+        body.append(#"{"type":"/problems/"#)
+        body.append(utf8: code)
+        body.append(#"","title":"#)
+        body.append(jsonString: title)
+        body.append(#","status":"#)
+        body.append(integer: status)
+        body.append(#","detail":"#)
+        body.append(jsonString: detail)
+        if !errors.isEmpty { appendErrors(to: &body) }
+        if let job {
+            body.append(#","job":""#)
+            job.write(to: &body)
+            body.append("\"")
+        }
+        if let error {
+            body.append(#","error":"#)
+            body.append(error: error)
+        }
+        body.append("}\n")
+        var response = Response(status, "application/problem+json", body)
+        if let retryAfter { response.set("Retry-After", String(retryAfter)) }
+        if let allow { response.set("Allow", allow) }
+        if let job { response.set("Spindle-Job", job.description) }
+        if status == 401 { response.set("WWW-Authenticate", "Bearer realm=\"spindle\"") }
+        return response
+    }
+
+    private var title: String {
+        let words = code.split(separator: "-").joined(separator: " ")
+        return words.prefix(1).uppercased() + words.dropFirst()
+    }
+
+    private func appendErrors(to body: inout [UInt8]) {
+        body.append(#","errors":["#)
+        for (index, violation) in errors.enumerated() {
+            if index > 0 { body.append(",") }
+            body.append(#"{"pointer":"#)
+            body.append(jsonString: violation.pointer)
+            body.append(#","detail":"#)
+            body.append(jsonString: violation.detail)
+            body.append("}")
+        }
+        body.append("]")
+    }
+}

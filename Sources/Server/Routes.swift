@@ -1,0 +1,31 @@
+import HTTP
+
+/// The whole API, one line for each address. The router, the documentation and the OpenAPI description are made from it.
+extension API {
+    var routes: [Route] {
+        [
+            Route(.get, "/healthz", nil, "Is the server alive", health),
+            Route(.post, "/v1/run/{task}", .submit, "Run a task and answer with its result", parameters: Submission.optionNames, run),
+            Route(.post, "/v1/jobs", .submit, "Submit a job", submit),
+            Route(.get, "/v1/jobs", .read, "Jobs, newest first", parameters: JobFilter.parameters + ["limit", "cursor"], listJobs),
+            Route(.get, "/v1/jobs/{id}", .read, "One job; with Prefer: wait=N a long poll", showJob),
+            Route(.get, "/v1/jobs/{id}/events", .read, "A job's events: a stream or a list, by Accept", parameters: ["after", "limit"], jobEvents),
+            Route(.get, "/v1/jobs/{id}/result", .read, "A job's result alone", jobResult),
+            Route(.get, "/v1/jobs/{id}/log", .read, "A job's stdout and stderr, followed while it runs", jobLog),
+            Route(.post, "/v1/jobs/{id}/cancel", .submit, "Cancel a job", cancelJob),
+            Route(.delete, "/v1/jobs/{id}", .submit, "Cancel a job", cancelJob),
+            Route(.get, "/v1/events", .read, "Events of all jobs, from now on", parameters: JobFilter.parameters, allEvents),
+            Route(.get, "/v1/tasks", .read, "Tasks that can be run", listTasks),
+            Route(.get, "/v1/tasks/{task}", .read, "One task with its schemas", showTask),
+            Route(.get, "/v1/queues", .read, "Queues: depth, age, rate", listQueues),
+            Route(.get, "/v1/queues/{queue}", .read, "One queue", showQueue),
+            Route(.get, "/v1/pools", .read, "Pools and their workers", listPools),
+            Route(.get, "/v1/pools/{pool}", .read, "One pool", showPool),
+            Route(.get, "/metrics", .read, "Metrics as Prometheus text", showMetrics),
+            Route(.get, "/readyz", nil, "Does the server take jobs", ready),
+            Route(.get, "/openapi.json", .read, "This API as OpenAPI 3.1", openAPI),
+            Route(.get, "/", nil, "The dashboard; ?token= signs a browser in", parameters: ["token"], dashboard),
+            Route(.get, "/{file}", nil, "The dashboard's files", dashboard),
+        ]
+    }
+}

@@ -1,0 +1,157 @@
+import CSpindle
+import EventLoop
+import Glibc
+import HTTP
+import JSON
+import Jobs
+import Logging
+import Pools
+
+/// The whole server: the engine on the first loop, an HTTP side on every loop.
+///
+/// Made and used on the first loop's thread.
+package final class Server {
+    /// After the first signal, how long what runs may still run.
+    private static let drainTime = Duration.seconds(10)
+
+    package let engine: Engine
+    private let options: ServerOptions
+    private let loop: EventLoop
+    private let logger: Logger
+    private let api: API
+    private var near: HTTPServer!
+    private var far: [FarLoop] = []
+    private var drainDeadline: Deadline?
+    private var isStopping = false
+    private var whenStopped: (() -> Void)?
+
+    /// An HTTP side on a loop of its own.
+    private struct FarLoop {
+        let loop: EventLoop
+        let server: LoopBound<HTTPServerBox>
+    }
+
+    /// A box, because the far loop makes the server itself.
+    private final class HTTPServerBox {
+        var server: HTTPServer?
+    }
+
+    package init(_ options: ServerOptions, tasks: [TaskDefinition], on loop: EventLoop, logger: Logger) throws {
+        self.options = options
+        self.loop = loop
+        self.logger = logger
+        engine = try Engine(options, tasks: tasks, on: loop, logger: logger)
+        let pages = Pages(directory: options.publicDirectory)
+        let gate = Gate(options, openPaths: ["/healthz", "/readyz"] + pages.paths)
+        api = API(engine, gate, pages)
+    }
+
+    /// Opens all listeners and returns their addresses, with the ports that were really taken.
+    package func start() throws -> [ListenAddress] {
+        let gate = api.gate
+        let handlers = HTTPHandlers(
+            refuse: { head, peer in gate.refuse(head, peer) },
+            refusal: { error in
+                let code = error.status == 400 ? "malformed-request" : error.status == 408 ? "timeout" : "refused"
+                return Problem(error.status, code, error.reason).response
+            },
+            handle: LoopBound({ [api] in api.handle($0) }, on: loop))
+        near = HTTPServer(on: loop, limits: options.limits, tls: options.tls, handlers: handlers)
+        api.connections = { [unowned self] in near.connectionCount }
+        let shared = options.loops > 1
+        let taken = try options.addresses.map { try near.listen(on: $0, shared: shared) }
+        for number in 1..<max(options.loops, 1) { try addLoop(number, taken, handlers) }
+        return taken
+    }
+
+    /// Ends everything in order: no new connections, running jobs get their time, then all is stopped.
+    ///
+    /// A second call hurries.
+    package func stop(_ done: @escaping () -> Void) {
+        whenStopped = done
+        guard !isStopping else { return hurry() }
+        isStopping = true
+        logger.notice("stopping", metadata: ["live": "\(engine.live.count)"])
+        drainDeadline = Deadline(after: Self.drainTime, on: loop) { [unowned self] in hurry() }
+        engine.drain { [unowned self] in closeDown() }
+        near.drain {}
+    }
+
+    private func hurry() {
+        drainDeadline = nil
+        engine.cancelAll()
+        // What does not listen to its cancellation is left behind after this.
+        drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
+    }
+
+    private func closeDown() {
+        drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
+        engine.streams.closeAll()
+        var open = engine.pools.count
+        for pool in engine.pools {
+            pool.shutDown { [unowned self] in
+                open -= 1
+                if open == 0 { finish() }
+            }
+        }
+    }
+
+    private func finish() {
+        drainDeadline = nil
+        guard let done = whenStopped else { return }
+        whenStopped = nil
+        for pool in engine.pools { (pool as? ProcessPool)?.killAll() }
+        near.closeAll()
+        for far in far { far.loop.stop() }
+        done()
+    }
+
+    // MARK: Further loops
+
+    private func addLoop(_ number: Int, _ addresses: [ListenAddress], _ handlers: HTTPHandlers) throws {
+        let loop = try EventLoop()
+        let box = LoopBound(HTTPServerBox(), on: loop)
+        let limits = options.limits
+        let tls = options.tls
+        let tcp = addresses.filter { if case .tcp = $0 { true } else { false } }
+        far.append(FarLoop(loop: loop, server: box))
+        let logger = self.logger
+        startThread(named: "loop-\(number)") {
+            loop.adopt()
+            let server = HTTPServer(on: loop, limits: limits, tls: tls, handlers: handlers)
+            box.value.server = server
+            for address in tcp {
+                do {
+                    _ = try server.listen(on: address, shared: true)
+                } catch {
+                    logger.error("a loop cannot listen", metadata: ["loop": "\(number)", "why": "\(error)"])
+                }
+            }
+            loop.run()
+        }
+    }
+}
+
+/// Runs `body` on a thread of its own, which ends with it.
+func startThread(named name: String, _ body: @escaping @Sendable () -> Void) {
+    final class Start {
+        let name: String
+        let body: @Sendable () -> Void
+        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+    var thread = pthread_t()
+    let context = Unmanaged.passRetained(Start(name, body)).toOpaque()
+    let created = pthread_create(
+        &thread, nil,
+        { context in
+            let start = Unmanaged<Start>.fromOpaque(context!).takeRetainedValue()
+            spindle_name_thread(start.name)
+            start.body()
+            return nil
+        }, context)
+    precondition(created == 0, "no memory for a thread")
+    pthread_detach(thread)
+}

@@ -1,0 +1,31 @@
+import HTTP
+import Jobs
+import Pools
+
+/// Everything that can be set about a server.
+package struct ServerOptions: Sendable {
+    package var addresses: [ListenAddress] = []
+    package var loops = 1
+    package var threads = 1
+    package var processes = 1
+    /// Async attempts on the loop at once.
+    package var loopSlots = 4096
+    /// The program and arguments of warm workers.
+    package var workerArguments: [String] = []
+    /// Where children have their working directories.
+    package var workRoot = ""
+    package var childLimits = ChildLimits()
+    /// Who may do what; nil switches the check off.
+    package var tokens: Tokens?
+    /// Names beyond the loopback ones that a Host may have.
+    package var allowedHosts: [String] = []
+    /// Serve the dashboard's files from here instead of the built-in copy.
+    package var publicDirectory: String?
+    package var tls: TLSIdentity?
+    package var limits = Limits()
+    /// Jobs that may wait in one queue.
+    package var queueDepth = 100_000
+    package var version = "0.1.0"
+
+    package init() {}
+}

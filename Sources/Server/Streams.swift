@@ -1,0 +1,135 @@
+import HTTP
+import JSON
+import Jobs
+import Store
+
+/// All open event streams: who reads what, and how far.
+///
+/// Streams pull: a job that changes is only marked, and at the end of the turn each of its readers takes what is new from
+/// the job's own log. What several readers take is framed once and shared. A reader that is slow is left alone until it
+/// has room; it then gets coalesced progress, and a `gap` for what the log has dropped. It never slows a job or another
+/// reader.
+final class Streams {
+    /// A stream that was silent this long gets a comment, so that nothing on the way closes it.
+    static let heartbeat = Duration.seconds(15)
+
+    private let limits: Limits
+    private var readers: [JobID: [JobStream]] = [:]
+    private var firehoses: [FirehoseStream] = []
+    private var touched: [JobRecord] = []
+    private(set) var delivered: UInt64 = 0
+
+    init(limits: Limits) { self.limits = limits }
+
+    var count: Int { readers.values.reduce(0) { $0 + $1.count } + firehoses.count }
+
+    // MARK: Readers
+
+    func add(_ stream: JobStream) {
+        let id = stream.record.id
+        stream.exchange.onClose = { [unowned self, unowned stream] in remove(stream) }
+        stream.exchange.onDrain = { [unowned self, unowned stream] in pull(stream) }
+        readers[id, default: []].append(stream)
+        touch(stream.record)
+    }
+
+    func add(_ stream: FirehoseStream) {
+        stream.exchange.onClose = { [unowned self, unowned stream] in firehoses.removeAll { $0 === stream } }
+        firehoses.append(stream)
+    }
+
+    private func remove(_ stream: JobStream) {
+        let id = stream.record.id
+        guard var list = readers[id], let index = list.firstIndex(where: { $0 === stream }) else { return }
+        readers[id] = nil
+        list.swapAt(index, list.count - 1)
+        list.removeLast()
+        if !list.isEmpty { readers[id] = list }
+    }
+
+    // MARK: Changes
+
+    /// Notes that a job has something new.
+    func touch(_ record: JobRecord) {
+        guard !readers.isEmpty || !firehoses.isEmpty else { return }
+        if touched.last !== record { touched.append(record) }
+    }
+
+    /// The job is over: its readers end once they have everything.
+    func ended(_ record: JobRecord) { touch(record) }
+
+    /// Called at the end of every turn.
+    func flush(now: Instant) {
+        guard !touched.isEmpty else { return }
+        var batch: [JobRecord] = []
+        swap(&batch, &touched)
+        for record in batch {
+            if let list = readers[record.id] {
+                var shared = SharedFrames(record)
+                for stream in list { pull(stream, &shared) }
+            }
+            for firehose in firehoses { firehose.take(record, now: now, limits: limits) }
+        }
+        for firehose in firehoses { firehose.send() }
+    }
+
+    /// Comments for the silent.
+    func heartbeat(now: Instant) {
+        for list in readers.values {
+            for stream in list where stream.format == .sse && now - stream.lastSent >= Self.heartbeat {
+                stream.lastSent = now
+                stream.exchange.send(Self.comment)
+            }
+        }
+        for firehose in firehoses where firehose.format == .sse && now - firehose.lastSent >= Self.heartbeat {
+            firehose.lastSent = now
+            firehose.exchange.send(Self.comment)
+        }
+    }
+
+    private static let comment = StreamChunk(Array(": still here\n\n".utf8))
+
+    /// Ends every stream: the server stops.
+    func closeAll() {
+        for list in readers.values { for stream in list { stream.exchange.end() } }
+        for firehose in firehoses { firehose.exchange.end() }
+        readers = [:]
+        firehoses = []
+    }
+
+    private func pull(_ stream: JobStream) {
+        var shared = SharedFrames(stream.record)
+        pull(stream, &shared)
+    }
+
+    private func pull(_ stream: JobStream, _ shared: inout SharedFrames) {
+        while stream.hasMore {
+            guard stream.exchange.unsent < limits.streamHighWater else { return stream.isLate = true }
+            guard let (chunk, events) = stream.next(&shared) else { break }
+            delivered += UInt64(events)
+            stream.exchange.send(chunk)
+        }
+        stream.isLate = false
+        if stream.record.state.isFinal, !stream.hasMore {
+            remove(stream)
+            stream.exchange.end()
+        }
+    }
+}
+
+/// What is written of the same events for several readers, kept for one turn.
+struct SharedFrames {
+    let record: JobRecord
+    private var frames: [(format: EventFormat, from: Int, to: Int, chunk: StreamChunk)] = []
+
+    init(_ record: JobRecord) { self.record = record }
+
+    mutating func chunk(_ format: EventFormat, from: Int, to: Int) -> StreamChunk {
+        for frame in frames where frame.from == from && frame.to == to && frame.format == format { return frame.chunk }
+        var bytes: [UInt8] = []
+        for seq in from...to { format.append(record.events[seq], of: record, to: &bytes) }
+        let chunk = StreamChunk(bytes)
+        frames.append((format, from, to, chunk))
+        return chunk
+    }
+}

@@ -1,0 +1,55 @@
+import Jobs
+
+/// All that is known of one job: what was submitted, what became of it, and its last events.
+///
+/// Loop-confined; a class, because the engine, its streams and the store look at the same one.
+package final class JobRecord {
+    package let id: JobID
+    package let task: String
+    package let pool: PoolName
+    package let queue: String
+    package let priority: Int
+    package let maxAttempts: Int
+    package let timeout: Duration?
+    package let key: String?
+    package let labels: [(name: String, value: String)]
+    /// JSON, as it came.
+    package let input: [UInt8]
+    package let createdAt: Instant
+
+    package var state = JobState.queued
+    package var attempt = 0
+    package var progress: Progress?
+    package var worker: String?
+    package var dueAt: Instant?
+    /// Start of the last attempt.
+    package var startedAt: Instant?
+    package var finishedAt: Instant?
+    /// JSON on one line; empty while there is none.
+    package var result: [UInt8] = []
+    package var error: JobError?
+    package var usage: Usage?
+    package var cancel: (how: StopMethod, took: Duration)?
+    package var events = EventLog()
+    package var log = LogTail()
+
+    package init(
+        id: JobID, task: String, pool: PoolName, queue: String, priority: Int, maxAttempts: Int, timeout: Duration?,
+        key: String?, labels: [(name: String, value: String)], input: [UInt8], createdAt: Instant
+    ) {
+        self.id = id
+        self.task = task
+        self.pool = pool
+        self.queue = queue
+        self.priority = priority
+        self.maxAttempts = maxAttempts
+        self.timeout = timeout
+        self.key = key
+        self.labels = labels
+        self.input = input
+        self.createdAt = createdAt
+    }
+
+    /// What the record weighs, in bytes, roughly.
+    var weight: Int { 1024 + input.count + result.count + log.end - log.dropped }
+}

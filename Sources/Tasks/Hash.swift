@@ -1,0 +1,171 @@
+import COpenSSL
+import Glibc
+import JSON
+import Jobs
+import Pools
+
+/// `{"path":"Sources"}` → `{"files":…,"bytes":…,"sha256":"…"}`: every regular file under the path.
+///
+/// The digest is that of the sorted lines that `sha256sum` would print for the files, named as `find` would name them:
+/// `find PATH -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum`.
+func hashTask(root: String) -> TaskDefinition {
+    TaskDefinition(
+        name: "hash", kind: .cpu, description: "SHA-256 of every file under a path",
+        input: schema([
+            "type": "object", "required": ["path"], "additionalProperties": false,
+            "properties": ["path": ["type": "string", "minLength": 1, "maxLength": 4096]],
+        ]),
+        output: schema([
+            "type": "object",
+            "properties": ["files": ["type": "integer"], "bytes": ["type": "integer"], "sha256": ["type": "string"]],
+        ]),
+        pools: [.thread, .process],
+        body: .function(
+            blocking: { input, context in
+                let path = input["path"]?.string ?? ""
+                let place = try FilePlace(path, below: root)
+                return try hashFiles(place, context)
+            }, async: nil),
+        check: { input in
+            do throws(TaskFailure) {
+                _ = try FilePlace(input["path"]?.string ?? "", below: root)
+                return []
+            } catch {
+                return [SchemaViolation(pointer: "/path", detail: error.message)]
+            }
+        })
+}
+
+/// A path below the root, with every link resolved: what it names is inside, however it is spelled.
+private struct FilePlace {
+    /// As the client wrote it, without slashes at the end.
+    let name: String
+    let resolved: String
+
+    init(_ path: String, below root: String) throws(TaskFailure) {
+        func refused(_ why: String) -> TaskFailure { TaskFailure(type: "InvalidInput", message: why, canRetry: false) }
+        guard !path.utf8.contains(0) else { throw refused("holds a NUL") }
+        guard !path.hasPrefix("/") else { throw refused("must be relative to the server's --files-root") }
+        guard let rootPath = resolve(root) else { throw refused("the server's --files-root does not exist") }
+        guard let resolved = resolve(rootPath + "/" + path) else { throw refused("there is no \"\(path)\" below --files-root") }
+        guard resolved == rootPath || resolved.hasPrefix(rootPath == "/" ? "/" : rootPath + "/") else {
+            throw refused("leaves the server's --files-root")
+        }
+        var name = path[...]
+        while name.count > 1, name.hasSuffix("/") { name.removeLast() }
+        self.name = String(name)
+        self.resolved = resolved
+    }
+}
+
+private func resolve(_ path: String) -> String? {
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
+}
+
+private struct FoundFile {
+    /// As `find` would print it.
+    let name: String
+    let path: String
+    let bytes: Int
+}
+
+private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws -> [UInt8] {
+    var files: [FoundFile] = []
+    try find(place.name, place.resolved, context, into: &files)
+    let total = files.reduce(0) { $0 + $1.bytes }
+    var lines: [[UInt8]] = []
+    var done = 0
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 * 1024, alignment: 16)
+    defer { buffer.deallocate() }
+    for file in files {
+        let digest = try digest(of: file, buffer) { count in
+            done += count
+            try context.checkpoint()
+            context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: file.name))
+        }
+        lines.append(line(digest, file.name))
+    }
+    lines.sort { $0.lexicographicallyPrecedes($1) }
+    let sum = SHA256()
+    for line in lines { line.withUnsafeBytes(sum.update) }
+    return object(["files": .integer(files.count), "bytes": .integer(done), "sha256": .string(sum.hexDigest())])
+}
+
+/// Collects the regular files at and below a path; follows no link.
+private func find(_ name: String, _ path: String, _ context: any TaskContext, into files: inout [FoundFile]) throws {
+    try context.checkpoint()
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }  // gone meanwhile
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: files.append(FoundFile(name: name, path: path, bytes: Int(status.st_size)))
+    case S_IFDIR:
+        guard let directory = opendir(path) else {
+            throw TaskFailure(type: "FileError", message: "\(name): \(String(cString: strerror(errno)))")
+        }
+        defer { closedir(directory) }
+        while let entry = readdir(directory) {
+            let child = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if child == "." || child == ".." { continue }
+            try find(name + "/" + child, path + "/" + child, context, into: &files)
+        }
+    default: return
+    }
+}
+
+private func digest(
+    of file: FoundFile, _ buffer: UnsafeMutableRawBufferPointer, _ progress: (Int) throws -> Void
+) throws -> String {
+    let descriptor = open(file.path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+    guard descriptor >= 0 else {
+        throw TaskFailure(type: "FileError", message: "\(file.name): \(String(cString: strerror(errno)))")
+    }
+    defer { close(descriptor) }
+    let sum = SHA256()
+    while true {
+        let count = read(descriptor, buffer.baseAddress, buffer.count)
+        guard count >= 0 else {
+            throw TaskFailure(type: "FileError", message: "\(file.name): \(String(cString: strerror(errno)))")
+        }
+        guard count > 0 else { break }
+        sum.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        try progress(count)
+    }
+    return sum.hexDigest()
+}
+
+/// As `sha256sum` prints it: names with a backslash or a line break are escaped, and the line says so by a backslash.
+private func line(_ digest: String, _ name: String) -> [UInt8] {
+    let escapes = name.utf8.contains { $0 == UInt8(ascii: "\\") || $0 == 0x0A || $0 == 0x0D }
+    guard escapes else { return Array("\(digest)  \(name)\n".utf8) }
+    var line = Array("\\\(digest)  ".utf8)
+    for byte in name.utf8 {
+        switch byte {
+        case UInt8(ascii: "\\"): line.append("\\\\")
+        case 0x0A: line.append("\\n")
+        case 0x0D: line.append("\\r")
+        default: line.append(byte)
+        }
+    }
+    line.append(0x0A)
+    return line
+}
+
+/// One SHA-256 computation by libcrypto.
+private final class SHA256 {
+    private let context = EVP_MD_CTX_new()
+
+    init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
+    deinit { EVP_MD_CTX_free(context) }
+
+    func update(_ bytes: UnsafeRawBufferPointer) { EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) }
+
+    func hexDigest() -> String {
+        var digest = [UInt8](repeating: 0, count: 32)
+        EVP_DigestFinal_ex(context, &digest, nil)
+        return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}

@@ -1,0 +1,66 @@
+import ArgumentParser
+
+/// The flags of `serve`, as ``Setting`` knows them.
+struct ServeFlags: ParsableArguments {
+    @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one. Repeatable.", valueName: "ADDR:PORT|unix:PATH"))
+    var listen: [String] = []
+
+    @Option(help: ArgumentHelp("A TOML file with the same keys, and commands.", valueName: "FILE"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("Where jobs are kept: memory (nothing survives a restart).", valueName: "memory"))
+    var store: String?
+
+    @Option(help: ArgumentHelp("Event loops, each with a listener of its own (default 1).", valueName: "N"))
+    var loops: String?
+
+    @Option(help: ArgumentHelp("Threads of the thread pool (default: cores).", valueName: "N"))
+    var threads: String?
+
+    @Option(help: ArgumentHelp("Slots of the process pool (default: cores).", valueName: "N"))
+    var processes: String?
+
+    @Option(help: ArgumentHelp("A file of Python tasks. Repeatable.", valueName: "FILE"))
+    var python: [String] = []
+
+    @Option(help: ArgumentHelp("Where the token is, or is to be made.", valueName: "FILE"))
+    var tokenFile: String?
+
+    @Flag(help: "Ask for no token; on loopback only.")
+    var noAuth = false
+
+    @Option(name: .customLong("public"), help: ArgumentHelp("Serve the dashboard from there.", valueName: "DIR"))
+    var publicDirectory: String?
+
+    @Option(help: ArgumentHelp("What hash may read (default: the working directory).", valueName: "DIR"))
+    var filesRoot: String?
+
+    @Option(help: ArgumentHelp("Addresses that fetch may reach beyond the public internet. Repeatable.", valueName: "CIDR"))
+    var allowFetch: [String] = []
+
+    @Flag(help: "Add the task fault, which fails in every way.")
+    var demoFaults = false
+
+    @Option(help: ArgumentHelp("A further name that a Host may have. Repeatable.", valueName: "NAME"))
+    var allowHost: [String] = []
+
+    @Option(help: ArgumentHelp("Certificate chain for TLS, PEM.", valueName: "FILE"))
+    var tlsCert: String?
+
+    @Option(help: ArgumentHelp("The certificate's key, PEM.", valueName: "FILE"))
+    var tlsKey: String?
+
+    @Flag(help: "Listen beyond loopback without TLS: tokens and data can be read on the way.")
+    var allowPlaintextOnNetwork = false
+
+    var given: [Setting: [String]] {
+        func one(_ text: String?) -> [String] { text.map { [$0] } ?? [] }
+        func flag(_ isSet: Bool) -> [String] { isSet ? ["true"] : [] }
+        return [
+            .listen: listen, .store: one(store), .loops: one(loops), .threads: one(threads), .processes: one(processes),
+            .python: python, .tokenFile: one(tokenFile), .noAuth: flag(noAuth), .publicDirectory: one(publicDirectory),
+            .filesRoot: one(filesRoot), .allowFetch: allowFetch, .demoFaults: flag(demoFaults), .allowHost: allowHost,
+            .tlsCert: one(tlsCert), .tlsKey: one(tlsKey), .allowPlaintext: flag(allowPlaintextOnNetwork),
+        ]
+    }
+}

@@ -1,0 +1,104 @@
+import Glibc
+import HTTP
+import HTTPClient
+import JSON
+import Pools
+import Server
+import Tasks
+
+/// What the settings mean, checked: a server's options and its tasks.
+struct ServerSetup {
+    var options = ServerOptions()
+    var tasks = TaskOptions()
+    var commands: [TaskDefinition] = []
+    var tokenFile: String?
+
+    init(_ settings: Settings) throws {
+        commands = settings.commands
+        try setAddresses(settings)
+        try setPools(settings)
+        try setStore(settings)
+        try setTasks(settings)
+        try setSecurity(settings)
+        options.version = Version.text
+        options.allowedHosts = settings.list(.allowHost)
+        options.publicDirectory = settings.text(.publicDirectory)
+        options.workerArguments = WorkerCommand.arguments(tasks)
+        let temporary = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        options.workRoot = "\(temporary)/spindle-\(getpid())"
+    }
+
+    private mutating func setAddresses(_ settings: Settings) throws {
+        options.addresses = try settings.list(.listen).map { text in
+            do throws(ListenAddress.Failure) {
+                return try ListenAddress(text)
+            } catch {
+                throw settings.wrong(.listen, error.description)
+            }
+        }
+    }
+
+    private mutating func setPools(_ settings: Settings) throws {
+        options.loops = try settings.count(.loops, in: 1...64)
+        options.threads = try settings.count(.threads, in: 1...1024)
+        options.processes = try settings.count(.processes, in: 1...1024)
+        guard settings.list(.python).isEmpty else {
+            throw settings.wrong(.python, "is not in this build yet: it has no Python workers")
+        }
+    }
+
+    private func setStore(_ settings: Settings) throws {
+        guard settings.text(.store) == "memory" else {
+            throw settings.wrong(.store, "must be memory: this build has no durable store yet")
+        }
+    }
+
+    private mutating func setTasks(_ settings: Settings) throws {
+        tasks.hasFaults = try settings.flag(.demoFaults)
+        let root = settings.text(.filesRoot) ?? "."
+        guard let resolved = realpath(root, nil) else {
+            throw settings.wrong(.filesRoot, "\(root): \(String(cString: strerror(errno)))")
+        }
+        tasks.filesRoot = String(cString: resolved)
+        free(resolved)
+        tasks.fetchAllows = try settings.list(.allowFetch).map { text in
+            guard let range = AddressRules.Range(text) else {
+                throw settings.wrong(.allowFetch, "\"\(text)\" is no address range like 10.0.0.0/8")
+            }
+            return range
+        }
+    }
+
+    private mutating func setSecurity(_ settings: Settings) throws {
+        switch (settings.text(.tlsCert), settings.text(.tlsKey)) {
+        case (nil, nil): break
+        case (let certificate?, let key?):
+            do throws(TLSIdentity.Failure) {
+                options.tls = try TLSIdentity(certificate: certificate, key: key)
+            } catch {
+                throw settings.wrong(.tlsCert, error.description)
+            }
+        case (.some, nil): throw settings.wrong(.tlsCert, "needs --tls-key")
+        case (nil, .some): throw settings.wrong(.tlsKey, "needs --tls-cert")
+        }
+        let open = options.addresses.first { !$0.isLocal }
+        if try settings.flag(.noAuth) {
+            guard open == nil else {
+                throw settings.wrong(.noAuth, "works on loopback only, and \(open!) is not")
+            }
+        } else {
+            let path = settings.text(.tokenFile) ?? ""
+            StateDirectory.make(for: path)
+            do throws(Tokens.Failure) {
+                options.tokens = try Tokens.load(path)
+            } catch {
+                throw settings.wrong(.tokenFile, error.description)
+            }
+            tokenFile = path
+        }
+        if let open, options.tls == nil, try !settings.flag(.allowPlaintext) {
+            throw settings.wrong(
+                .listen, "\(open) is not on loopback: give --tls-cert and --tls-key, or --allow-plaintext-on-network")
+        }
+    }
+}

@@ -1,0 +1,176 @@
+import Glibc
+import JSON
+import Pools
+import TOMLKit
+
+/// Everything that `serve` can be told, by flag, environment or file: one line for each.
+enum Setting: String, CaseIterable {
+    case listen, store, loops, threads, processes, python
+    case tokenFile = "token-file"
+    case noAuth = "no-auth"
+    case publicDirectory = "public"
+    case filesRoot = "files-root"
+    case allowFetch = "allow-fetch"
+    case demoFaults = "demo-faults"
+    case allowHost = "allow-host"
+    case tlsCert = "tls-cert"
+    case tlsKey = "tls-key"
+    case allowPlaintext = "allow-plaintext-on-network"
+
+    /// `SPINDLE_TOKEN_FILE` for `token-file`.
+    var variable: String {
+        "SPINDLE_" + rawValue.uppercased().map { $0 == "-" ? "_" : $0 }
+    }
+
+    /// The key in the file: `token_file`.
+    var key: String { String(rawValue.map { $0 == "-" ? "_" : $0 }) }
+
+    var isList: Bool {
+        switch self {
+        case .listen, .python, .allowFetch, .allowHost: true
+        default: false
+        }
+    }
+
+    var isFlag: Bool {
+        switch self {
+        case .noAuth, .demoFaults, .allowPlaintext: true
+        default: false
+        }
+    }
+}
+
+/// The settings in force, and where each came from: flags win over environment over file over defaults.
+struct Settings {
+    struct Value {
+        var texts: [String]
+        var origin: String
+    }
+
+    private(set) var values: [Setting: Value] = [:]
+    /// Tasks that are programs, from the file's `[commands.NAME]`.
+    private(set) var commands: [TaskDefinition] = []
+
+    /// - Parameters:
+    ///   - flags: What the command line said.
+    ///   - path: The file of `--config`, else of `SPINDLE_CONFIG`; nil: none.
+    init(flags: [Setting: [String]], file path: String?) throws {
+        values = Self.defaults()
+        if let path { try readFile(path) }
+        for setting in Setting.allCases {
+            guard let value = getenv(setting.variable) else { continue }
+            let text = String(cString: value)
+            let texts = setting.isList ? text.split(separator: ",").map(String.init) : [text]
+            values[setting] = Value(texts: texts, origin: setting.variable)
+        }
+        for (setting, texts) in flags where !texts.isEmpty {
+            values[setting] = Value(texts: texts, origin: "--\(setting.rawValue)")
+        }
+    }
+
+    private static func defaults() -> [Setting: Value] {
+        let cores = String(max(sysconf(CInt(_SC_NPROCESSORS_ONLN)), 1))
+        let state = StateDirectory.path
+        let texts: [Setting: [String]] = [
+            .listen: ["127.0.0.1:8080"], .store: ["memory"], .loops: ["1"], .threads: [cores], .processes: [cores],
+            .python: [], .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
+            .allowFetch: [], .demoFaults: ["false"], .allowHost: [], .tlsCert: [], .tlsKey: [],
+            .allowPlaintext: ["false"],
+        ]
+        return texts.mapValues { Value(texts: $0, origin: "default") }
+    }
+
+    // MARK: Reading values
+
+    func list(_ setting: Setting) -> [String] { values[setting]?.texts ?? [] }
+    func text(_ setting: Setting) -> String? { values[setting]?.texts.last }
+
+    func flag(_ setting: Setting) throws -> Bool {
+        let text = text(setting) ?? "false"
+        switch text.lowercased() {
+        case "true", "1", "yes", "on": return true
+        case "false", "0", "no", "off", "": return false
+        default: throw wrong(setting, "is neither true nor false: \"\(text)\"")
+        }
+    }
+
+    func count(_ setting: Setting, in bounds: ClosedRange<Int>) throws -> Int {
+        let text = text(setting) ?? ""
+        guard let number = Int(text), bounds.contains(number) else {
+            throw wrong(setting, "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), not \"\(text)\"")
+        }
+        return number
+    }
+
+    /// An error about a setting, named as it was given.
+    func wrong(_ setting: Setting, _ why: String) -> CommandFailure {
+        let origin = values[setting]?.origin ?? "default"
+        return CommandFailure(.usage, "\(origin == "default" ? "--\(setting.rawValue)" : origin) \(why)")
+    }
+
+    // MARK: The file
+
+    private mutating func readFile(_ path: String) throws {
+        guard let text = readTextFile(path) else {
+            throw CommandFailure(.usage, "cannot read the configuration \(path): \(String(cString: strerror(errno)))")
+        }
+        let table: JSONValue
+        do {
+            table = try JSONReader.value(of: Array(TOMLTable(string: text).convert(to: .json).utf8))
+        } catch let error as TOMLParseError {
+            throw CommandFailure(.usage, "\(path), \(error.source.begin.debugDescription): \(error.description)")
+        }
+        for member in table.members {
+            if member.key == "commands" {
+                commands = try member.value.members.map { try commandTask($0.key, $0.value, path) }
+                continue
+            }
+            guard let setting = Setting.allCases.first(where: { $0.key == member.key }) else {
+                let near = nearest(to: member.key, among: Setting.allCases.map(\.key) + ["commands"])
+                throw CommandFailure(
+                    .usage, "\(path): unknown key \"\(member.key)\"" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
+            }
+            values[setting] = Value(texts: try texts(of: member.value, setting, path), origin: "\(path): \(setting.key)")
+        }
+    }
+
+    private func texts(of value: JSONValue, _ setting: Setting, _ path: String) throws -> [String] {
+        switch value {
+        case .string(let text): return [text]
+        case .bool, .integer, .number: return [String(decoding: value.bytes, as: UTF8.self)]
+        case .array(let elements) where setting.isList: return elements.compactMap(\.string)
+        case .null, .array, .object:
+            throw CommandFailure(.usage, "\(path): \(setting.key) has a value of the wrong type (\(value.typeName))")
+        }
+    }
+}
+
+func readTextFile(_ path: String) -> String? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65536)
+    while true {
+        let count = fread(&buffer, 1, buffer.count, file)
+        guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
+        bytes += buffer[..<count]
+    }
+}
+
+/// `$XDG_STATE_HOME/spindle`, where the token and the store live.
+enum StateDirectory {
+    static var path: String {
+        if let state = getenv("XDG_STATE_HOME"), state[0] != 0 { return "\(String(cString: state))/spindle" }
+        let home = getenv("HOME").map { String(cString: $0) } ?? "/tmp"
+        return "\(home)/.local/state/spindle"
+    }
+
+    /// Makes the directory of a file, mode 0700, with all above it.
+    static func make(for file: String) {
+        let parts = file.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        for count in 1...max(parts.count, 1) {
+            let directory = parts.prefix(count).joined(separator: "/")
+            if !directory.isEmpty { mkdir(directory, 0o700) }
+        }
+    }
+}
