@@ -66,3 +66,9 @@ void spindle_name_thread(const char *name) {
 }
 
 void spindle_thread_usage(struct rusage *usage) { getrusage(RUSAGE_THREAD, usage); }
+
+ssize_t spindle_send(int socket, const void *bytes, size_t count) { return send(socket, bytes, count, MSG_NOSIGNAL); }
+
+ssize_t spindle_receive(int socket, void *bytes, size_t count, int waits) {
+    return recv(socket, bytes, count, waits ? 0 : MSG_DONTWAIT);
+}

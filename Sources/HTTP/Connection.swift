@@ -22,9 +22,12 @@ final class Connection: ResponseSink, TransportOwner {
 
     let id: UInt64
     let peer: Peer
-    private unowned let server: HTTPServer
+    /// A cycle while the connection is open: the server lets go of what is closed.
+    private let server: HTTPServer
     private var transport: (any Transport)!
     private var parser: RequestParser
+    /// Of the request that is being read or answered.
+    private(set) var head = RequestHead()
     private var phase = Phase.reading
     private var isFeeding = false
     private var body: [UInt8] = []
@@ -33,6 +36,7 @@ final class Connection: ResponseSink, TransportOwner {
     private var isPaused = false
     private var closesAfterAnswer = false
     private var exchange: Exchange?
+    private var spareExchange: Exchange?
     private var requests = 0
 
     private var out: [UInt8] = []
@@ -67,7 +71,7 @@ final class Connection: ResponseSink, TransportOwner {
     func transportDidRead(_ bytes: UnsafeBufferPointer<UInt8>) {
         switch phase {
         case .reading:
-            if parser.isIdle {
+            if parser.place == .between {
                 requestStart = server.now
                 received = 0
             }
@@ -111,14 +115,16 @@ final class Connection: ResponseSink, TransportOwner {
     private func take(_ event: RequestParser.Event, of bytes: UnsafeBufferPointer<UInt8>) {
         switch event {
         case .head:
-            if let refusal = server.refuse(parser.head, peer) {
-                refuse(refusal, closing: parser.head.hasBody)
-            } else if parser.head.expectsContinue, parser.head.hasBody {
+            if !isKnownUniquelyReferenced(&head) { head = RequestHead() }
+            head.exchange(&parser.head)
+            if let refusal = server.refuse(head, peer) {
+                refuse(refusal, closing: head.hasBody)
+            } else if head.expectsContinue, head.hasBody {
                 out.append(text: "HTTP/1.1 100 Continue\r\n\r\n")
                 markDirty()
             }
         case .body(let range):
-            if body.isEmpty, let length = parser.head.contentLength { body.reserveCapacity(length) }
+            if body.isEmpty, let length = head.contentLength { body.reserveCapacity(length) }
             body.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[range]))
             received += range.count
         case .end: dispatch()
@@ -130,15 +136,19 @@ final class Connection: ResponseSink, TransportOwner {
         deadline = .max
         requests += 1
         closesAfterAnswer =
-            !parser.head.keepsAlive || server.isDraining || requests >= server.limits.requestsPerConnection
+            !head.keepsAlive || server.isDraining || requests >= server.limits.requestsPerConnection
         server.dispatch(from: self)
     }
 
-    /// The exchange for the request that is complete.
+    /// The exchange for the request that is complete. The object is used again if nobody kept the last one.
     func makeExchange() -> Exchange {
-        let exchange = Exchange(self, peer: peer)
-        self.exchange = exchange
-        return exchange
+        if spareExchange != nil, isKnownUniquelyReferenced(&spareExchange) {
+            spareExchange!.reopen(self)
+        } else {
+            spareExchange = Exchange(self, peer: peer)
+        }
+        exchange = spareExchange
+        return spareExchange!
     }
 
     private func refuse(_ response: Response, closing: Bool) {
@@ -148,8 +158,6 @@ final class Connection: ResponseSink, TransportOwner {
     }
 
     // MARK: Out
-
-    var head: RequestHead { parser.head }
 
     var unsent: Int { out.count - outStart + transport.backlog }
 
@@ -163,22 +171,22 @@ final class Connection: ResponseSink, TransportOwner {
         let bodyless = response.status == 204 || response.status == 304
         server.encode(
             response, bodyless ? .none : .length(response.body.count), closing: closesAfterAnswer, into: &out)
-        if parser.head.method != .head, !bodyless { out.append(contentsOf: response.body) }
+        if head.method != .head, !bodyless { out.append(contentsOf: response.body) }
         finishAnswer()
     }
 
     func beginStream(_ response: Response) {
         guard phase == .answering else { return }
         phase = .streaming
-        if parser.head.minorVersion == 0 { closesAfterAnswer = true }
+        if head.minorVersion == 0 { closesAfterAnswer = true }
         server.encode(
-            response, parser.head.minorVersion == 0 ? .close : .chunked, closing: closesAfterAnswer, into: &out)
+            response, head.minorVersion == 0 ? .close : .chunked, closing: closesAfterAnswer, into: &out)
         markDirty()
     }
 
     func send(_ chunk: StreamChunk) {
-        guard phase == .streaming, parser.head.method != .head, chunk.payloadCount > 0 else { return }
-        let range = parser.head.minorVersion == 0 ? chunk.payload : 0..<chunk.bytes.count
+        guard phase == .streaming, head.method != .head, chunk.payloadCount > 0 else { return }
+        let range = head.minorVersion == 0 ? chunk.payload : 0..<chunk.bytes.count
         chunk.bytes.withUnsafeBytes { bytes in
             let bytes = UnsafeRawBufferPointer(rebasing: bytes[range])
             var taken = 0
@@ -195,7 +203,7 @@ final class Connection: ResponseSink, TransportOwner {
 
     func end() {
         guard phase == .streaming else { return }
-        if parser.head.minorVersion == 1, parser.head.method != .head { out.append(text: "0\r\n\r\n") }
+        if head.minorVersion == 1, head.method != .head { out.append(text: "0\r\n\r\n") }
         finishAnswer()
     }
 
@@ -272,9 +280,9 @@ final class Connection: ResponseSink, TransportOwner {
 
     private func waitForMore() {
         guard !isBlocked else { return }
-        if parser.isIdle {
+        if parser.place == .between {
             setDeadline(after: server.limits.keepAliveTime)
-        } else if parser.isInHead {
+        } else if parser.place == .head {
             setDeadline(at: requestStart + server.limits.headTime.wholeNanoseconds)
         } else {
             let earned = Int64(received) * 1_000_000_000 / Int64(server.limits.bodyBytesPerSecond)
@@ -298,7 +306,7 @@ final class Connection: ResponseSink, TransportOwner {
         guard deadline != .max else { return }
         let now = server.now
         guard now >= deadline else { return setDeadline(at: deadline) }
-        if phase == .reading, !parser.isIdle, !isBlocked {
+        if phase == .reading, parser.place != .between, !isBlocked {
             closesAfterAnswer = true
             refuse(server.refusal(for: ParseError(408, "the request took too long")), closing: true)
         } else {
@@ -317,7 +325,7 @@ final class Connection: ResponseSink, TransportOwner {
     /// For a server that stops: closes what is idle, lets the rest finish.
     func drain() {
         closesAfterAnswer = true
-        if phase == .reading, parser.isIdle, unsent == 0 { close() }
+        if phase == .reading, parser.place == .between, unsent == 0 { close() }
     }
 
     func close() {
@@ -327,6 +335,7 @@ final class Connection: ResponseSink, TransportOwner {
         timer = nil
         let exchange = self.exchange
         self.exchange = nil
+        spareExchange = nil
         server.forget(self)
         exchange?.close()
     }

@@ -18,6 +18,8 @@ package final class Exchange {
         self.peer = peer
     }
 
+    func reopen(_ sink: any ResponseSink) { self.sink = sink }
+
     package var isOpen: Bool { sink != nil }
 
     /// Moves the request's body out; a second call returns nothing.

@@ -35,7 +35,7 @@ final class Listener {
     /// Tells a client that there is no room, and closes.
     static func refuse(_ descriptor: CInt) {
         let answer = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        _ = answer.withCString { send(descriptor, $0, strlen($0), CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT)) }
+        _ = answer.withCString { spindle_send(descriptor, $0, strlen($0)) }
         close(descriptor)
     }
 

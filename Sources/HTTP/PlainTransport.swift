@@ -1,3 +1,4 @@
+import CSpindle
 import EventLoop
 import Glibc
 
@@ -6,7 +7,8 @@ final class PlainTransport: Transport {
     private let descriptor: CInt
     private let loop: EventLoop
     private let buffer: ReadBuffer
-    private unowned let owner: any TransportOwner
+    /// The connection, which owns this transport and closes it before it goes.
+    private unowned(unsafe) let owner: any TransportOwner
     private var reading: Watch?
     private var writing: Watch?
     /// While reading is paused: notices the peer's end without reading.
@@ -19,7 +21,7 @@ final class PlainTransport: Transport {
         self.loop = loop
         self.buffer = buffer
         self.owner = owner
-        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in read() }
+        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned(unsafe) self] _ in read() }
         try watch.start()
         reading = consume watch
     }
@@ -30,7 +32,7 @@ final class PlainTransport: Transport {
 
     func write(_ bytes: UnsafeRawBufferPointer) -> Int {
         guard !isClosed else { return bytes.count }
-        let count = Glibc.send(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
+        let count = spindle_send(descriptor, bytes.baseAddress, bytes.count)
         // A broken connection takes everything: its end is reported by reading.
         if count < 0, errno != EAGAIN, errno != EINTR { return bytes.count }
         let taken = max(count, 0)

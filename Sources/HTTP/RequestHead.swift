@@ -21,7 +21,9 @@ package enum Method: UInt8, Sendable, CaseIterable {
 }
 
 /// The request line and the fields, as bytes and where they stand. Field names are in lower case.
-package struct RequestHead: Sendable {
+///
+/// A value while it is being parsed; ``RequestHead`` is what is handed on.
+package struct ParsedHead: Sendable {
     struct Field: Sendable {
         var nameStart: Int32
         var nameEnd: Int32
@@ -29,70 +31,104 @@ package struct RequestHead: Sendable {
         var valueEnd: Int32
     }
 
-    package internal(set) var method = Method.unknown
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
-    package internal(set) var minorVersion: UInt8 = 1
-    package internal(set) var keepsAlive = true
-    package internal(set) var expectsContinue = false
-    package internal(set) var isChunked = false
-    package internal(set) var contentLength: Int?
+    var method = Method.unknown
+    var minorVersion: UInt8 = 1
+    var keepsAlive = true
+    var expectsContinue = false
+    var isChunked = false
+    var contentLength: Int?
     var storage: [UInt8] = []
     var fields: [Field] = []
-    package internal(set) var path = 0..<0
-    package internal(set) var query = 0..<0
-    package internal(set) var host = 0..<0
+    var path = 0..<0
+    var query = 0..<0
+    var host = 0..<0
 
-    package var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
+    /// Makes the value as good as new, keeping its memory.
+    mutating func reset() {
+        storage.removeAll(keepingCapacity: true)
+        fields.removeAll(keepingCapacity: true)
+        method = .unknown
+        minorVersion = 1
+        keepsAlive = true
+        expectsContinue = false
+        isChunked = false
+        contentLength = nil
+        host = 0..<0
+    }
+
+    var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
+
+    func range(of name: StaticString) -> Range<Int>? {
+        storage.withUnsafeBufferPointer { bytes in
+            for field in fields where matches(field, name, bytes) { return Int(field.valueStart)..<Int(field.valueEnd) }
+            return nil
+        }
+    }
+
+    func matches(_ field: Field, _ name: StaticString, _ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        let count = name.utf8CodeUnitCount
+        guard Int(field.nameEnd - field.nameStart) == count else { return false }
+        let start = Int(field.nameStart)
+        for index in 0..<count where bytes[start + index] != name.utf8Start[index] { return false }
+        return true
+    }
+
+    func text(_ range: Range<Int>) -> String { String(decoding: storage[range], as: UTF8.self) }
+}
+
+/// The head of one request, complete.
+///
+/// A class, because it is handed on many times a request: one count to keep instead of two arrays.
+// Guard: filled once by its connection before anybody else sees it, and not changed while anybody holds it.
+package final class RequestHead: @unchecked Sendable {
+    private var parts = ParsedHead()
+
+    init() {}
+
+    /// Takes what was parsed, and gives the memory of the last request in exchange.
+    func exchange(_ parsed: inout ParsedHead) { swap(&parts, &parsed) }
+
+    package var method: Method { parts.method }
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    package var minorVersion: UInt8 { parts.minorVersion }
+    package var keepsAlive: Bool { parts.keepsAlive }
+    package var expectsContinue: Bool { parts.expectsContinue }
+    package var contentLength: Int? { parts.contentLength }
+    package var hasBody: Bool { parts.isChunked || (parts.contentLength ?? 0) > 0 }
+    package var hasQuery: Bool { !parts.query.isEmpty }
 
     /// The path as it came, percent-encoded; begins with `/`, or is `*`.
-    package var pathText: String { text(path) }
+    package var pathText: String { parts.text(parts.path) }
     /// What follows the `?`, as it came.
-    package var queryText: String { text(query) }
-    package var hostText: String { text(host) }
+    package var queryText: String { parts.text(parts.query) }
+    package var hostText: String { parts.text(parts.host) }
 
     package func withPath<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
-        storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[path])) }
+        parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[parts.path])) }
     }
 
     package func withHost<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
-        storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[host])) }
+        parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[parts.host])) }
     }
 
     /// The value of the first field of this name.
     ///
     /// - Parameter name: In lower case.
-    package func value(of name: StaticString) -> String? {
-        range(of: name).map(text)
-    }
+    package func value(of name: StaticString) -> String? { parts.range(of: name).map(parts.text) }
 
     /// The bytes of the first field of this name, without making a string of them.
     package func withValue<Result>(of name: StaticString, _ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result? {
-        guard let range = range(of: name) else { return nil }
-        return storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[range])) }
+        guard let range = parts.range(of: name) else { return nil }
+        return parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[range])) }
     }
 
-    package func has(_ name: StaticString) -> Bool { range(of: name) != nil }
+    package func has(_ name: StaticString) -> Bool { parts.range(of: name) != nil }
 
     /// All values of this name, as one list.
     package func values(of name: StaticString) -> String? {
-        let all = fields.filter { matches($0, name) }.map { text(Int($0.valueStart)..<Int($0.valueEnd)) }
+        let all = parts.storage.withUnsafeBufferPointer { bytes in
+            parts.fields.filter { parts.matches($0, name, bytes) }.map { parts.text(Int($0.valueStart)..<Int($0.valueEnd)) }
+        }
         return all.isEmpty ? nil : all.joined(separator: ", ")
     }
-
-    func range(of name: StaticString) -> Range<Int>? {
-        for field in fields where matches(field, name) { return Int(field.valueStart)..<Int(field.valueEnd) }
-        return nil
-    }
-
-    private func matches(_ field: Field, _ name: StaticString) -> Bool {
-        let count = name.utf8CodeUnitCount
-        guard Int(field.nameEnd - field.nameStart) == count else { return false }
-        return storage.withUnsafeBufferPointer { bytes in
-            let start = bytes.baseAddress! + Int(field.nameStart)
-            for index in 0..<count where start[index] != name.utf8Start[index] { return false }
-            return true
-        }
-    }
-
-    private func text(_ range: Range<Int>) -> String { String(decoding: storage[range], as: UTF8.self) }
 }

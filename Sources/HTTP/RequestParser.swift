@@ -23,12 +23,21 @@ package struct RequestParser {
         case complete
     }
 
-    package private(set) var head = RequestHead()
+    /// Where the next byte belongs.
+    package enum Place: Sendable {
+        /// Between requests: nothing of the next one has come.
+        case between
+        case head, body
+    }
+
+    /// The head that was parsed last; complete after ``Event/head``.
+    package var head = ParsedHead()
+    package private(set) var place = Place.between
     private let limits: Limits
     private var state = State.start
     /// Bytes of the head that earlier inputs held; they stand in `head.storage`.
     private var position = 0
-    private var field = RequestHead.Field(nameStart: 0, nameEnd: 0, valueStart: 0, valueEnd: 0)
+    private var field = ParsedHead.Field(nameStart: 0, nameEnd: 0, valueStart: 0, valueEnd: 0)
     private var emptyLines = 0
     /// Bytes of the body, or of the present chunk, still to come.
     private var remaining = 0
@@ -41,17 +50,13 @@ package struct RequestParser {
         self.limits = limits
     }
 
-    /// True between requests: nothing of the next one has come.
-    package var isIdle: Bool { state == .start && position == 0 || state == .complete }
-    /// True while the head is still coming.
-    package var isInHead: Bool { state.rawValue <= State.headLF.rawValue && !isIdle }
-
     /// Reads on from `offset`, moving it past what was used.
     ///
     /// - Returns: What was found, or nil when all of `input` is used and more is needed.
     /// - Throws: ``ParseError``, with the status to answer.
     package mutating func next(_ input: UnsafeBufferPointer<UInt8>, _ offset: inout Int) throws(ParseError) -> Event? {
         if state == .complete { begin() }
+        guard offset < input.count || state == .body else { return nil }
         if state.rawValue <= State.headLF.rawValue { return try readHead(input, &offset) }
         if state == .body { return try readBody(input, &offset) }
         return try readChunks(input, &offset)
@@ -63,15 +68,7 @@ package struct RequestParser {
         emptyLines = 0
         bodyCount = 0
         trailerCount = 0
-        head.storage.removeAll(keepingCapacity: true)
-        head.fields.removeAll(keepingCapacity: true)
-        head.method = .unknown
-        head.minorVersion = 1
-        head.keepsAlive = true
-        head.expectsContinue = false
-        head.isChunked = false
-        head.contentLength = nil
-        head.host = 0..<0
+        head.reset()
     }
 
     // MARK: Head
@@ -82,6 +79,7 @@ package struct RequestParser {
         let start = offset
         var index = offset
         var state = self.state
+        place = .head
         // Where a byte at `index` will stand in the head's storage.
         let shift = position - start
         let end = min(input.count, limits.headBytes - shift)
@@ -229,6 +227,7 @@ package struct RequestParser {
 
     private mutating func finishHead() throws(ParseError) -> Event {
         try head.complete()
+        place = .body
         if head.isChunked {
             startChunkLine()
             return .head
@@ -246,6 +245,7 @@ package struct RequestParser {
     ) throws(ParseError) -> Event? {
         guard remaining > 0 else {
             state = .complete
+            place = .between
             return .end
         }
         return takeBody(input, &offset)
@@ -278,6 +278,7 @@ package struct RequestParser {
             offset += 1
             if try stepChunk(byte) {
                 state = .complete
+                place = .between
                 return .end
             }
         }

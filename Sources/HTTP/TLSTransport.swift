@@ -7,7 +7,8 @@ import Glibc
 final class TLSTransport: Transport {
     private var bufferevent: OpaquePointer?
     private let buffer: ReadBuffer
-    private unowned let owner: any TransportOwner
+    /// The connection, which owns this transport and closes it before it goes.
+    private unowned(unsafe) let owner: any TransportOwner
 
     /// Takes the descriptor over and begins the handshake.
     init(

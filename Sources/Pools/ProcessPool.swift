@@ -31,6 +31,9 @@ package final class ProcessPool: Pool {
     /// After this many workers in a row that never became ready, what waits for one fails.
     private static let startsBeforeGivingUp = 5
 
+    /// A crash is to be noticed at once: Swift's own backtracer would hold the dying process for seconds.
+    private static let workerVariables = ["SPINDLE_FD": "3", "SWIFT_BACKTRACE": "enable=no"]
+
     package let name = PoolName.process
     package let slots: Int
     package let ahead = 7
@@ -131,7 +134,7 @@ package final class ProcessPool: Pool {
     private func addWorker() {
         startingWorkers += 1
         let spec = ChildSpec(
-            argv: options.workerArguments, environment: childEnvironment(adding: ["SPINDLE_FD": "3"]), channel: .socket,
+            argv: options.workerArguments, environment: childEnvironment(adding: Self.workerVariables), channel: .socket,
             directoryRoot: options.directoryRoot, limits: options.limits)
         spawner.spawn(spec, on: loop) { [unowned self] result in
             switch result {

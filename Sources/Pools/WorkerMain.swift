@@ -55,8 +55,7 @@ package final class WorkerMain {
     private func receive(waiting: Bool) {
         lastPoll = monotonicNanoseconds()
         withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
-            let flags = waiting ? 0 : CInt(MSG_DONTWAIT)
-            let count = recv(Self.descriptor, buffer.baseAddress, buffer.count, flags)
+            let count = spindle_receive(Self.descriptor, buffer.baseAddress, buffer.count, waiting ? 1 : 0)
             if count == 0 || count < 0 && errno != EAGAIN && errno != EINTR { exit(0) }
             guard count > 0 else { return }
             let bytes = UnsafeBufferPointer(rebasing: buffer[..<count].bindMemory(to: UInt8.self)[...])
@@ -125,7 +124,7 @@ package final class WorkerMain {
         var start = 0
         while start < out.count {
             let count = out.withUnsafeBytes {
-                send(Self.descriptor, $0.baseAddress! + start, $0.count - start, CInt(MSG_NOSIGNAL))
+                spindle_send(Self.descriptor, $0.baseAddress! + start, $0.count - start)
             }
             if count < 0, errno != EINTR { exit(0) }
             start += max(count, 0)

@@ -111,7 +111,7 @@ final class WorkerProcess {
     /// Writes what the turn has gathered.
     func flush() {
         guard !out.isEmpty, !channel.isClosed else { return }
-        let count = out.withUnsafeBytes { send(channel.descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+        let count = out.withUnsafeBytes { spindle_send(channel.descriptor, $0.baseAddress, $0.count) }
         // A broken channel is reported by reading.
         if count < 0, errno != EAGAIN, errno != EINTR { return out.removeAll() }
         if count == out.count { return out.removeAll(keepingCapacity: true) }

@@ -19,7 +19,7 @@ extension API {
         let head = exchange.head
         let body = exchange.takeBody()
         let style = AnswerStyle(head, isRun: true)
-        let query = head.query.isEmpty ? Query.none : try Query(head.queryText)
+        let query = head.hasQuery ? try Query(head.queryText) : Query.none
         let identity = try Identity(head, body)
         if let identity, let job = try engine.earlier(identity) { return answer(exchange, with: job, style, replay: true) }
         let submission = try Submission.read(body, for: task, query, engine.registry)

@@ -45,6 +45,11 @@ int spindle_socketpair(int pair[2]);
 /// A pipe, close-on-exec; the read end does not block. 0 or -errno.
 int spindle_pipe(int pipe[2]);
 
+/// send without SIGPIPE: bytes taken or -1 and errno. Here, because Swift sees the flags' names in some builds only.
+ssize_t spindle_send(int socket, const void *bytes, size_t count);
+/// recv, waiting for bytes or not: bytes read, 0 at the end, -1 and errno.
+ssize_t spindle_receive(int socket, void *bytes, size_t count, int waits);
+
 /// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC: the descriptor or -errno.
 int spindle_accept(int listener);
 

@@ -1,5 +1,5 @@
 /// What the complete head says about itself: where its body ends, and whether the connection goes on.
-extension RequestHead {
+extension ParsedHead {
     /// Checks the head as a whole, once its last byte is there.
     mutating func complete() throws(ParseError) {
         for field in fields {
