@@ -1,7 +1,7 @@
 /// The loop as an executor: async Swift code that prefers it, or an actor that names it, runs on the loop's thread and
 /// comes back to it after each `await` without a hop.
 extension EventLoop: SerialExecutor, TaskExecutor {
-    package func enqueue(_ job: consuming ExecutorJob) {
+    public func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         if isOnLoop {
             enqueueLocally(job)
@@ -10,11 +10,11 @@ extension EventLoop: SerialExecutor, TaskExecutor {
         }
     }
 
-    package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+    public func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
 
-    package func isIsolatingCurrentContext() -> Bool? { isOnLoop }
+    public func isIsolatingCurrentContext() -> Bool? { isOnLoop }
 
-    package func checkIsolated() {
+    public func checkIsolated() {
         precondition(isOnLoop, "called off the loop's thread")
     }
 

@@ -18,7 +18,7 @@ import Synchronization
 /// libevent's own locks are off. Only ``submit(_:)``, ``stop()`` and ``isOnLoop`` may be called from another thread;
 /// everything else belongs to the loop's thread.
 // Guard: `mailbox` by its mutex, `owner` is atomic, all other state is touched only on the loop's thread.
-package final class EventLoop: @unchecked Sendable {
+public final class EventLoop: @unchecked Sendable {
     typealias Work = @Sendable () -> Void
 
     package let base: OpaquePointer
@@ -68,7 +68,7 @@ package final class EventLoop: @unchecked Sendable {
     // MARK: From any thread
 
     /// Whether the caller runs on this loop's thread.
-    package var isOnLoop: Bool { owner.load(ordering: .relaxed) == UInt(pthread_self()) }
+    public var isOnLoop: Bool { owner.load(ordering: .relaxed) == UInt(pthread_self()) }
 
     /// Runs `work` on the loop's thread, in the order of submission, at the loop's next turn.
     package func submit(_ work: @escaping @Sendable () -> Void) {

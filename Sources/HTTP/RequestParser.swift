@@ -4,7 +4,7 @@ import Glibc
 ///
 /// Sans I/O: bytes in, events out. The same bytes give the same events however they were cut. What the grammar does not
 /// allow is refused as soon as its first bad byte is seen; a parser that has thrown is not to be fed again.
-package struct RequestParser {
+package struct RequestParser: ~Copyable {
     package enum Event: Equatable {
         /// The head is complete: see ``RequestParser/head``.
         case head

@@ -2,10 +2,10 @@
 ///
 /// 42 bits are milliseconds since 1970, 22 tell jobs of one millisecond apart. It is no secret.
 /// Source of the alphabet: crockford.com/base32.html.
-package struct JobID: Hashable, Comparable, Sendable, CustomStringConvertible {
-    package let rawValue: UInt64
+public struct JobID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let rawValue: UInt64
 
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    @inlinable public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     /// - Parameter text: Exactly 13 characters of the alphabet; nil for anything else.
     package init?(_ text: some StringProtocol) {
@@ -20,9 +20,9 @@ package struct JobID: Hashable, Comparable, Sendable, CustomStringConvertible {
         rawValue = value
     }
 
-    package static func < (left: JobID, right: JobID) -> Bool { left.rawValue < right.rawValue }
+    public static func < (left: JobID, right: JobID) -> Bool { left.rawValue < right.rawValue }
 
-    package var description: String {
+    public var description: String {
         String(unsafeUninitializedCapacity: 13) { buffer in
             writeDigits { index, digit in buffer[index] = digit }
             return 13

@@ -16,7 +16,8 @@ extension Scheduler {
             let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool.index].depth == 0 }
             guard !idle || held else { return "\(pool): a slot is free while a job waits" }
         }
-        for (id, life) in lives {
+        for life in lives.values {
+            let id = life.spec.id
             if let broken = life.brokenInvariant() { return "\(id): \(broken)" }
             if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.attempt == life.attempt }) {
                 return "\(id): scheduled, but nothing is due"

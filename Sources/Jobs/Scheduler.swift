@@ -22,13 +22,15 @@
 ///
 /// An event about an attempt that is no longer current changes nothing and asks for nothing; it is counted in
 /// ``staleEvents``. The fence is `(job, attempt)`.
-package struct Scheduler {
+///
+/// Noncopyable: there is one, and a question to it must not copy its tables.
+package struct Scheduler: ~Copyable {
     /// A job that killed its worker this often is not run again.
     package static let crashLimit = 3
     /// Different names of queues; one more falls back to none and the submission is refused by the caller.
     package static let maximumQueues = 1000
 
-    var lives: [JobID: Life] = [:]
+    var lives = JobTable<Life>()
     var queues: [QueueRoom] = []
     var queueIndex: [String: Int] = [:]
     var rooms = [PoolRoom](repeating: PoolRoom(), count: PoolName.allCases.count)
@@ -87,10 +89,10 @@ package struct Scheduler {
 
     private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         guard let life = lives[id], !life.isPersisted else { return }
-        lives[id]!.isPersisted = true
+        lives[known: id].isPersisted = true
         actions.append(.answer(id))
         if let notBefore = life.spec.notBefore, notBefore > now {
-            lives[id]!.state = .scheduled
+            lives[known: id].state = .scheduled
             due.insert(DueTimes.Entry(at: notBefore, id: id, attempt: 0, cause: .start))
             actions.append(.publish(id, .scheduled(until: notBefore)))
         } else {
@@ -106,10 +108,10 @@ package struct Scheduler {
 
     /// Lets a job that is due wait for its key, or for its pool.
     private mutating func admit(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        if let key = lives[id]!.spec.key {
+        if let key = lives[known: id].spec.key {
             keys[key, default: FIFO()].append(id)
             if keys[key]!.first != id {
-                lives[id]!.state = .blocked
+                lives[known: id].state = .blocked
                 actions.append(.publish(id, .blocked))
                 return
             }
@@ -120,10 +122,10 @@ package struct Scheduler {
     private mutating func enqueue(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         let order = nextOrder
         nextOrder += 1
-        let spec = lives[id]!.spec
-        let queue = lives[id]!.queue
-        lives[id]!.state = .queued
-        lives[id]!.order = order
+        let spec = lives[known: id].spec
+        let queue = lives[known: id].queue
+        lives[known: id].state = .queued
+        lives[known: id].order = order
         let position = queues[queue].lanes[spec.pool.index].append(id, priority: spec.priority, order: order)
         actions.append(.publish(id, .queued(position: position)))
         fill(spec.pool, now, &actions)
@@ -134,7 +136,7 @@ package struct Scheduler {
     /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
     private mutating func fill(_ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
         while rooms[pool.index].hasRoom(forQuick: true), let (queue, head) = bestHead(for: pool) {
-            let quick = lives[head.ticket.id]!.spec.isQuick
+            let quick = lives[known: head.ticket.id].spec.isQuick
             guard rooms[pool.index].hasRoom(forQuick: quick) else { return }
             queues[queue].lanes[pool.index].popFirst(priority: head.priority)
             start(head.ticket.id, pool, now, &actions)
@@ -160,7 +162,7 @@ package struct Scheduler {
     }
 
     private mutating func start(_ id: JobID, _ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
-        var life = lives[id]!
+        var life = lives[known: id]
         life.attempt += 1
         life.isStaged = rooms[pool.index].busy >= rooms[pool.index].slots
         life.stopping = nil
@@ -199,7 +201,7 @@ package struct Scheduler {
         life.isStaged = false
         lives[id] = life
         if end == .returned, life.cancelRequestedAt == nil {
-            lives[id]!.attempt -= 1
+            lives[known: id].attempt -= 1
             enqueue(id, now, &actions)
         } else if let conclusion = conclusion(of: life, end, now) {
             conclude(id, conclusion, now, &actions)
@@ -233,9 +235,9 @@ package struct Scheduler {
     }
 
     private mutating func retry(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        let attempt = lives[id]!.attempt
+        let attempt = lives[known: id].attempt
         let at = now + backoff.delay(afterAttempt: attempt, random: random.fraction())
-        lives[id]!.state = .scheduled
+        lives[known: id].state = .scheduled
         due.insert(DueTimes.Entry(at: at, id: id, attempt: attempt, cause: .retry))
         actions.append(.publish(id, .retrying(due: at)))
     }
@@ -278,10 +280,10 @@ package struct Scheduler {
     private mutating func conclude(
         _ id: JobID, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
     ) {
-        lives[id]!.conclusion = conclusion
-        lives[id]!.state = conclusion.state
+        lives[known: id].conclusion = conclusion
+        lives[known: id].state = conclusion.state
         actions.append(.record(id, conclusion))
-        if let key = lives[id]!.spec.key { release(key, of: id, now, &actions) }
+        if let key = lives[known: id].spec.key { release(key, of: id, now, &actions) }
     }
 
     /// Passes the key on, or forgets one that waited for it.
@@ -310,10 +312,10 @@ package struct Scheduler {
             case .start: admit(entry.id, now, &actions)
             case .retry: enqueue(entry.id, now, &actions)
             case .timeout:
-                lives[entry.id]!.hasDeadline = false
+                lives[known: entry.id].hasDeadline = false
                 guard life.stopping == nil else { continue }
-                lives[entry.id]!.stopping = .timeout
-                askToStop(entry.id, lives[entry.id]!, Self.timeoutGrace, &actions)
+                lives[known: entry.id].stopping = .timeout
+                askToStop(entry.id, lives[known: entry.id], Self.timeoutGrace, &actions)
             }
         }
     }

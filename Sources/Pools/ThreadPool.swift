@@ -120,4 +120,7 @@ package final class ThreadPool: Pool {
     }
 }
 
-func workerName(_ thread: Int) -> String { "thread-\(thread)" }
+/// What a thread is called, from 1.
+func workerName(_ thread: Int) -> String { thread < names.count ? names[thread] : "thread-\(thread)" }
+
+private let names = (0..<256).map { "thread-\($0)" }

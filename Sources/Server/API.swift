@@ -53,6 +53,8 @@ final class API {
         }
     }
 
+    private static let plainJSON = Array("application/json".utf8)
+
     private func options(_ allow: String) -> Response {
         var response = Response(204)
         response.set("Allow", allow)
@@ -63,6 +65,7 @@ final class API {
     private func checkContent(_ head: RequestHead) throws(Problem) {
         guard head.hasBody else { return }
         let isJSON = head.withValue(of: "content-type") { value in
+            if value.elementsEqual(Self.plainJSON) { return true }
             let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter { $0 != " " }
             return type == "application/json" || type == "application/x-ndjson" || type.hasPrefix("application/") && type.hasSuffix("+json")
         }

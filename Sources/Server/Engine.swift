@@ -25,7 +25,7 @@ package final class Engine {
     let metrics = Metrics()
     let streams: Streams
     private(set) var store: MemoryStore!
-    private(set) var live: [JobID: LiveJob] = [:]
+    private(set) var live = JobTable<LiveJob>()
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
@@ -33,6 +33,7 @@ package final class Engine {
     private(set) var queueMeters: [String: QueueMeter] = [:]
 
     private let clockOffset: Int64
+    private var turnTime: Int64 = 0
     private var ids = JobIDSource()
     private var pending: [Event] = []
     private var actions: [Action] = []
@@ -52,7 +53,10 @@ package final class Engine {
         store = MemoryStore { [unowned self] in live[$0] != nil }
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
-        loop.atEndOfTurn { [unowned self] in streams.flush(now: now) }
+        loop.atEndOfTurn { [unowned self] in
+            streams.flush(now: now)
+            turnTime = 0
+        }
     }
 
     private func openPools() throws {
@@ -69,8 +73,11 @@ package final class Engine {
         for pool in pools { feed(.poolResized(pool.name, slots: pool.slots, ahead: pool.ahead)) }
     }
 
-    /// The server's clock.
-    var now: Instant { Instant(nanoseconds: clockOffset + monotonicNanoseconds()) }
+    /// The server's clock, read once a turn: all that happens in one turn happens at the same time.
+    var now: Instant {
+        if turnTime == 0 { turnTime = clockOffset + monotonicNanoseconds() }
+        return Instant(nanoseconds: turnTime)
+    }
 
     func pool(_ name: PoolName) -> (any Pool)? { pools.first { $0.name == name } }
 
@@ -142,7 +149,7 @@ package final class Engine {
 
     /// Asks every live job to end.
     func cancelAll() {
-        for id in live.keys.sorted() { cancel(id, grace: .seconds(1)) }
+        for id in live.ids.sorted() { cancel(id, grace: .seconds(1)) }
     }
 
     // MARK: Events and actions

@@ -8,7 +8,7 @@ package final class MemoryStore {
     package static let keptJobs = 10_000
     package static let keptBytes = 128 * 1024 * 1024
 
-    private var records: [JobID: JobRecord] = [:]
+    private var records = JobTable<JobRecord>()
     /// In the order of their end.
     private var ended: [JobRecord] = []
     private var head = 0

@@ -4,7 +4,7 @@
 ///
 /// After every event the scheduler's invariants are checked, and the simulation keeps a ledger of its own: a job that was
 /// accepted ends exactly once, never runs twice at the same time, and never more often than it may.
-struct Simulation {
+struct Simulation: ~Copyable {
     struct Failure: Error, CustomStringConvertible {
         let seed: UInt64
         let step: Int
