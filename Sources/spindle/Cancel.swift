@@ -1,2 +1,33 @@
 import ArgumentParser
-struct Cancel: ParsableCommand { static let configuration = CommandConfiguration(abstract: "stub"); func run() throws {} }
+import JSON
+
+struct Cancel: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Cancels a job and says what worked.",
+        discussion: """
+            Example:  spindle cancel 06f3k9q2v8x4g --grace 500ms
+            Asks first; after the grace a process gets SIGTERM, two seconds later SIGKILL. Waits for the end.
+            """)
+
+    @Argument(help: "The job's id.") var id: String
+    @Option(help: ArgumentHelp("How long it is only asked.", valueName: "TIME")) var grace = "5s"
+    @Flag(help: "Print the job as JSON.") var json = false
+    @OptionGroup var client: ClientOptions
+
+    func run() throws {
+        let path = "/v1/jobs/\(id)/cancel"
+        let body = JSONValue.object([.init("grace", .string(grace))]).bytes
+        let showsJob = json
+        try runOnLoop(client) { client in
+            let answer = try await client.send("POST", path, body: body, headers: ["Prefer: wait=60"]).checked()
+            if showsJob {
+                print(answer.text)
+            } else {
+                let cancel = answer.json["cancel"]
+                let how = cancel?["how"]?.string ?? "still running"
+                print("\(answer.json["state"]?.string ?? "?")  \(how)  \(cancel?["seconds"]?.number ?? 0) s")
+            }
+            return .success
+        }
+    }
+}

@@ -1,2 +1,35 @@
 import ArgumentParser
-struct Config: ParsableCommand { static let configuration = CommandConfiguration(abstract: "stub"); func run() throws {} }
+import JSON
+import Pools
+
+struct Config: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows the configuration in force and where each value came from.",
+        discussion: """
+            Example:  SPINDLE_THREADS=8 spindle config --config spindle.toml
+            Takes the flags of spindle serve and checks everything as serve would.
+            """)
+
+    @OptionGroup var flags: ServeFlags
+    @Flag(help: "Print as JSON.") var json = false
+
+    func run() throws {
+        let settings = try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
+        if json {
+            let members = Setting.allCases.map { setting in
+                let value = settings.values[setting]
+                return JSONValue.Member(
+                    setting.rawValue,
+                    ["value": .array((value?.texts ?? []).map(JSONValue.string)), "from": .string(value?.origin ?? "default")])
+            }
+            return print(String(decoding: JSONValue.object(members).bytes, as: UTF8.self))
+        }
+        var table = Table("SETTING", "VALUE", "FROM")
+        for setting in Setting.allCases {
+            guard let value = settings.values[setting] else { continue }
+            table.add(setting.rawValue, value.texts.isEmpty ? "-" : value.texts.joined(separator: ", "), value.origin)
+        }
+        for command in settings.commands { table.add("commands.\(command.name)", command.description, "file") }
+        print(table.text)
+    }
+}

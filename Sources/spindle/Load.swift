@@ -1,0 +1,175 @@
+import EventLoop
+import Glibc
+import Histogram
+import JSON
+
+/// A closed loop of requests over many connections, and its latencies. Lives on one loop.
+final class Load {
+    private let target: LoadTarget
+    private let request: [UInt8]
+    private let loop: EventLoop
+    /// Seconds between the requests of one connection, in nanoseconds; nil: at once.
+    private let interval: Double?
+    private var lanes: [LoadLane] = []
+    private var latencies = Histogram<UInt64>(highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
+    private(set) var answered = 0
+    private(set) var failed = 0
+    private var elapsed = 0.0
+    private var firstFailure: Int?
+
+    init(_ target: LoadTarget, _ request: [UInt8], on loop: EventLoop, rate: Double?) {
+        self.target = target
+        self.request = request
+        self.loop = loop
+        interval = rate.map { 1e9 / max($0, 1e-3) }
+    }
+
+    func run(connections: Int, for time: Duration) throws {
+        for _ in 0..<connections {
+            guard let descriptor = target.connect() else { break }
+            lanes.append(try LoadLane(descriptor, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
+        }
+        guard !lanes.isEmpty else { return }
+        let timer = try Timer(on: loop) { [unowned self] in loop.stop() }
+        try timer.arm(after: time)
+        let start = monotonicNanoseconds()
+        for lane in lanes { lane.begin() }
+        loop.run()
+        elapsed = Double(monotonicNanoseconds() - start) / 1e9
+    }
+
+    private func take(_ nanoseconds: Int64, _ status: Int) {
+        answered += 1
+        latencies.record(UInt64(max(nanoseconds / 1000, 1)))
+        guard status != 200 else { return }
+        failed += 1
+        firstFailure = firstFailure ?? status
+    }
+
+    // MARK: Figures
+
+    private static let percentiles = [50.0, 75, 90, 99, 99.9, 99.99, 100]
+    private var rate: Double { (Double(answered) / max(elapsed, 1e-9)).rounded() }
+
+    var table: String {
+        var table = Table("PERCENTILE", "LATENCY")
+        for percentile in Self.percentiles {
+            let microseconds = Double(latencies.valueAtPercentile(percentile))
+            let text = microseconds < 1000 ? "\(Int(microseconds)) us" : "\((microseconds / 10).rounded() / 100) ms"
+            table.add("\(percentile == 100 ? "max" : "p\(JSONValue.number(percentile).shortText)")", text)
+        }
+        let failures = failed > 0 ? ", \(failed) failed (first: \(firstFailure ?? 0))" : ""
+        return "\(Int(rate)) jobs/s over \(lanes.count) connections, \(answered) jobs in \((elapsed * 10).rounded() / 10) s\(failures)\n\n\(table.text)"
+    }
+
+    var json: String {
+        let latency = Self.percentiles.map { percentile in
+            JSONValue.Member(
+                percentile == 100 ? "max" : "p\(JSONValue.number(percentile).shortText)",
+                .integer(Int(latencies.valueAtPercentile(percentile))))
+        }
+        let figures: JSONValue = [
+            "jobs_per_second": .number(rate), "jobs": .integer(answered), "failed": .integer(failed),
+            "seconds": .number((elapsed * 1000).rounded() / 1000), "connections": .integer(lanes.count),
+            "latency_us": .object(latency),
+        ]
+        return String(decoding: figures.bytes, as: UTF8.self)
+    }
+}
+
+extension JSONValue {
+    fileprivate var shortText: String { String(decoding: bytes, as: UTF8.self) }
+}
+
+/// One connection of the load: sends, reads the whole answer, sends again.
+final class LoadLane {
+    private let descriptor: CInt
+    private let request: [UInt8]
+    private let interval: Double?
+    private let done: (_ nanoseconds: Int64, _ status: Int) -> Void
+    private var watch: Watch?
+    private var timer: Timer?
+    private var input: [UInt8] = []
+    private var due: Int64 = 0
+
+    init(
+        _ descriptor: CInt, _ request: [UInt8], interval: Double?, on loop: EventLoop,
+        done: @escaping (_ nanoseconds: Int64, _ status: Int) -> Void
+    ) throws {
+        self.descriptor = descriptor
+        self.request = request
+        self.interval = interval
+        self.done = done
+        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in read() }
+        try watch.start()
+        self.watch = consume watch
+        timer = try Timer(on: loop) { [unowned self] in send() }
+    }
+
+    deinit {
+        watch = nil
+        close(descriptor)
+    }
+
+    func begin() {
+        due = monotonicNanoseconds()
+        send()
+    }
+
+    private func send() {
+        // A request fits the socket's buffer: the one before has been answered.
+        let count = request.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if count != request.count { fail() }
+    }
+
+    private func read() {
+        withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
+            let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+            if count < 0, errno == EAGAIN { return }
+            guard count > 0 else { return fail() }
+            input.append(contentsOf: buffer[..<count])
+        }
+        guard let status = completeAnswer() else { return }
+        input.removeAll(keepingCapacity: true)
+        let now = monotonicNanoseconds()
+        done(now - due, status)
+        guard let interval else {
+            due = now
+            return send()
+        }
+        due += Int64(interval)
+        // The event exists since init; arming it allocates nothing.
+        try? timer?.arm(after: .nanoseconds(max(due - monotonicNanoseconds(), 0)))
+    }
+
+    /// The status, once head and body are there.
+    private func completeAnswer() -> Int? {
+        guard let headCount = input.end(of: "\r\n\r\n"), input.count > 12,
+            let field = input[..<headCount].end(of: "\r\nContent-Length: ")
+        else { return nil }
+        let digits = input[field...].prefix { $0 >= 0x30 && $0 <= 0x39 }
+        let length = digits.reduce(0) { $0 * 10 + Int($1 - 0x30) }
+        guard input.count >= headCount + length else { return nil }
+        return input[9..<12].reduce(0) { $0 * 10 + Int($1 &- 0x30) }
+    }
+
+    private func fail() {
+        watch = nil
+        done(monotonicNanoseconds() - due, 0)
+    }
+}
+
+extension RandomAccessCollection<UInt8> where Index == Int {
+    /// One past the first place where `mark` stands; nil when it does not.
+    fileprivate func end(of mark: StaticString) -> Int? {
+        let count = mark.utf8CodeUnitCount
+        var index = startIndex
+        while index + count <= endIndex {
+            var matched = 0
+            while matched < count, self[index + matched] == mark.utf8Start[matched] { matched += 1 }
+            if matched == count { return index + count }
+            index += 1
+        }
+        return nil
+    }
+}

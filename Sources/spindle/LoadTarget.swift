@@ -1,0 +1,75 @@
+import Glibc
+import JSON
+
+/// Where the load goes: an address to connect to, and the bytes of the request.
+struct LoadTarget {
+    let name: String
+    private let host: String
+    private let port: String
+    private let path: String?
+    private let token: String?
+
+    init(_ options: ClientOptions) throws {
+        let url = options.url ?? environment("SPINDLE_URL") ?? "http://127.0.0.1:8080"
+        name = url
+        let inFile = readTextFile(options.tokenFile ?? "\(StateDirectory.path)/token")
+        token = environment("SPINDLE_TOKEN") ?? inFile?.split { $0 == "\n" || $0 == " " }.first.map(String.init)
+        if url.hasPrefix("unix:") {
+            (path, host, port) = (String(url.dropFirst(5)), "localhost", "")
+            return
+        }
+        guard url.hasPrefix("http://") else {
+            throw CommandFailure(.usage, "bench speaks plain HTTP: \"\(url)\" is no http:// or unix: address")
+        }
+        path = nil
+        let authority = url.dropFirst(7).prefix { $0 != "/" }
+        let colon = authority.lastIndex(of: ":").flatMap { authority[$0...].contains("]") ? nil : $0 }
+        host = String(colon.map { authority[..<$0] } ?? authority)
+        port = colon.map { String(authority[authority.index(after: $0)...]) } ?? "80"
+    }
+
+    func request(task: String, pool: String, input: [UInt8]) -> [UInt8] {
+        var head = "POST /v1/run/\(percentEncoded(task))?pool=\(percentEncoded(pool)) HTTP/1.1\r\nHost: \(host)"
+        head += port.isEmpty ? "\r\n" : ":\(port)\r\n"
+        if let token { head += "Authorization: Bearer \(token)\r\n" }
+        head += "Content-Type: application/json\r\nContent-Length: \(input.count)\r\n\r\n"
+        return Array(head.utf8) + input
+    }
+
+    /// A connected socket that does not block; nil when nobody answers.
+    func connect() -> CInt? {
+        if let path { return connectUnix(path) }
+        var hints = addrinfo()
+        hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        let name = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+        guard getaddrinfo(name, port, &hints, &found) == 0, let info = found else { return nil }
+        defer { freeaddrinfo(found) }
+        let descriptor = socket(info.pointee.ai_family, info.pointee.ai_socktype, 0)
+        guard Glibc.connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 else {
+            close(descriptor)
+            return nil
+        }
+        var one: CInt = 1
+        setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+        return descriptor
+    }
+
+    private func connectUnix(_ path: String) -> CInt? {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let code = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, size) }
+        }
+        guard code == 0 else {
+            close(descriptor)
+            return nil
+        }
+        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+        return descriptor
+    }
+}
