@@ -43,14 +43,47 @@ package struct CommandDefinition: Sendable {
 
     private func fill(_ argument: String, from input: JSONValue) throws(TaskFailure) -> String {
         var text = ""
-        var rest = argument[...]
-        while let open = rest.firstIndex(of: "{") {
-            guard let close = rest[open...].firstIndex(of: "}") else { break }
-            text += rest[..<open]
-            text += try value(of: String(rest[rest.index(after: open)..<close]), in: input, atStart: text.isEmpty)
-            rest = rest[rest.index(after: close)...]
+        for part in Self.parts(of: argument) {
+            switch part {
+            case .literal(let literal): text += literal
+            case .placeholder(let name): text += try value(of: name, in: input, atStart: text.isEmpty)
+            }
         }
-        return text + rest
+        return text
+    }
+
+    private enum Part {
+        case literal(Substring)
+        case placeholder(String)
+    }
+
+    /// Braces hold a placeholder when a name stands in them; any others are text.
+    private static func parts(of argument: String) -> [Part] {
+        var parts: [Part] = []
+        var literal = argument.startIndex
+        var index = argument.startIndex
+        while let open = argument[index...].firstIndex(of: "{") {
+            index = argument.index(after: open)
+            guard let close = argument[index...].firstIndex(of: "}") else { break }
+            let name = argument[index..<close]
+            guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_.".contains($0)) }) else { continue }
+            parts += [.literal(argument[literal..<open]), .placeholder(String(name))]
+            index = argument.index(after: close)
+            literal = index
+        }
+        return parts + [.literal(argument[literal...])]
+    }
+
+    /// The names of the input's members that the placeholders use, each once.
+    package var parameters: [String] {
+        var names: [String] = []
+        for argument in argv {
+            for case .placeholder(let name) in Self.parts(of: argument) {
+                let steps = name.split(separator: ".").filter { $0 != "input" }
+                if let first = steps.first, !names.contains(String(first)) { names.append(String(first)) }
+            }
+        }
+        return names
     }
 
     private func value(of name: String, in input: JSONValue, atStart: Bool) throws(TaskFailure) -> String {

@@ -46,7 +46,7 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
         mayBeginWithDash: Set((table["dash"]?.elements ?? []).compactMap(\.string)), environment: environment)
     let schema: JSONSchema
     do throws(SchemaError) {
-        schema = try JSONSchema(table["input"] ?? implicitSchema(argv))
+        schema = try JSONSchema(table["input"] ?? implicitSchema(command))
     } catch {
         throw wrong("input: \(error)")
     }
@@ -72,16 +72,8 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
 }
 
 /// What the placeholders ask for, when the configuration says nothing else.
-private func implicitSchema(_ argv: [String]) -> JSONValue {
-    var names: [String] = []
-    for argument in argv {
-        var rest = argument[...]
-        while let open = rest.firstIndex(of: "{"), let close = rest[open...].firstIndex(of: "}") {
-            let steps = rest[rest.index(after: open)..<close].split(separator: ".").filter { $0 != "input" }
-            if let first = steps.first, !names.contains(String(first)) { names.append(String(first)) }
-            rest = rest[rest.index(after: close)...]
-        }
-    }
+private func implicitSchema(_ command: CommandDefinition) -> JSONValue {
+    let names = command.parameters
     return [
         "type": "object", "additionalProperties": false, "required": .array(names.map(JSONValue.string)),
         "properties": .object(names.map { JSONValue.Member($0, .object([])) }),
