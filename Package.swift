@@ -76,6 +76,10 @@ let package = Package(
             swiftSettings: dialect),
 
         tests("JobsTests", ["Jobs"]),
+        tests("JSONTests", ["JSON"]),
+        tests("HTTPTests", ["HTTP"]),
+        // The binary is what worker processes are.
+        tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -90,6 +90,9 @@ public final class EventLoop: @unchecked Sendable {
     /// Serves events on the calling thread until ``stop()``.
     package func run() {
         owner.store(UInt(pthread_self()), ordering: .relaxed)
+        stopping = false
+        // What was prepared before the first turn is not to wait for it.
+        endTurn()
         while !stopping {
             let flags = ready.isEmpty ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK
             event_base_loop(base, CInt(flags))

@@ -233,6 +233,8 @@ package final class ProcessPool: Pool {
                 argv: argv, environment: childEnvironment(adding: variables), channel: .pipe,
                 directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
+            // The pid follows when there is one; whoever watches wants to know now.
+            report(.placed(attempt.id, worker: "command"))
             spawner.spawn(spec, on: loop) { [unowned self] result in made(attempt, command, result) }
         } catch {
             end(attempt.id, AttemptResult(failure: error))

@@ -1,0 +1,205 @@
+import Testing
+
+@testable import Jobs
+
+/// A scheduler with one thread, and a clock that the test owns.
+struct Story: ~Copyable {
+    var scheduler = Scheduler(seed: 1)
+    var now = Instant(nanoseconds: 0)
+
+    init(slots: Int = 1, ahead: Int = 0) {
+        _ = scheduler.handle(.poolResized(.thread, slots: slots, ahead: ahead), at: now)
+    }
+
+    mutating func tell(_ event: Event) -> [Action] {
+        let actions = scheduler.handle(event, at: now)
+        #expect(scheduler.brokenInvariant() == nil)
+        return actions
+    }
+
+    /// Submits and persists; what follows the acceptance.
+    mutating func submit(_ id: UInt64, _ change: (inout JobSpec) -> Void = { _ in }) -> [Action] {
+        var spec = JobSpec(id: JobID(rawValue: id), pool: .thread)
+        change(&spec)
+        _ = tell(.submitted(spec))
+        return tell(.persisted(spec.id))
+    }
+
+    mutating func end(_ id: UInt64, attempt: Int = 1, _ end: AttemptEnd = .succeeded) -> [Action] {
+        tell(.attemptEnded(JobID(rawValue: id), attempt: attempt, end))
+    }
+}
+
+private func started(_ actions: [Action]) -> [UInt64] {
+    actions.compactMap { if case .start(let id, _, _) = $0 { id.rawValue } else { nil } }
+}
+
+@Suite struct SchedulerTests {
+    let one = JobID(rawValue: 1)
+
+    @Test func `nothing is answered or started before it is on disk`() {
+        var story = Story()
+        #expect(story.tell(.submitted(JobSpec(id: one, pool: .thread))) == [.persist(one)])
+        #expect(
+            story.tell(.persisted(one)) == [
+                .answer(one), .publish(one, .queued(position: 1)), .start(one, attempt: 1, .thread),
+                .publish(one, .started(attempt: 1)),
+            ])
+    }
+
+    @Test func `a submission that could not be stored leaves no trace`() {
+        var story = Story()
+        _ = story.tell(.submitted(JobSpec(id: one, pool: .thread)))
+        #expect(story.tell(.persistFailed(one)) == [])
+        #expect(story.scheduler.liveCount == 0)
+    }
+
+    @Test func `higher priority goes first, then first come first served`() {
+        var story = Story()
+        _ = story.submit(1)
+        _ = story.submit(2)
+        _ = story.submit(3) { $0.priority = 5 }
+        _ = story.submit(4) { $0.priority = 5; $0.queue = "other" }
+        #expect(story.scheduler.position(of: JobID(rawValue: 2)) == 2)
+        #expect(started(story.end(1)) == [3])
+        #expect(started(story.end(3)) == [4])
+        #expect(started(story.end(4)) == [2])
+    }
+
+    @Test func `an outcome is told only after it is recorded`() {
+        var story = Story()
+        _ = story.submit(1)
+        #expect(story.end(1) == [.record(one, .succeeded)])
+        #expect(story.tell(.recorded(one)) == [.conclude(one, .succeeded)])
+    }
+
+    @Test func `a result that loses the race with a cancel leaves the job cancelled`() {
+        var story = Story()
+        _ = story.submit(1)
+        let grace = Duration.seconds(5)
+        #expect(
+            story.tell(.cancelRequested(one, grace: grace)) == [
+                .publish(one, .cancelling), .stop(one, attempt: 1, .thread, .cancel, grace: grace),
+            ])
+        #expect(story.end(1) == [.record(one, .cancelled(.cooperative, took: .zero))])
+    }
+
+    @Test func `a job that waits is cancelled before its start`() {
+        var story = Story()
+        _ = story.submit(1)
+        _ = story.submit(2)
+        let two = JobID(rawValue: 2)
+        #expect(story.tell(.cancelRequested(two, grace: .zero)) == [.record(two, .cancelled(.beforeStart, took: .zero))])
+        #expect(started(story.end(1)) == [])
+    }
+
+    @Test func `a failed attempt is tried again, later each time, until none is left`() {
+        var story = Story()
+        _ = story.submit(1) { $0.maxAttempts = 2 }
+        let actions = story.end(1, .failed(canRetry: true))
+        guard case .publish(_, .retrying(let due)) = actions.first else { return #expect(Bool(false), "\(actions)") }
+        #expect((Duration.milliseconds(500)...Duration.seconds(1)).contains(due - story.now))
+        story.now = due
+        #expect(started(story.tell(.becameDue)) == [1])
+        #expect(story.end(1, attempt: 2, .failed(canRetry: true)) == [.record(one, .failed(.reported))])
+    }
+
+    @Test func `what would fail again is not tried again`() {
+        var story = Story()
+        _ = story.submit(1) { $0.maxAttempts = 5 }
+        #expect(story.end(1, .failed(canRetry: false)) == [.record(one, .failed(.reported))])
+    }
+
+    @Test func `an attempt past its deadline is stopped and the job fails by timeout`() {
+        var story = Story()
+        _ = story.submit(1) { $0.timeout = .seconds(3) }
+        story.now = story.now + .seconds(3)
+        #expect(story.tell(.becameDue) == [.stop(one, attempt: 1, .thread, .timeout, grace: Scheduler.timeoutGrace)])
+        #expect(story.end(1, .stopped(.sigkill)) == [.record(one, .failed(.timeout))])
+    }
+
+    @Test func `a job that kills three workers is quarantined`() {
+        var story = Story()
+        _ = story.submit(1) { $0.maxAttempts = 10 }
+        for attempt in 1...2 {
+            _ = story.end(1, attempt: attempt, .crashed)
+            story.now = story.now + .seconds(600)
+            #expect(started(story.tell(.becameDue)) == [1])
+        }
+        #expect(story.end(1, attempt: 3, .crashed) == [.record(one, .failed(.crashed(quarantined: true)))])
+    }
+
+    @Test func `of two jobs with one key the second waits for the first`() {
+        var story = Story(slots: 4)
+        _ = story.submit(1) { $0.key = "k" }
+        let second = story.submit(2) { $0.key = "k" }
+        #expect(second.contains(.publish(JobID(rawValue: 2), .blocked)))
+        #expect(started(story.end(1)) == [2])
+    }
+
+    @Test func `a delayed job starts when its time comes`() {
+        var story = Story()
+        let due = story.now + .seconds(10)
+        #expect(story.submit(1) { $0.notBefore = due }.contains(.wake(at: due)))
+        story.now = due
+        #expect(started(story.tell(.becameDue)) == [1])
+    }
+
+    @Test func `quick jobs wait inside the pool, and count as queued until they begin`() {
+        var story = Story(slots: 1, ahead: 1)
+        _ = story.submit(1) { $0.isQuick = true }
+        #expect(started(story.submit(2) { $0.isQuick = true }) == [2])
+        #expect(story.scheduler.state(of: JobID(rawValue: 2)) == .queued)
+        #expect(started(story.submit(3) { $0.isQuick = true }) == [])
+        #expect(story.tell(.began(JobID(rawValue: 2), attempt: 1)) == [.publish(JobID(rawValue: 2), .started(attempt: 1))])
+    }
+
+    @Test func `a stale end is refused and counted`() {
+        var story = Story()
+        _ = story.submit(1)
+        #expect(story.end(1, attempt: 7) == [])
+        #expect(story.scheduler.staleEvents == 1)
+        #expect(story.scheduler.state(of: one) == .running)
+    }
+
+    @Test func `a paused queue holds its jobs`() {
+        var story = Story()
+        _ = story.tell(.queuePaused("default", true))
+        #expect(started(story.submit(1)) == [])
+        #expect(started(story.tell(.queuePaused("default", false))) == [1])
+    }
+}
+
+@Suite struct JobTableTests {
+    @Test func `it is a dictionary, whatever is put in and taken out`() {
+        var random = SeededRandom(seed: 3)
+        var table = JobTable<Int>()
+        var model: [JobID: Int] = [:]
+        for step in 0..<20_000 {
+            let id = JobID(rawValue: UInt64.random(in: 1...300, using: &random) << 20)
+            if Bool.random(using: &random) {
+                table[id] = step
+                model[id] = step
+            } else {
+                #expect(table.removeValue(forKey: id) == model.removeValue(forKey: id))
+            }
+            #expect(table.count == model.count)
+        }
+        for (id, value) in model { #expect(table[id] == value) }
+    }
+}
+
+@Suite struct JobIDTests {
+    @Test func `an id reads back from its text and sorts as it does`() throws {
+        var ids = JobIDSource()
+        var last = JobID(rawValue: 0)
+        for millisecond in [0, 0, 5, 4, 1_763_800_000_000] as [Int64] {
+            let id = ids.next(at: Instant(nanoseconds: millisecond * 1_000_000))
+            #expect(id > last)
+            #expect(id.description > last.description)
+            #expect(JobID(id.description) == id)
+            last = id
+        }
+        for bad in ["", "0", "zzzzzzzzzzzzz", "000000000000u", "00000000000000"] { #expect(JobID(bad) == nil, "\(bad)") }
+    }
+}

@@ -1,0 +1,131 @@
+import EventLoop
+import Glibc
+import JSON
+import Jobs
+import Synchronization
+import Testing
+
+@testable import Pools
+@testable import Tasks
+
+/// Lets the deaf task of a test return, so that its thread does not outlive it.
+let deafMayEnd = Atomic<Bool>(false)
+
+/// One pool on a loop of its own, on the test's thread.
+final class PoolBench {
+    struct Reports {
+        var ends: [AttemptResult] = []
+        var endedIDs: [AttemptID] = []
+        var progress: [Progress] = []
+        var logs: [String] = []
+    }
+
+    /// A test that waits longer than this has failed.
+    private static let patience = Duration.seconds(60)
+    let loop: EventLoop
+    private var pool: (any Pool)!
+    private var tasks: [String: TaskDefinition] = [:]
+    private var reports = Reports()
+    private var wanted = 0
+    private var nextID: UInt64 = 1
+    private var onProgress: (() -> Void)?
+
+    init(_ name: PoolName) throws {
+        loop = try EventLoop()
+        loop.adopt()
+        var options = TaskOptions()
+        options.hasFaults = true
+        for task in builtInTasks(options, on: loop) { tasks[task.name] = task }
+        let report: (Report) -> Void = { [weak self] in self?.take($0) }
+        switch name {
+        case .loop: pool = LoopPool(slots: 100, on: loop, report: report)
+        case .thread: pool = ThreadPool(slots: 2, on: loop, report: report)
+        case .process, .gpu:
+            let options = ProcessPoolOptions(
+                slots: 2, workerArguments: [Self.binary, "__worker", ".", "faults"],
+                directoryRoot: "/tmp/spindle-test-\(getpid())-\(UInt64.random(in: 0...UInt64.max))")
+            pool = try ProcessPool(options, on: loop, report: report, onWorkerDeath: { _ in })
+        }
+    }
+
+    deinit {
+        pool.shutDown { [loop] in loop.stop() }
+        loop.run()
+    }
+
+    /// The binary under test stands beside the tests' own.
+    static let binary: String = {
+        let own = realpath("/proc/self/exe", nil)!
+        defer { free(own) }
+        let path = String(cString: own)
+        return String(path[..<path.lastIndex(of: "/")!]) + "/spindle"
+    }()
+
+    func run(
+        _ task: String, _ input: JSONValue, stopAfter: Duration? = nil, stopOnFirstProgress: Duration? = nil,
+        grace: Duration = .seconds(30)
+    ) throws -> Reports {
+        try run(try #require(tasks[task]), input, stopAfter: stopAfter, stopOnFirstProgress: stopOnFirstProgress, grace: grace)
+    }
+
+    func run(
+        _ task: TaskDefinition, _ input: JSONValue, stopAfter: Duration? = nil, stopOnFirstProgress: Duration? = nil,
+        grace: Duration = .seconds(30)
+    ) throws -> Reports {
+        reports = Reports()
+        let id = start(task, input)
+        var timer: GraceTimer?
+        if let stopAfter { timer = GraceTimer(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) } }
+        if let grace = stopOnFirstProgress {
+            onProgress = { [unowned self] in
+                onProgress = nil
+                pool.stop(id, grace: grace)
+            }
+        }
+        try wait(for: 1)
+        _ = timer
+        return reports
+    }
+
+    func runMany(_ task: String, _ input: JSONValue, count: Int) throws -> Reports {
+        reports = Reports()
+        let task = try #require(tasks[task])
+        for _ in 0..<count { _ = start(task, input) }
+        try wait(for: count)
+        return reports
+    }
+
+    private func start(_ task: TaskDefinition, _ input: JSONValue) -> AttemptID {
+        let id = AttemptID(job: JobID(rawValue: nextID), number: 1)
+        nextID += 1
+        pool.start(Attempt(id: id, task: task, input: input, inputBytes: input.bytes, timeout: nil))
+        return id
+    }
+
+    private func wait(for count: Int) throws {
+        wanted = count
+        guard reports.ends.count < count else { return }
+        var isLate = false
+        let deadline = GraceTimer(after: Self.patience, on: loop) { [loop] in
+            isLate = true
+            loop.stop()
+        }
+        loop.run()
+        _ = deadline
+        try #require(!isLate, "waited for \(count) ends, got \(reports.ends.count)")
+    }
+
+    private func take(_ report: Report) {
+        switch report {
+        case .ended(let id, let result):
+            reports.ends.append(result)
+            reports.endedIDs.append(id)
+            if reports.ends.count == wanted { loop.stop() }
+        case .progress(_, let progress):
+            reports.progress.append(progress)
+            onProgress?()
+        case .log(_, _, let text): reports.logs.append(text)
+        case .began, .placed, .output: break
+        }
+    }
+}
