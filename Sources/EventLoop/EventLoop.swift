@@ -55,7 +55,8 @@ public final class EventLoop: @unchecked Sendable {
             event_base_free(base)
             throw LoopError(.noDescriptors, call: "eventfd")
         }
-        wakeEvent = event_new(base, wakeDescriptor, Int16(EV_READ | EV_PERSIST), Self.woken, Unmanaged.passUnretained(self).toOpaque())
+        wakeEvent = event_new(
+            base, wakeDescriptor, Int16(EV_READ | EV_PERSIST), Self.woken, Unmanaged.passUnretained(self).toOpaque())
         guard let wakeEvent, event_add(wakeEvent, nil) == 0 else { throw LoopError(.outOfMemory, call: "event_add") }
     }
 

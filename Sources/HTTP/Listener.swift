@@ -12,7 +12,9 @@ final class Listener {
     private var spare: CInt = open("/dev/null", O_RDONLY | O_CLOEXEC)
     private var pause: Timer?
 
-    init(_ descriptor: CInt, _ address: ListenAddress, on loop: EventLoop, accept: @escaping (CInt) -> Void) throws(LoopError) {
+    init(_ descriptor: CInt, _ address: ListenAddress, on loop: EventLoop, accept: @escaping (CInt) -> Void)
+        throws(LoopError)
+    {
         self.accept = accept
         self.address = address
         let flags = UInt32(LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC)
@@ -34,7 +36,8 @@ final class Listener {
 
     /// Tells a client that there is no room, and closes.
     static func refuse(_ descriptor: CInt) {
-        let answer = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        let answer =
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         _ = answer.withCString { spindle_send(descriptor, $0, strlen($0)) }
         close(descriptor)
     }

@@ -3,9 +3,13 @@ extension ParsedHead {
     /// Checks the head as a whole, once its last byte is there.
     mutating func complete() throws(ParseError) {
         for field in fields {
-            for index in Int(field.nameStart)..<Int(field.nameEnd) { storage[index] = Grammar.lowercased(storage[index]) }
+            for index in Int(field.nameStart)..<Int(field.nameEnd) {
+                storage[index] = Grammar.lowercased(storage[index])
+            }
         }
-        method = storage.withUnsafeBufferPointer { Method(token: UnsafeBufferPointer(rebasing: $0[..<(path.lowerBound - 1)])) }
+        method = storage.withUnsafeBufferPointer {
+            Method(token: UnsafeBufferPointer(rebasing: $0[..<(path.lowerBound - 1)]))
+        }
         keepsAlive = minorVersion == 1
         try checkTarget()
         var hosts = 0
@@ -96,7 +100,9 @@ extension ParsedHead {
 
     private func isNamed(_ index: Int, _ name: StaticString) -> Bool {
         let start = Int(fields[index].nameStart)
-        for offset in 0..<name.utf8CodeUnitCount where storage[start + offset] != name.utf8Start[offset] { return false }
+        for offset in 0..<name.utf8CodeUnitCount where storage[start + offset] != name.utf8Start[offset] {
+            return false
+        }
         return true
     }
 }

@@ -44,7 +44,9 @@ final class PlainTransport: Transport {
         guard !isClosed else { return }
         reading?.pause()
         // Without a watch the peer's end would only be seen at the next write.
-        guard let watch = try? Watch(descriptor, for: .closed, on: loop, fire: { [unowned self] _ in end() }) else { return }
+        guard let watch = try? Watch(descriptor, for: .closed, on: loop, fire: { [unowned self] _ in end() }) else {
+            return
+        }
         guard (try? watch.start()) != nil else { return }  // as above
         ending = consume watch
     }
@@ -85,7 +87,9 @@ final class PlainTransport: Transport {
     private func waitUntilWritable() {
         if writing == nil {
             // Without memory for a watch the connection stalls and its deadline closes it.
-            guard let watch = try? Watch(descriptor, for: .writable, on: loop, fire: { [unowned self] _ in becameWritable() })
+            guard
+                let watch = try? Watch(
+                    descriptor, for: .writable, on: loop, fire: { [unowned self] _ in becameWritable() })
             else { return }
             writing = consume watch
         }

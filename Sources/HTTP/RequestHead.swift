@@ -127,7 +127,9 @@ package final class RequestHead: @unchecked Sendable {
     /// All values of this name, as one list.
     package func values(of name: StaticString) -> String? {
         let all = parts.storage.withUnsafeBufferPointer { bytes in
-            parts.fields.filter { parts.matches($0, name, bytes) }.map { parts.text(Int($0.valueStart)..<Int($0.valueEnd)) }
+            parts.fields.filter { parts.matches($0, name, bytes) }.map {
+                parts.text(Int($0.valueStart)..<Int($0.valueEnd))
+            }
         }
         return all.isEmpty ? nil : all.joined(separator: ", ")
     }

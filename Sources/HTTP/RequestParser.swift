@@ -290,7 +290,9 @@ package struct RequestParser: ~Copyable {
         switch state {
         case .chunkSize, .chunkExtension:
             lineCount += 1
-            guard lineCount <= limits.chunkLineBytes else { throw ParseError("chunk line over \(limits.chunkLineBytes) bytes") }
+            guard lineCount <= limits.chunkLineBytes else {
+                throw ParseError("chunk line over \(limits.chunkLineBytes) bytes")
+            }
             try stepChunkLine(byte)
         case .chunkLF:
             guard byte == 0x0A else { throw ParseError("bare CR") }
@@ -308,7 +310,9 @@ package struct RequestParser: ~Copyable {
             return true
         default:
             trailerCount += 1
-            guard trailerCount <= limits.trailerBytes else { throw ParseError(431, "trailers over \(limits.trailerBytes) bytes") }
+            guard trailerCount <= limits.trailerBytes else {
+                throw ParseError(431, "trailers over \(limits.trailerBytes) bytes")
+            }
             try stepTrailer(byte)
         }
         return false

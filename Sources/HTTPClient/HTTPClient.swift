@@ -132,9 +132,14 @@ package final class HTTPClient {
         let holder = SocketWatch()
         // Without memory for a watch the transfer runs into its timeout.
         guard
-            let watch = try? Watch(socket, for: readiness, on: loop, fire: { [unowned self] ready in
-                act(socket, (ready.contains(.readable) ? CURL_CSELECT_IN : 0) | (ready.contains(.writable) ? CURL_CSELECT_OUT : 0))
-            }), (try? watch.start()) != nil
+            let watch = try? Watch(
+                socket, for: readiness, on: loop,
+                fire: { [unowned self] ready in
+                    act(
+                        socket,
+                        (ready.contains(.readable) ? CURL_CSELECT_IN : 0)
+                            | (ready.contains(.writable) ? CURL_CSELECT_OUT : 0))
+                }), (try? watch.start()) != nil
         else { return }
         holder.watch = consume watch
         watches[socket] = holder

@@ -14,7 +14,9 @@ final class Transfer {
     private var isClosed = false
 
     init(_ request: HTTPRequest, onBytes: (([UInt8]) -> Void)?) throws(HTTPFailure) {
-        guard let easy = curl_easy_init() else { throw HTTPFailure(code: .other, description: "no memory for a request") }
+        guard let easy = curl_easy_init() else {
+            throw HTTPFailure(code: .other, description: "no memory for a request")
+        }
         self.easy = easy
         self.request = request
         self.onBytes = onBytes
@@ -65,9 +67,13 @@ final class Transfer {
 
     private func failure(_ code: CURLcode) -> HTTPFailure {
         if refusedAddress {
-            return HTTPFailure(code: .refusedAddress, description: "\(request.url): its address is not allowed; see --allow-fetch")
+            return HTTPFailure(
+                code: .refusedAddress, description: "\(request.url): its address is not allowed; see --allow-fetch")
         }
-        if isTooLarge { return HTTPFailure(code: .tooLarge, description: "\(request.url): more than \(request.maximumBytes ?? 0) bytes") }
+        if isTooLarge {
+            return HTTPFailure(
+                code: .tooLarge, description: "\(request.url): more than \(request.maximumBytes ?? 0) bytes")
+        }
         let text = "\(request.url): \(String(cString: curl_easy_strerror(code)))"
         switch code {
         case CURLE_COULDNT_CONNECT, CURLE_COULDNT_RESOLVE_HOST, CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR:
@@ -82,7 +88,9 @@ final class Transfer {
         if let body = request.body {
             curl_set_long(easy, CURLOPT_POST, 1)
             curl_set_long(easy, CURLOPT_POSTFIELDSIZE, body.count)
-            body.withUnsafeBytes { _ = curl_set_pointer(easy, CURLOPT_COPYPOSTFIELDS, $0.baseAddress ?? UnsafeRawPointer(easy)) }
+            body.withUnsafeBytes {
+                _ = curl_set_pointer(easy, CURLOPT_COPYPOSTFIELDS, $0.baseAddress ?? UnsafeRawPointer(easy))
+            }
         }
         if request.method == "HEAD" {
             curl_set_long(easy, CURLOPT_NOBODY, 1)
@@ -117,7 +125,9 @@ final class Transfer {
     private static let openSocket: curl_opensocket_callback = { context, _, address in
         let transfer = Unmanaged<Transfer>.fromOpaque(context!).takeUnretainedValue()
         guard let address, let rules = transfer.request.rules else { return CURL_SOCKET_BAD }
-        let permitted = withUnsafePointer(to: &address.pointee.addr) { AddressRules.Address($0).map(rules.permits) ?? false }
+        let permitted = withUnsafePointer(to: &address.pointee.addr) {
+            AddressRules.Address($0).map(rules.permits) ?? false
+        }
         guard permitted else {
             transfer.refusedAddress = true
             return CURL_SOCKET_BAD

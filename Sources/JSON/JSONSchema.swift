@@ -169,14 +169,17 @@ private final class Node: Sendable {
         switch value {
         case .integer(let number): checkNumber(Double(number), fail)
         case .number(let number): checkNumber(number, fail)
-        case .string(let text): checkCount(text.unicodeScalars.count, bounds.minLength, bounds.maxLength, "characters", fail)
+        case .string(let text):
+            checkCount(text.unicodeScalars.count, bounds.minLength, bounds.maxLength, "characters", fail)
         case .array(let elements):
             checkCount(elements.count, bounds.minItems, bounds.maxItems, "items", fail)
             if bounds.uniqueItems, elements.indices.contains(where: { elements[..<$0].contains(elements[$0]) }) {
                 fail("items must differ")
             }
             guard let items else { return }
-            for (index, element) in elements.enumerated() { items.check(element, at: "\(pointer)/\(index)", into: &found) }
+            for (index, element) in elements.enumerated() {
+                items.check(element, at: "\(pointer)/\(index)", into: &found)
+            }
         case .object(let members): checkObject(members, at: pointer, into: &found)
         case .null, .bool: break
         }
@@ -212,9 +215,11 @@ private final class Node: Sendable {
             if let node = node ?? additional {
                 node.check(member.value, at: pointer + "/" + escapedPointer(member.key), into: &found)
             } else if additionalForbidden {
-                let near = nearest(to: member.key, among: properties.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
+                let near =
+                    nearest(to: member.key, among: properties.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
                 found.append(
-                    SchemaViolation(pointer: pointer + "/" + escapedPointer(member.key), detail: "unknown member" + near))
+                    SchemaViolation(
+                        pointer: pointer + "/" + escapedPointer(member.key), detail: "unknown member" + near))
             }
         }
         for name in required where !members.contains(where: { $0.key == name }) {

@@ -41,7 +41,9 @@ extension Life {
 
     fileprivate func brokenInvariant() -> String? {
         if attempt > spec.maxAttempts { return "attempt \(attempt) of \(spec.maxAttempts)" }
-        if state.isFinal != (conclusion != nil) { return "state \(state) with conclusion \(String(describing: conclusion))" }
+        if state.isFinal != (conclusion != nil) {
+            return "state \(state) with conclusion \(String(describing: conclusion))"
+        }
         if !isPersisted, attempt > 0 { return "ran before it was on disk" }
         if state == .cancelling, cancelRequestedAt == nil { return "cancelling, but nobody asked" }
         if isStaged, state != .queued, state != .cancelling { return "staged while \(state)" }

@@ -291,7 +291,9 @@ package struct Scheduler: ~Copyable {
         guard var waiting = keys[key] else { return }
         let held = waiting.first == id
         guard held else { return }
-        repeat { _ = waiting.popFirst() } while waiting.first.map { lives[$0]?.conclusion != nil || lives[$0] == nil } == true
+        repeat {
+            _ = waiting.popFirst()
+        } while waiting.first.map { lives[$0]?.conclusion != nil || lives[$0] == nil } == true
         keys[key] = waiting.isEmpty ? nil : waiting
         if let next = waiting.first { enqueue(next, now, &actions) }
     }

@@ -32,7 +32,9 @@ final class Child {
     private(set) var stopped: StopMethod?
 
     /// - Parameter onExit: Called once, when the process is gone and reaped.
-    init(_ spawned: SpawnedChild, on loop: EventLoop, spawner: Spawner, onExit: @escaping (Exit) -> Void) throws(LoopError) {
+    init(_ spawned: SpawnedChild, on loop: EventLoop, spawner: Spawner, onExit: @escaping (Exit) -> Void)
+        throws(LoopError)
+    {
         pid = spawned.pid
         pidfd = spawned.pidfd
         directory = spawned.directory

@@ -66,7 +66,8 @@ package struct CommandDefinition: Sendable {
             index = argument.index(after: open)
             guard let close = argument[index...].firstIndex(of: "}") else { break }
             let name = argument[index..<close]
-            guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_.".contains($0)) }) else { continue }
+            guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_.".contains($0)) })
+            else { continue }
             parts += [.literal(argument[literal..<open]), .placeholder(String(name))]
             index = argument.index(after: close)
             literal = index

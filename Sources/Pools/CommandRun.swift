@@ -154,7 +154,8 @@ final class CommandRun {
         var text = kept
         if text.last == 0x0A { text.removeLast() }
         switch command.result {
-        case .text: return AttemptResult(.succeeded, value: JSONValue.string(String(decoding: text, as: UTF8.self)).bytes)
+        case .text:
+            return AttemptResult(.succeeded, value: JSONValue.string(String(decoding: text, as: UTF8.self)).bytes)
         case .json:
             do throws(JSONError) {
                 _ = try JSONReader.value(of: text)

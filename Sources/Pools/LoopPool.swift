@@ -123,7 +123,8 @@ extension AttemptResult {
     /// What a task threw, as a result.
     init(failure error: any Error) {
         if let failure = error as? TaskFailure {
-            self.init(.failed(canRetry: failure.canRetry), error: JobError(type: failure.type, message: failure.message))
+            self.init(
+                .failed(canRetry: failure.canRetry), error: JobError(type: failure.type, message: failure.message))
         } else {
             let type = String(describing: Swift.type(of: error))
             self.init(.failed(canRetry: true), error: JobError(type: type, message: String(describing: error)))

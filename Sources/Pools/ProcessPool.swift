@@ -134,7 +134,8 @@ package final class ProcessPool: Pool {
     private func addWorker() {
         startingWorkers += 1
         let spec = ChildSpec(
-            argv: options.workerArguments, environment: childEnvironment(adding: Self.workerVariables), channel: .socket,
+            argv: options.workerArguments, environment: childEnvironment(adding: Self.workerVariables),
+            channel: .socket,
             directoryRoot: options.directoryRoot, limits: options.limits)
         spawner.spawn(spec, on: loop) { [unowned self] result in
             switch result {
@@ -227,7 +228,10 @@ package final class ProcessPool: Pool {
             var argv = try command.arguments(for: attempt.input)
             argv[0] = try findExecutable(argv[0])
             let variables = command.environment.merging(
-                ["SPINDLE_FD": "3", "SPINDLE_JOB": attempt.id.job.description, "SPINDLE_ATTEMPT": String(attempt.id.number)]
+                [
+                    "SPINDLE_FD": "3", "SPINDLE_JOB": attempt.id.job.description,
+                    "SPINDLE_ATTEMPT": String(attempt.id.number),
+                ]
             ) { _, ours in ours }
             let spec = ChildSpec(
                 argv: argv, environment: childEnvironment(adding: variables), channel: .pipe,

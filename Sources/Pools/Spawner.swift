@@ -170,7 +170,8 @@ final class Spawner: @unchecked Sendable {
         nextDirectory += 1
         let path = "\(root)/\(nextDirectory)"
         guard mkdir(path, 0o700) == 0 else {
-            throw SpawnFailure(message: "cannot make the working directory \(path): \(String(cString: strerror(errno)))")
+            throw SpawnFailure(
+                message: "cannot make the working directory \(path): \(String(cString: strerror(errno)))")
         }
         return path
     }

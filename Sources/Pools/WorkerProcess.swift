@@ -122,10 +122,12 @@ final class WorkerProcess {
     private func waitUntilWritable() {
         // Without memory for a watch the next flush tries again.
         guard
-            let watch = try? Watch(channel.descriptor, for: .writable, on: loop, fire: { [unowned self] _ in
-                writable = nil
-                flush()
-            }), (try? watch.start()) != nil
+            let watch = try? Watch(
+                channel.descriptor, for: .writable, on: loop,
+                fire: { [unowned self] _ in
+                    writable = nil
+                    flush()
+                }), (try? watch.start()) != nil
         else { return }
         writable = consume watch
     }
@@ -262,11 +264,13 @@ final class WorkerProcess {
         }
         if ranOutOfMemory {
             let error = JobError(
-                type: "MemoryLimit", message: "the worker held more than \(limits.memoryBytes >> 20) MiB and was killed")
+                type: "MemoryLimit", message: "the worker held more than \(limits.memoryBytes >> 20) MiB and was killed"
+            )
             return AttemptResult(.crashed, error: error, usage: usage)
         }
         let error = JobError(
-            type: "Crashed", message: "the worker \(why)", traceback: lastErrors.split(separator: "\n").map(String.init),
+            type: "Crashed", message: "the worker \(why)",
+            traceback: lastErrors.split(separator: "\n").map(String.init),
             exitCode: exit.code, signal: exit.signal)
         return AttemptResult(.crashed, error: error, usage: usage)
     }

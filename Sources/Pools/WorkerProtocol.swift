@@ -142,7 +142,8 @@ package enum WorkerProtocol {
             type: data?["type"]?.string ?? "Error", message: error["message"]?.string ?? "",
             traceback: (data?["traceback"]?.elements ?? []).compactMap(\.string))
         return .error(
-            id: id, code: error["code"]?.integer ?? ErrorCode.failed, failure, canRetry: data?["retry"]?.string != "never")
+            id: id, code: error["code"]?.integer ?? ErrorCode.failed, failure,
+            canRetry: data?["retry"]?.string != "never")
     }
 
     static func line(_ write: (inout [UInt8]) -> Void) -> [UInt8] {

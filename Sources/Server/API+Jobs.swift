@@ -66,7 +66,10 @@ extension API {
         let head = exchange.head
         let known = head.value(of: "if-none-match")
         let preferences = Preferences(head)
-        func isNews() -> Bool { known.map { !$0.split(separator: ",").contains { $0.filter { $0 != " " } == record.etag } } ?? record.state.isFinal }
+        func isNews() -> Bool {
+            known.map { !$0.split(separator: ",").contains { $0.filter { $0 != " " } == record.etag } }
+                ?? record.state.isFinal
+        }
         let answer = { [unowned self] in
             var response = known != nil && !isNews() ? Response(304) : jobResponse(record)
             if response.status == 304 { response.set("ETag", record.etag) }
@@ -101,15 +104,22 @@ extension API {
         let lastSeen = head.value(of: "last-event-id")
         let wanted = try query.integer("after", in: 0...Int.max)
         let after = lastSeen.flatMap { Int($0) } ?? wanted ?? 0
-        switch Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson", "text/plain"]) {
-        case "application/json": listEvents(exchange, record, after: after, limit: try query.integer("limit", in: 1...1000) ?? 1000)
+        switch Acceptance(head).best(of: [
+            "application/json", "text/event-stream", "application/x-ndjson", "text/plain",
+        ]) {
+        case "application/json":
+            listEvents(exchange, record, after: after, limit: try query.integer("limit", in: 1...1000) ?? 1000)
         case "text/event-stream":
-            if lastSeen != nil, record.state.isFinal, after >= record.events.lastSeq { return exchange.respond(Response(204)) }
+            if lastSeen != nil, record.state.isFinal, after >= record.events.lastSeq {
+                return exchange.respond(Response(204))
+            }
             stream(exchange, record, .sse, after: after)
         case "application/x-ndjson": stream(exchange, record, .ndjson, after: after)
         case "text/plain": stream(exchange, record, .log, after: 0)
         default:
-            throw Problem(406, "not-acceptable", "events come as application/json, text/event-stream, application/x-ndjson or text/plain")
+            throw Problem(
+                406, "not-acceptable",
+                "events come as application/json, text/event-stream, application/x-ndjson or text/plain")
         }
     }
 

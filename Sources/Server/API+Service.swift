@@ -28,7 +28,8 @@ extension API {
         let head = exchange.head
         if file.isEmpty, let token = try Query(head.queryText)["token"] {
             guard let cookie = gate.cookie(forToken: token, isTLS: exchange.peer.isTLS) else {
-                throw Problem(401, "unauthorized", "this address is not valid; use the one that the server printed at start")
+                throw Problem(
+                    401, "unauthorized", "this address is not valid; use the one that the server printed at start")
             }
             var response = Response(303)
             response.set("Location", "/")

@@ -10,7 +10,9 @@ extension API {
         let body = exchange.takeBody()
         let style = AnswerStyle(head, isRun: false)
         let identity = try Identity(head, body)
-        if let identity, let job = try engine.earlier(identity) { return answer(exchange, with: job, style, replay: true) }
+        if let identity, let job = try engine.earlier(identity) {
+            return answer(exchange, with: job, style, replay: true)
+        }
         let submission = try Submission.read(body, engine.registry)
         try take(submission, exchange, style, identity)
     }
@@ -21,7 +23,9 @@ extension API {
         let style = AnswerStyle(head, isRun: true)
         let query = head.hasQuery ? try Query(head.queryText) : Query.none
         let identity = try Identity(head, body)
-        if let identity, let job = try engine.earlier(identity) { return answer(exchange, with: job, style, replay: true) }
+        if let identity, let job = try engine.earlier(identity) {
+            return answer(exchange, with: job, style, replay: true)
+        }
         let submission = try Submission.read(body, for: task, query, engine.registry)
         try take(submission, exchange, style, identity)
     }
@@ -133,7 +137,9 @@ struct AnswerStyle {
     init(_ head: RequestHead, isRun: Bool) {
         preferences = Preferences(head)
         // Nothing but the default needs a look at the list.
-        let accept = head.has("accept") ? Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson"]) : nil
+        let accept =
+            head.has("accept")
+            ? Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson"]) : nil
         switch accept {
         case "text/event-stream": kind = .stream(.sse)
         case "application/x-ndjson": kind = .stream(.ndjson)
@@ -163,7 +169,9 @@ struct Identity {
 
     init?(_ head: RequestHead, _ body: [UInt8]) throws(Problem) {
         guard let value = head.value(of: "idempotency-key") else { return nil }
-        let key = value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1 ? String(value.dropFirst().dropLast()) : value
+        let key =
+            value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1
+            ? String(value.dropFirst().dropLast()) : value
         guard IdempotencyKeys.keyBytes.contains(key.utf8.count) else {
             throw Problem(400, "bad-idempotency-key", "an Idempotency-Key has 1 to 200 bytes")
         }

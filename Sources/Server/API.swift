@@ -38,7 +38,8 @@ final class API {
             try checkContent(head)
             try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
         case .otherMethods(let methods):
-            let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(separator: ", ")
+            let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(
+                separator: ", ")
             if head.method == .options { return exchange.respond(options(allow)) }
             if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
             var problem = Problem(405, "method-not-allowed", "this address allows \(allow)")
@@ -66,8 +67,11 @@ final class API {
         guard head.hasBody else { return }
         let isJSON = head.withValue(of: "content-type") { value in
             if value.elementsEqual(Self.plainJSON) { return true }
-            let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter { $0 != " " }
-            return type == "application/json" || type == "application/x-ndjson" || type.hasPrefix("application/") && type.hasSuffix("+json")
+            let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter {
+                $0 != " "
+            }
+            return type == "application/json" || type == "application/x-ndjson"
+                || type.hasPrefix("application/") && type.hasSuffix("+json")
         }
         guard isJSON == true else {
             throw Problem(415, "unsupported-media-type", "send Content-Type: application/json (curl: --json, or -H)")

@@ -18,7 +18,8 @@ extension Duration {
     /// The shortest text that reads back as the same duration, to the microsecond.
     package var text: String {
         let microseconds = nanoseconds / 1000
-        for (suffix, unit) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)] as [(String, Int64)]
+        for (suffix, unit) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)]
+            as [(String, Int64)]
         where microseconds >= unit && microseconds % unit == 0 {
             return "\(microseconds / unit)\(suffix)"
         }

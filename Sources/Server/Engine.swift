@@ -130,7 +130,8 @@ package final class Engine {
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
         guard scheduler.admits(queue: submission.queue) else {
-            return Problem(429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
+            return Problem(
+                429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
         }
         let depth = scheduler.depth(of: submission.queue)
         guard depth >= options.queueDepth else { return nil }
@@ -261,7 +262,8 @@ package final class Engine {
         switch record.state {
         case .succeeded: append(.succeeded, to: record)
         case .failed: append(.failed, to: record)
-        case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling: append(.cancelled, to: record)
+        case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling:
+            append(.cancelled, to: record)
         }
         store.keep(record)
         metrics.ended(record)

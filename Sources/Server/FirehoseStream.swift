@@ -28,7 +28,7 @@ final class FirehoseStream {
     /// Gathers what is new of a job.
     func take(_ record: JobRecord, now: Instant, limits: Limits) {
         let log = record.events
-        let first = max((seen[record.id] ?? firstOfInterest(log, now)) , log.firstSeq)
+        let first = max((seen[record.id] ?? firstOfInterest(log, now)), log.firstSeq)
         seen[record.id] = record.state.isFinal ? nil : log.lastSeq + 1
         guard first <= log.lastSeq, filter.matchesKind(of: record) else { return }
         for seq in first...log.lastSeq {

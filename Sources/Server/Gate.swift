@@ -12,7 +12,9 @@ package struct Gate: Sendable {
     init(_ options: ServerOptions, openPaths: [String]) {
         tokens = options.tokens
         let listening = options.addresses.compactMap(\.host)
-        hosts = (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 } + options.allowedHosts)
+        hosts =
+            (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 }
+            + options.allowedHosts)
             .map { Array($0.lowercased().utf8) }
         self.openPaths = Set(openPaths.map { Array($0.utf8) })
     }
@@ -32,9 +34,12 @@ package struct Gate: Sendable {
     /// What the request may do; nil without a valid token.
     func scope(of head: RequestHead) -> Scope? {
         guard let tokens else { return .admin }
-        if let found = head.withValue(of: "authorization", { value in
-            bearer(value).flatMap { tokens.scope(ofSecret: $0) }
-        }) {
+        if let found = head.withValue(
+            of: "authorization",
+            { value in
+                bearer(value).flatMap { tokens.scope(ofSecret: $0) }
+            })
+        {
             return found
         }
         return session(head).flatMap { tokens.scope(ofSession: $0) }

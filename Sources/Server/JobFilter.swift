@@ -36,6 +36,7 @@ struct JobFilter {
 
     /// All but the state, which changes while a stream looks.
     func matchesKind(of record: JobRecord) -> Bool {
-        (task == nil || task == record.task) && (queue == nil || queue == record.queue) && (pool == nil || pool == record.pool)
+        (task == nil || task == record.task) && (queue == nil || queue == record.queue)
+            && (pool == nil || pool == record.pool)
     }
 }

@@ -66,8 +66,10 @@ final class Metrics {
             out.sample("spindle_pool_slots", [("pool", pool.name.rawValue)], Double(slots))
             out.sample("spindle_pool_busy", [("pool", pool.name.rawValue)], Double(busy))
         }
-        out.histogram("spindle_job_run_seconds", "From start to end of the last attempt, by pool.", by: "pool", pools(runSeconds))
-        out.histogram("spindle_job_wait_seconds", "From acceptance to the last start, by pool.", by: "pool", pools(waitSeconds))
+        out.histogram(
+            "spindle_job_run_seconds", "From start to end of the last attempt, by pool.", by: "pool", pools(runSeconds))
+        out.histogram(
+            "spindle_job_wait_seconds", "From acceptance to the last start, by pool.", by: "pool", pools(waitSeconds))
         out.histogram(
             "spindle_job_cancel_seconds", "From the wish to cancel to the end, by what worked.", by: "how",
             cancelSeconds.map { ($0.key.rawValue, $0.value) }.sorted { $0.0 < $1.0 })
@@ -100,7 +102,9 @@ private struct PrometheusText {
     mutating func sample(_ name: String, _ labels: [(name: String, value: String)], _ value: Double) {
         bytes.append(utf8: name)
         if !labels.isEmpty {
-            let list = labels.map { label in "\(label.name)=\(String(decoding: JSONValue.string(label.value).bytes, as: UTF8.self))" }
+            let list = labels.map { label in
+                "\(label.name)=\(String(decoding: JSONValue.string(label.value).bytes, as: UTF8.self))"
+            }
             bytes.append(utf8: "{\(list.joined(separator: ","))}")
         }
         bytes.append(" ")
@@ -108,7 +112,9 @@ private struct PrometheusText {
         bytes.append("\n")
     }
 
-    mutating func histogram(_ name: StaticString, _ help: StaticString, by label: String, _ series: [(String, Metrics.Buckets)]) {
+    mutating func histogram(
+        _ name: StaticString, _ help: StaticString, by label: String, _ series: [(String, Metrics.Buckets)]
+    ) {
         family(name, "histogram", help)
         for (value, buckets) in series {
             var total: UInt64 = 0

@@ -67,15 +67,28 @@ enum OpenAPI {
         var members: [JSONValue.Member] = []
         switch route.pattern {
         case "/v1/jobs" where route.method == .post:
-            members = [.init("200", ["description": "The job has ended, or streams", "content": job]), .init("202", ["description": "Accepted", "content": job])]
+            members = [
+                .init("200", ["description": "The job has ended, or streams", "content": job]),
+                .init("202", ["description": "Accepted", "content": job]),
+            ]
         case "/v1/jobs/{id}" where route.method == .get:
-            members = [.init("200", ["description": "The job", "content": job]), .init("304", ["description": "Unchanged"])]
+            members = [
+                .init("200", ["description": "The job", "content": job]), .init("304", ["description": "Unchanged"]),
+            ]
         case "/v1/jobs/{id}", "/v1/jobs/{id}/cancel":
-            members = [.init("200", ["description": "Cancelled", "content": job]), .init("202", ["description": "Cancelling", "content": job])]
+            members = [
+                .init("200", ["description": "Cancelled", "content": job]),
+                .init("202", ["description": "Cancelling", "content": job]),
+            ]
         case "/v1/jobs/{id}/events":
-            members = [.init("200", ["description": "Events"]), .init("204", ["description": "Nothing more will come"])]
+            members = [
+                .init("200", ["description": "Events"]), .init("204", ["description": "Nothing more will come"]),
+            ]
         case "/v1/run/{task}":
-            members = [.init("200", ["description": "The result alone"]), .init("202", ["description": "Accepted", "content": job])]
+            members = [
+                .init("200", ["description": "The result alone"]),
+                .init("202", ["description": "Accepted", "content": job]),
+            ]
         case "/": members = [.init("200", ["description": "The page"]), .init("303", ["description": "Signed in"])]
         default: members = [.init("200", ["description": "Success"])]
         }

@@ -29,7 +29,8 @@ package struct Problem: Error {
     /// Input that is JSON but does not fit.
     static func invalid(_ violations: [SchemaViolation]) -> Problem {
         let first = violations.first.map { "\($0.pointer): \($0.detail)" } ?? "the input does not fit"
-        var problem = Problem(422, "invalid-input", violations.count > 1 ? "\(first) (and \(violations.count - 1) more)" : first)
+        var problem = Problem(
+            422, "invalid-input", violations.count > 1 ? "\(first) (and \(violations.count - 1) more)" : first)
         problem.errors = violations
         return problem
     }
@@ -39,7 +40,8 @@ package struct Problem: Error {
     }
 
     static func malformed(_ error: JSONError) -> Problem {
-        Problem(400, "malformed-json", "the body is no JSON: \(error.reason) at line \(error.line), column \(error.column)")
+        Problem(
+            400, "malformed-json", "the body is no JSON: \(error.reason) at line \(error.line), column \(error.column)")
     }
 
     var response: Response {

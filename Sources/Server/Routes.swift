@@ -5,16 +5,24 @@ extension API {
     var routes: [Route] {
         [
             Route(.get, "/healthz", nil, "Is the server alive", health),
-            Route(.post, "/v1/run/{task}", .submit, "Run a task and answer with its result", parameters: Submission.optionNames, run),
+            Route(
+                .post, "/v1/run/{task}", .submit, "Run a task and answer with its result",
+                parameters: Submission.optionNames, run),
             Route(.post, "/v1/jobs", .submit, "Submit a job", submit),
-            Route(.get, "/v1/jobs", .read, "Jobs, newest first", parameters: JobFilter.parameters + ["limit", "cursor"], listJobs),
+            Route(
+                .get, "/v1/jobs", .read, "Jobs, newest first", parameters: JobFilter.parameters + ["limit", "cursor"],
+                listJobs),
             Route(.get, "/v1/jobs/{id}", .read, "One job; with Prefer: wait=N a long poll", showJob),
-            Route(.get, "/v1/jobs/{id}/events", .read, "A job's events: a stream or a list, by Accept", parameters: ["after", "limit"], jobEvents),
+            Route(
+                .get, "/v1/jobs/{id}/events", .read, "A job's events: a stream or a list, by Accept",
+                parameters: ["after", "limit"], jobEvents),
             Route(.get, "/v1/jobs/{id}/result", .read, "A job's result alone", jobResult),
             Route(.get, "/v1/jobs/{id}/log", .read, "A job's stdout and stderr, followed while it runs", jobLog),
             Route(.post, "/v1/jobs/{id}/cancel", .submit, "Cancel a job", cancelJob),
             Route(.delete, "/v1/jobs/{id}", .submit, "Cancel a job", cancelJob),
-            Route(.get, "/v1/events", .read, "Events of all jobs, from now on", parameters: JobFilter.parameters, allEvents),
+            Route(
+                .get, "/v1/events", .read, "Events of all jobs, from now on", parameters: JobFilter.parameters,
+                allEvents),
             Route(.get, "/v1/tasks", .read, "Tasks that can be run", listTasks),
             Route(.get, "/v1/tasks/{task}", .read, "One task with its schemas", showTask),
             Route(.get, "/v1/queues", .read, "Queues: depth, age, rate", listQueues),

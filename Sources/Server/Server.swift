@@ -86,7 +86,7 @@ package final class Server {
 
     private func closeDown() {
         drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
-        engine.streams.closeAll()
+        engine.streams.closeAll(now: engine.now)
         var open = engine.pools.count
         for pool in engine.pools {
             pool.shutDown { [unowned self] in

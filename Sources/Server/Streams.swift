@@ -89,8 +89,9 @@ final class Streams {
 
     private static let comment = StreamChunk(Array(": still here\n\n".utf8))
 
-    /// Ends every stream: the server stops.
-    func closeAll() {
+    /// Ends every stream, once it has what there is: the server stops.
+    func closeAll(now: Instant) {
+        flush(now: now)
         for list in readers.values { for stream in list { stream.exchange.end() } }
         for firehose in firehoses { firehose.exchange.end() }
         readers = [:]

@@ -68,7 +68,9 @@ struct Submission {
     }
 
     /// A body that is the input alone, with the options in the query.
-    static func read(_ body: [UInt8], for name: String, _ query: Query, _ registry: TaskRegistry) throws(Problem) -> Submission {
+    static func read(_ body: [UInt8], for name: String, _ query: Query, _ registry: TaskRegistry) throws(Problem)
+        -> Submission
+    {
         var submission = Submission(try registry.entry(name, at: "/task"))
         if !query.items.isEmpty {
             for item in query.items {
@@ -151,8 +153,12 @@ struct Submission {
         guard members.count <= Self.maximumLabels else { throw .invalid("/labels", "at most \(Self.maximumLabels)") }
         for member in members {
             let pointer = "/labels/\(escapedPointer(member.key))"
-            guard let text = member.value.string else { throw .invalid(pointer, "expected string, got \(member.value.typeName)") }
-            guard text.utf8.count <= Self.labelBytes else { throw .invalid(pointer, "at most \(Self.labelBytes) bytes") }
+            guard let text = member.value.string else {
+                throw .invalid(pointer, "expected string, got \(member.value.typeName)")
+            }
+            guard text.utf8.count <= Self.labelBytes else {
+                throw .invalid(pointer, "at most \(Self.labelBytes) bytes")
+            }
             labels.append((member.key, text))
         }
     }

@@ -26,7 +26,9 @@ package final class TaskRegistry {
         }
 
         func isQuick(in pool: PoolName) -> Bool {
-            guard let bound = TaskRegistry.quick[pool], samples[pool.index] >= TaskRegistry.enoughSamples else { return false }
+            guard let bound = TaskRegistry.quick[pool], samples[pool.index] >= TaskRegistry.enoughSamples else {
+                return false
+            }
             return mean[pool.index] < bound
         }
     }

@@ -47,10 +47,12 @@ package struct Tokens: Sendable {
                 throw Failure(description: "\(path), line \(index + 1): \"\(name)\" is no scope (read, submit, admin)")
             }
             guard word.utf8.count >= Self.shortest else {
-                throw Failure(description: "\(path), line \(index + 1): a token has at least \(Self.shortest) characters")
+                throw Failure(
+                    description: "\(path), line \(index + 1): a token has at least \(Self.shortest) characters")
             }
             let secret = Array(word.utf8)
-            tokens.append(Token(secret: secret, session: hex(sha256(Array("spindle session ".utf8) + secret)), scope: scope))
+            tokens.append(
+                Token(secret: secret, session: hex(sha256(Array("spindle session ".utf8) + secret)), scope: scope))
             if scope == .admin, printable == nil { printable = String(word) }
         }
         guard let printable else { throw Failure(description: "\(path) holds no token with scope admin") }

@@ -21,7 +21,8 @@ package struct TaskOptions: Sendable {
 /// - Parameter loop: Where `fetch` runs; nil in a worker process, which has no loop and is never asked to.
 package func builtInTasks(_ options: TaskOptions, on loop: EventLoop?) -> [TaskDefinition] {
     var tasks = [
-        squaresTask(), primesTask(), piTask(), mandelbrotTask(), burnTask(), hashTask(root: options.filesRoot), sleepTask(),
+        squaresTask(), primesTask(), piTask(), mandelbrotTask(), burnTask(), hashTask(root: options.filesRoot),
+        sleepTask(),
         fetchTask(AddressRules(allowed: options.fetchAllows), on: loop),
     ]
     if options.hasFaults { tasks.append(faultTask()) }

@@ -91,4 +91,3 @@ private final class LazyClient: @unchecked Sendable {
         }
     }
 }
-

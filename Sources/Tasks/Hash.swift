@@ -47,7 +47,9 @@ private struct FilePlace {
         guard !path.utf8.contains(0) else { throw refused("holds a NUL") }
         guard !path.hasPrefix("/") else { throw refused("must be relative to the server's --files-root") }
         guard let rootPath = resolve(root) else { throw refused("the server's --files-root does not exist") }
-        guard let resolved = resolve(rootPath + "/" + path) else { throw refused("there is no \"\(path)\" below --files-root") }
+        guard let resolved = resolve(rootPath + "/" + path) else {
+            throw refused("there is no \"\(path)\" below --files-root")
+        }
         guard resolved == rootPath || resolved.hasPrefix(rootPath == "/" ? "/" : rootPath + "/") else {
             throw refused("leaves the server's --files-root")
         }

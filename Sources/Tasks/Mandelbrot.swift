@@ -41,7 +41,8 @@ func mandelbrotTask() -> TaskDefinition {
                         ]))
                 }
                 return object([
-                    "width": .integer(width), "height": .integer(height), "png": .string(base64(png(picture, width, height))),
+                    "width": .integer(width), "height": .integer(height),
+                    "png": .string(base64(png(picture, width, height))),
                 ])
             }, async: nil))
 }

@@ -62,7 +62,9 @@ func base64(_ bytes: [UInt8]) -> String {
     var index = 0
     while index < bytes.count {
         let left = bytes.count - index
-        let group = UInt32(bytes[index]) << 16 | UInt32(left > 1 ? bytes[index + 1] : 0) << 8 | UInt32(left > 2 ? bytes[index + 2] : 0)
+        let group =
+            UInt32(bytes[index]) << 16 | UInt32(left > 1 ? bytes[index + 1] : 0) << 8
+            | UInt32(left > 2 ? bytes[index + 2] : 0)
         text.append(digits[Int(group >> 18)])
         text.append(digits[Int(group >> 12 & 63)])
         text.append(left > 1 ? digits[Int(group >> 6 & 63)] : UInt8(ascii: "="))

@@ -20,7 +20,9 @@ struct Bench: ParsableCommand {
     @Option(help: ArgumentHelp("Where it runs.", valueName: "POOL")) var pool = "auto"
     @Option(help: ArgumentHelp("Connections at once.", valueName: "N")) var connections = 64
     @Option(help: ArgumentHelp("How long.", valueName: "TIME")) var duration = "10s"
-    @Option(help: ArgumentHelp("Jobs a second over all connections (default: as fast as answers come).", valueName: "N")) var rate: Double?
+    @Option(
+        help: ArgumentHelp("Jobs a second over all connections (default: as fast as answers come).", valueName: "N"))
+    var rate: Double?
     @Flag(help: "Print the figures as JSON.") var json = false
     @OptionGroup var client: ClientOptions
 

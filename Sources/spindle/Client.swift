@@ -63,7 +63,8 @@ final class Client {
 
     /// - Parameter onLine: Called with each line of a streamed body; the body is then not collected.
     func send(
-        _ method: String, _ path: String, body: [UInt8]? = nil, headers: [String] = [], onLine: ((JSONValue) -> Void)? = nil
+        _ method: String, _ path: String, body: [UInt8]? = nil, headers: [String] = [],
+        onLine: ((JSONValue) -> Void)? = nil
     ) async throws -> Answer {
         var request = HTTPRequest(base + path)
         request.method = method
@@ -78,7 +79,9 @@ final class Client {
                 guard let onLine else { return }
                 while let end = collected.firstIndex(of: 0x0A) {
                     // A line that is no JSON belongs to an answer that is a problem, and is shown as such.
-                    if let value = try? JSONReader.value(of: Array(collected[..<end])), value["type"] != nil, value["seq"] != nil {
+                    if let value = try? JSONReader.value(of: Array(collected[..<end])), value["type"] != nil,
+                        value["seq"] != nil
+                    {
                         onLine(value)
                         collected.removeSubrange(...end)
                     } else {
@@ -89,7 +92,8 @@ final class Client {
             return Answer(status: result.status, body: collected)
         } catch let failure as HTTPFailure {
             guard failure.code == .cannotConnect else { throw CommandFailure(.noServer, failure.description) }
-            throw CommandFailure(.noServer, "no server answers at \(socketPath.map { "unix:\($0)" } ?? base); start one: spindle serve")
+            throw CommandFailure(
+                .noServer, "no server answers at \(socketPath.map { "unix:\($0)" } ?? base); start one: spindle serve")
         }
     }
 }

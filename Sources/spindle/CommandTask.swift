@@ -21,7 +21,8 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
     func wrong(_ why: String) -> CommandFailure { CommandFailure(.usage, "\(path): commands.\(name): \(why)") }
     guard TaskDefinition.isValid(name: name) else { throw wrong("a name has 1 to 64 letters, digits, -, _ or .") }
     let known = [
-        "command", "description", "kind", "input", "progress", "result", "timeout", "max_attempts", "environment", "dash",
+        "command", "description", "kind", "input", "progress", "result", "timeout", "max_attempts", "environment",
+        "dash",
     ]
     for member in table.members where !known.contains(member.key) {
         let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
@@ -37,7 +38,9 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
     }
     let progress = table["progress"]?.string
     if let progress {
-        do { _ = try Regex<AnyRegexOutput>(progress) } catch { throw wrong("progress is no regular expression: \(error)") }
+        do { _ = try Regex<AnyRegexOutput>(progress) } catch {
+            throw wrong("progress is no regular expression: \(error)")
+        }
     }
     var environment: [String: String] = [:]
     for variable in table["environment"]?.members ?? [] { environment[variable.key] = variable.value.string ?? "" }

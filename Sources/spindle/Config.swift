@@ -20,7 +20,10 @@ struct Config: ParsableCommand {
                 let value = settings.values[setting]
                 return JSONValue.Member(
                     setting.rawValue,
-                    ["value": .array((value?.texts ?? []).map(JSONValue.string)), "from": .string(value?.origin ?? "default")])
+                    [
+                        "value": .array((value?.texts ?? []).map(JSONValue.string)),
+                        "from": .string(value?.origin ?? "default"),
+                    ])
             }
             return print(String(decoding: JSONValue.object(members).bytes, as: UTF8.self))
         }

@@ -26,7 +26,8 @@ struct Demo: ParsableCommand {
         ]
         let settings = try Settings(flags: flags, file: nil)
         var setup = try ServerSetup(settings)
-        setup.commands.append(try commandTask("kernel", ["command": ["uname", "-sr"], "description": "Names the kernel"], "demo"))
+        setup.commands.append(
+            try commandTask("kernel", ["command": ["uname", "-sr"], "description": "Names the kernel"], "demo"))
         let loop = try EventLoop()
         loop.adopt()
         let running = try RunningServer(setup, on: loop)
@@ -85,7 +86,9 @@ final class DemoShow {
             Act(title: "hash a directory", task: "hash", input: ["path": "."], pool: .thread),
             Act(title: "count primes", task: "primes", input: ["limit": 100_000_000], pool: .thread),
             Act(title: "count primes", task: "primes", input: ["limit": 100_000_000], pool: .process),
-            Act(title: "draw a picture", task: "mandelbrot", input: ["width": 640, "height": 480, "iterations": 1000], pool: .process),
+            Act(
+                title: "draw a picture", task: "mandelbrot", input: ["width": 640, "height": 480, "iterations": 1000],
+                pool: .process),
             Act(title: "run a command", task: "kernel", input: [:], pool: .process),
             Act(title: "fetch addresses", task: "fetch", input: ["urls": .array(urls)], pool: .loop),
             Act(title: "wait without a thread", task: "sleep", input: ["seconds": 1], pool: .loop),
@@ -107,7 +110,9 @@ final class DemoShow {
 
     private func run(_ index: Int) async {
         let row = rows[index]
-        let body: JSONValue = ["task": .string(row.act.task), "input": row.act.input, "pool": .string(row.act.pool.rawValue)]
+        let body: JSONValue = [
+            "task": .string(row.act.task), "input": row.act.input, "pool": .string(row.act.pool.rawValue),
+        ]
         do {
             let answer = try await client.send(
                 "POST", "/v1/jobs", body: body.bytes, headers: ["Accept: application/x-ndjson"]

@@ -31,7 +31,9 @@ struct JSONLogHandler: LogHandler {
         line.append(jsonString: event.level.rawValue)
         line.append(#","message":"#)
         line.append(jsonString: event.message.description)
-        for (key, value) in metadata.merging(event.metadata ?? [:], uniquingKeysWith: { $1 }).sorted(by: { $0.key < $1.key }) {
+        for (key, value) in metadata.merging(event.metadata ?? [:], uniquingKeysWith: { $1 }).sorted(by: {
+            $0.key < $1.key
+        }) {
             line.append(",")
             line.append(jsonString: key)
             line.append(":")
@@ -96,7 +98,9 @@ final class LogWriter: Sendable {
             defer { (state.lines, state.dropped, state.isWriting) = ([], 0, true) }
             return (state.lines, state.dropped)
         }
-        if dropped > 0 { lines.append(Array("{\"level\":\"warning\",\"message\":\"\(dropped) log lines dropped\"}\n".utf8)) }
+        if dropped > 0 {
+            lines.append(Array("{\"level\":\"warning\",\"message\":\"\(dropped) log lines dropped\"}\n".utf8))
+        }
         for line in lines { writeWhole(line) }
         state.withLock { $0.isWriting = false }
     }

@@ -16,7 +16,8 @@ struct List: ParsableCommand {
 
     func run() throws {
         let filters = [("state", state), ("task", task), ("queue", queue), ("pool", pool), ("limit", String(limit))]
-        let query = filters.compactMap { name, value in value.map { "\(name)=\(percentEncoded($0))" } }.joined(separator: "&")
+        let query = filters.compactMap { name, value in value.map { "\(name)=\(percentEncoded($0))" } }.joined(
+            separator: "&")
         try show("/v1/jobs?\(query)", json, client) { answer in
             var table = Table("ID", "TASK", "STATE", "POOL", "ATTEMPT", "PROGRESS", "CREATED")
             for job in answer["jobs"]?.elements ?? [] {
@@ -32,7 +33,8 @@ struct List: ParsableCommand {
 
 struct TasksCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "tasks", abstract: "Lists the tasks that can be run.", discussion: "Example:  spindle tasks --json")
+        commandName: "tasks", abstract: "Lists the tasks that can be run.", discussion: "Example:  spindle tasks --json"
+    )
 
     @Flag(help: "Print what the server answers, as JSON.") var json = false
     @OptionGroup var client: ClientOptions
@@ -61,7 +63,8 @@ struct QueuesCommand: ParsableCommand {
             var table = Table("QUEUE", "DEPTH", "OLDEST", "JOBS/S", "PAUSED")
             for queue in answer["queues"]?.elements ?? [] {
                 let oldest = queue["oldest_seconds"]?.number.map { "\(($0 * 10).rounded() / 10) s" } ?? "-"
-                table.add(queue.text("name"), queue.text("depth"), oldest, queue.text("drain_rate"), queue.text("paused"))
+                table.add(
+                    queue.text("name"), queue.text("depth"), oldest, queue.text("drain_rate"), queue.text("paused"))
             }
             return table
         }
@@ -109,7 +112,10 @@ extension JSONValue {
 
 func percentEncoded(_ text: String) -> String {
     text.utf8.map { byte in
-        let isPlain = byte >= 0x30 && byte <= 0x39 || byte >= 0x41 && byte <= 0x5A || byte >= 0x61 && byte <= 0x7A || [0x2D, 0x2E, 0x5F].contains(byte)
-        return isPlain ? String(Unicode.Scalar(byte)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+        let isPlain =
+            byte >= 0x30 && byte <= 0x39 || byte >= 0x41 && byte <= 0x5A || byte >= 0x61 && byte <= 0x7A
+            || [0x2D, 0x2E, 0x5F].contains(byte)
+        return isPlain
+            ? String(Unicode.Scalar(byte)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
     }.joined()
 }

@@ -11,7 +11,8 @@ final class Load {
     /// Seconds between the requests of one connection, in nanoseconds; nil: at once.
     private let interval: Double?
     private var lanes: [LoadLane] = []
-    private var latencies = Histogram<UInt64>(highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
+    private var latencies = Histogram<UInt64>(
+        highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
     private(set) var answered = 0
     private(set) var failed = 0
     private var elapsed = 0.0
@@ -27,7 +28,8 @@ final class Load {
     func run(connections: Int, for time: Duration) throws {
         for _ in 0..<connections {
             guard let descriptor = target.connect() else { break }
-            lanes.append(try LoadLane(descriptor, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
+            lanes.append(
+                try LoadLane(descriptor, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
         }
         guard !lanes.isEmpty else { return }
         let timer = try Timer(on: loop) { [unowned self] in loop.stop() }
@@ -59,7 +61,8 @@ final class Load {
             table.add("\(percentile == 100 ? "max" : "p\(JSONValue.number(percentile).shortText)")", text)
         }
         let failures = failed > 0 ? ", \(failed) failed (first: \(firstFailure ?? 0))" : ""
-        return "\(Int(rate)) jobs/s over \(lanes.count) connections, \(answered) jobs in \((elapsed * 10).rounded() / 10) s\(failures)\n\n\(table.text)"
+        return
+            "\(Int(rate)) jobs/s over \(lanes.count) connections, \(answered) jobs in \((elapsed * 10).rounded() / 10) s\(failures)\n\n\(table.text)"
     }
 
     var json: String {

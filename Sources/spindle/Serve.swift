@@ -81,11 +81,17 @@ final class RunningServer {
     /// The lines that a newcomer needs.
     func announce() {
         for address in addresses {
-            if case .unix = address { print("listening on \(address)") } else { print("listening on \(scheme)://\(address)") }
+            if case .unix = address {
+                print("listening on \(address)")
+            } else {
+                print("listening on \(scheme)://\(address)")
+            }
         }
         let authorization = token.map { " -H 'Authorization: Bearer \($0)'" } ?? ""
         if case .unix(let path) = addresses[0] {
-            print("try: curl --unix-socket \(path)\(authorization) --json '{\"limit\":10000000}' http://localhost/v1/run/primes")
+            print(
+                "try: curl --unix-socket \(path)\(authorization) --json '{\"limit\":10000000}' http://localhost/v1/run/primes"
+            )
         } else {
             print("try: curl\(authorization) --json '{\"limit\":10000000}' \(url)/v1/run/primes")
             print("dashboard: \(url)/\(token.map { "?token=\($0)" } ?? "")")

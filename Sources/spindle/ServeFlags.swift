@@ -2,7 +2,8 @@ import ArgumentParser
 
 /// The flags of `serve`, as ``Setting`` knows them.
 struct ServeFlags: ParsableArguments {
-    @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one. Repeatable.", valueName: "ADDR:PORT|unix:PATH"))
+    @Option(
+        help: ArgumentHelp("Where to listen; port 0 takes any free one. Repeatable.", valueName: "ADDR:PORT|unix:PATH"))
     var listen: [String] = []
 
     @Option(help: ArgumentHelp("A TOML file with the same keys, and commands.", valueName: "FILE"))
@@ -35,7 +36,8 @@ struct ServeFlags: ParsableArguments {
     @Option(help: ArgumentHelp("What hash may read (default: the working directory).", valueName: "DIR"))
     var filesRoot: String?
 
-    @Option(help: ArgumentHelp("Addresses that fetch may reach beyond the public internet. Repeatable.", valueName: "CIDR"))
+    @Option(
+        help: ArgumentHelp("Addresses that fetch may reach beyond the public internet. Repeatable.", valueName: "CIDR"))
     var allowFetch: [String] = []
 
     @Flag(help: "Add the task fault, which fails in every way.")

@@ -97,7 +97,8 @@ struct Settings {
     func count(_ setting: Setting, in bounds: ClosedRange<Int>) throws -> Int {
         let text = text(setting) ?? ""
         guard let number = Int(text), bounds.contains(number) else {
-            throw wrong(setting, "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), not \"\(text)\"")
+            throw wrong(
+                setting, "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), not \"\(text)\"")
         }
         return number
     }
@@ -130,7 +131,8 @@ struct Settings {
                 throw CommandFailure(
                     .usage, "\(path): unknown key \"\(member.key)\"" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
             }
-            values[setting] = Value(texts: try texts(of: member.value, setting, path), origin: "\(path): \(setting.key)")
+            values[setting] = Value(
+                texts: try texts(of: member.value, setting, path), origin: "\(path): \(setting.key)")
         }
     }
 

@@ -19,7 +19,8 @@ func parse(_ pieces: [[UInt8]], limits: Limits = Limits()) -> (requests: [Parsed
                 while let event = try parser.next(buffer, &offset) {
                     switch event {
                     case .head: requests.append(ParsedRequest(parser.head))
-                    case .body(let range): requests[requests.count - 1].body += String(decoding: buffer[range], as: UTF8.self)
+                    case .body(let range):
+                        requests[requests.count - 1].body += String(decoding: buffer[range], as: UTF8.self)
                     case .end: requests[requests.count - 1].isComplete = true
                     }
                 }
@@ -39,7 +40,8 @@ extension ParsedRequest {
     init(_ head: ParsedHead) {
         line = "\(head.method.name) \(head.text(head.path))?\(head.text(head.query)) 1.\(head.minorVersion)"
         fields = head.fields.map { field in
-            head.text(Int(field.nameStart)..<Int(field.nameEnd)) + "=" + head.text(Int(field.valueStart)..<Int(field.valueEnd))
+            head.text(Int(field.nameStart)..<Int(field.nameEnd)) + "="
+                + head.text(Int(field.valueStart)..<Int(field.valueEnd))
         }
         body = ""
     }

@@ -14,8 +14,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "{\"a\" 1}", "01", "-", "1.", ".5", "1e", "+1", "NaN", "tru", "\"", "\"\\x\"",
-        "\"\u{01}\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "[1 2]", "1 2", "{\"a\":1,\"a\":2}", "1e999", "// x\n1", "\u{FEFF}1",
+        "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "{\"a\" 1}", "01", "-", "1.", ".5", "1e", "+1", "NaN", "tru", "\"",
+        "\"\\x\"",
+        "\"\u{01}\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "[1 2]", "1 2", "{\"a\":1,\"a\":2}", "1e999",
+        "// x\n1", "\u{FEFF}1",
     ])
     func `what is no JSON is refused`(_ text: String) {
         #expect(throws: JSONError.self) { try read(text) }
@@ -78,7 +80,9 @@ import Testing
     @Test func `each violation is named by its pointer`() throws {
         let schema: JSONValue = [
             "type": "object", "required": ["limit"], "additionalProperties": false,
-            "properties": ["limit": ["type": "integer", "minimum": 1], "tags": ["items": ["type": "string"], "maxItems": 2]],
+            "properties": [
+                "limit": ["type": "integer", "minimum": 1], "tags": ["items": ["type": "string"], "maxItems": 2],
+            ],
         ]
         #expect(try violations(schema, ["limit": 5, "tags": ["a"]]) == [])
         #expect(try violations(schema, ["limit": 5.0]) == [])
@@ -86,7 +90,10 @@ import Testing
         #expect(try violations(schema, ["limit": 0]) == ["/limit: must be at least 1"])
         #expect(try violations(schema, ["limit": 1.5]) == ["/limit: expected integer, got number"])
         #expect(try violations(schema, ["limit": 1, "limt": 2]) == ["/limt: unknown member; did you mean \"limit\"?"])
-        #expect(try violations(schema, ["limit": 1, "tags": ["a", 2, "c"]]) == ["/tags: must have at most 2 items", "/tags/1: expected string, got integer"])
+        #expect(
+            try violations(schema, ["limit": 1, "tags": ["a", 2, "c"]]) == [
+                "/tags: must have at most 2 items", "/tags/1: expected string, got integer",
+            ])
         #expect(try violations(schema, ["limit": 1, "a/b~": 1]) == ["/a~1b~0: unknown member"])
     }
 

@@ -59,7 +59,9 @@ private func started(_ actions: [Action]) -> [UInt64] {
         _ = story.submit(1)
         _ = story.submit(2)
         _ = story.submit(3) { $0.priority = 5 }
-        _ = story.submit(4) { $0.priority = 5; $0.queue = "other" }
+        _ = story.submit(4) {
+            $0.priority = 5; $0.queue = "other"
+        }
         #expect(story.scheduler.position(of: JobID(rawValue: 2)) == 2)
         #expect(started(story.end(1)) == [3])
         #expect(started(story.end(3)) == [4])
@@ -89,7 +91,8 @@ private func started(_ actions: [Action]) -> [UInt64] {
         _ = story.submit(1)
         _ = story.submit(2)
         let two = JobID(rawValue: 2)
-        #expect(story.tell(.cancelRequested(two, grace: .zero)) == [.record(two, .cancelled(.beforeStart, took: .zero))])
+        #expect(
+            story.tell(.cancelRequested(two, grace: .zero)) == [.record(two, .cancelled(.beforeStart, took: .zero))])
         #expect(started(story.end(1)) == [])
     }
 
@@ -151,7 +154,8 @@ private func started(_ actions: [Action]) -> [UInt64] {
         #expect(started(story.submit(2) { $0.isQuick = true }) == [2])
         #expect(story.scheduler.state(of: JobID(rawValue: 2)) == .queued)
         #expect(started(story.submit(3) { $0.isQuick = true }) == [])
-        #expect(story.tell(.began(JobID(rawValue: 2), attempt: 1)) == [.publish(JobID(rawValue: 2), .started(attempt: 1))])
+        #expect(
+            story.tell(.began(JobID(rawValue: 2), attempt: 1)) == [.publish(JobID(rawValue: 2), .started(attempt: 1))])
     }
 
     @Test func `a stale end is refused and counted`() {
@@ -200,6 +204,8 @@ private func started(_ actions: [Action]) -> [UInt64] {
             #expect(JobID(id.description) == id)
             last = id
         }
-        for bad in ["", "0", "zzzzzzzzzzzzz", "000000000000u", "00000000000000"] { #expect(JobID(bad) == nil, "\(bad)") }
+        for bad in ["", "0", "zzzzzzzzzzzzz", "000000000000u", "00000000000000"] {
+            #expect(JobID(bad) == nil, "\(bad)")
+        }
     }
 }

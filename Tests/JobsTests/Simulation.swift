@@ -75,8 +75,12 @@ struct Simulation: ~Copyable {
         spec.priority = Int.random(in: -1...1, using: &random)
         spec.maxAttempts = Int.random(in: 1...5, using: &random)
         spec.isQuick = Bool.random(using: &random)
-        if Int.random(in: 0..<4, using: &random) == 0 { spec.timeout = .milliseconds(Int.random(in: 1...2000, using: &random)) }
-        if Int.random(in: 0..<5, using: &random) == 0 { spec.notBefore = now + .milliseconds(Int.random(in: 1...3000, using: &random)) }
+        if Int.random(in: 0..<4, using: &random) == 0 {
+            spec.timeout = .milliseconds(Int.random(in: 1...2000, using: &random))
+        }
+        if Int.random(in: 0..<5, using: &random) == 0 {
+            spec.notBefore = now + .milliseconds(Int.random(in: 1...3000, using: &random))
+        }
         if Int.random(in: 0..<5, using: &random) == 0 { spec.key = ["a", "b"].randomElement(using: &random)! }
         specs[id] = spec
         try feed(.submitted(spec))
@@ -101,10 +105,10 @@ struct Simulation: ~Copyable {
             case 7: .crashed
             default: running[id]!.asked ? .stopped(.sigterm) : .succeeded
             }
-        try end_(id, end)
+        try finish(id, end)
     }
 
-    private mutating func end_(_ id: JobID, _ end: AttemptEnd) throws {
+    private mutating func finish(_ id: JobID, _ end: AttemptEnd) throws {
         let run = running.removeValue(forKey: id)!
         staged[run.pool]?.removeAll { $0 == id }
         try feed(.attemptEnded(id, attempt: run.attempt, end))
@@ -121,7 +125,7 @@ struct Simulation: ~Copyable {
     /// A worker dies: what it ran has crashed, what waited in it comes back.
     private mutating func loseWorker() throws {
         guard let id = running.keys.sorted().randomElement(using: &random) else { return }
-        try end_(id, running[id]!.hasBegun ? .crashed : .returned)
+        try finish(id, running[id]!.hasBegun ? .crashed : .returned)
     }
 
     private mutating func recordOne() throws {
@@ -192,7 +196,7 @@ struct Simulation: ~Copyable {
         try feed(.queuePaused("bulk", false))
         for _ in 0..<10_000 {
             while !unpersisted.isEmpty { try persistOne() }
-            if let id = running.keys.sorted().first(where: { running[$0]!.hasBegun }) { try end_(id, .succeeded) }
+            if let id = running.keys.sorted().first(where: { running[$0]!.hasBegun }) { try finish(id, .succeeded) }
             while !unrecorded.isEmpty { try recordOne() }
             now = now + .seconds(400)
             try feed(.becameDue)
@@ -204,7 +208,9 @@ struct Simulation: ~Copyable {
     private func checkLedger() throws {
         for id in accepted where concluded[id] == nil { throw failure("\(id) was accepted and never ended") }
         for id in concluded.keys where !accepted.contains(id) { throw failure("\(id) ended without being accepted") }
-        for (id, attempt) in starts where attempt > specs[id]!.maxAttempts { throw failure("\(id) ran \(attempt) times") }
+        for (id, attempt) in starts where attempt > specs[id]!.maxAttempts {
+            throw failure("\(id) ran \(attempt) times")
+        }
         for id in dropped where starts[id] != nil { throw failure("\(id) ran though it was never stored") }
     }
 

@@ -65,7 +65,9 @@ final class PoolBench {
         _ task: String, _ input: JSONValue, stopAfter: Duration? = nil, stopOnFirstProgress: Duration? = nil,
         grace: Duration = .seconds(30)
     ) throws -> Reports {
-        try run(try #require(tasks[task]), input, stopAfter: stopAfter, stopOnFirstProgress: stopOnFirstProgress, grace: grace)
+        try run(
+            try #require(tasks[task]), input, stopAfter: stopAfter, stopOnFirstProgress: stopOnFirstProgress,
+            grace: grace)
     }
 
     func run(
@@ -75,7 +77,9 @@ final class PoolBench {
         reports = Reports()
         let id = start(task, input)
         var timer: GraceTimer?
-        if let stopAfter { timer = GraceTimer(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) } }
+        if let stopAfter {
+            timer = GraceTimer(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) }
+        }
         if let grace = stopOnFirstProgress {
             onProgress = { [unowned self] in
                 onProgress = nil

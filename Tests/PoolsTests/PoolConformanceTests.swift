@@ -58,7 +58,8 @@ import Testing
     @Test(arguments: ["hang", "spin"])
     func `a worker that does not listen is ended by a signal`(_ how: String) throws {
         let bench = try PoolBench(.process)
-        let reports = try bench.run("fault", ["how": .string(how)], stopAfter: .milliseconds(100), grace: .milliseconds(50))
+        let reports = try bench.run(
+            "fault", ["how": .string(how)], stopAfter: .milliseconds(100), grace: .milliseconds(50))
         #expect(reports.ends.map(\.end) == [.stopped(.sigterm)])
     }
 
@@ -84,7 +85,9 @@ import Testing
     }
 
     @Test func `a primes count is the same in each pool`() throws {
-        let results = try [PoolName.thread, .process].map { try PoolBench($0).run("primes", ["limit": 1_000_003]).ends[0].value }
+        let results = try [PoolName.thread, .process].map {
+            try PoolBench($0).run("primes", ["limit": 1_000_003]).ends[0].value
+        }
         #expect(results.allSatisfy { $0 == Array("{\"count\":78499,\"largest\":1000003}".utf8) })
     }
 }

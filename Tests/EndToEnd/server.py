@@ -1,0 +1,133 @@
+"""A server of the binary under test, on a free port, for the length of a test class. Standard library only."""
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("SPINDLE_BINARY", str(ROOT / ".build/debug/spindle"))
+PATIENCE = 30  # seconds after which something that should have come is missing
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.body = response.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class Server:
+    def __init__(self, *arguments, env=None, files=None):
+        self.home = tempfile.TemporaryDirectory()
+        for name, text in (files or {}).items():
+            path = pathlib.Path(self.home.name, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        environment = dict(os.environ, XDG_STATE_HOME=self.home.name + "/state", TMPDIR=self.home.name, **(env or {}))
+        self.log = open(self.home.name + "/log", "w+")
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--listen", "127.0.0.1:0", *arguments], stdout=subprocess.PIPE, stderr=self.log,
+            text=True, env=environment, cwd=self.home.name)
+        self.lines = []
+        while not any(line.startswith("dashboard:") for line in self.lines):
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError("the server did not start: " + pathlib.Path(self.log.name).read_text())
+            self.lines.append(line.strip())
+        self.port = int(re.search(r":(\d+)$", self.lines[0]).group(1))
+        self.url = f"http://127.0.0.1:{self.port}"
+        found = re.search(r"Bearer ([0-9a-f]+)", " ".join(self.lines))
+        self.token = found.group(1) if found else None
+        self.environment = dict(environment, SPINDLE_URL=self.url, SPINDLE_TOKEN=self.token or "")
+
+    def stop(self):
+        if self.log.closed:
+            return self.process.returncode
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        self.log.close()
+        self.home.cleanup()
+        return code
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def ask(self, method, path, body=None, headers=None, token=True):
+        connection = self.connect()
+        wanted = dict(headers or {})
+        if token and self.token:
+            wanted.setdefault("Authorization", "Bearer " + self.token)
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        if body is not None:
+            wanted.setdefault("Content-Type", "application/json")
+        connection.request(method, path, body, wanted)
+        answer = Answer(connection.getresponse())
+        connection.close()
+        return answer
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def submit(self, task, value=None, **options):
+        answer = self.ask("POST", "/v1/jobs", {"task": task, "input": value or {}, **options})
+        assert answer.status == 202, answer.body
+        return answer.json["id"]
+
+    def wait(self, job):
+        answer = self.ask("GET", f"/v1/jobs/{job}", headers={"Prefer": f"wait={PATIENCE}"})
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def raw(self, data, until_close=True):
+        """Sends bytes as they are and returns all that comes back before the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+            connection.sendall(data)
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+                if not until_close and b"\r\n\r\n" in received:
+                    break
+            return received
+
+    def events(self, job, accept="application/x-ndjson", **headers):
+        """Yields the events of a job as they come, until the stream ends."""
+        connection = self.connect()
+        connection.request("GET", f"/v1/jobs/{job}/events", headers={
+            "Authorization": "Bearer " + (self.token or ""), "Accept": accept,
+            **{name.replace("_", "-"): value for name, value in headers.items()}})
+        response = connection.getresponse()
+        while line := response.readline():
+            yield json.loads(line)
+        connection.close()
+
+    def command(self, *arguments, **options):
+        return subprocess.run(
+            [BINARY, *arguments], capture_output=True, text=True, env=dict(self.environment, **options.pop("env", {})),
+            timeout=PATIENCE, cwd=self.home.name, **options)
+
+
+class ServerTest(unittest.TestCase):
+    arguments = ("--threads", "2", "--processes", "2", "--demo-faults", "--allow-fetch", "127.0.0.0/8")
+    files = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.arguments, files=cls.files)
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.server.stop()
+        assert code == 0, f"the server ended with {code}"

@@ -1,0 +1,172 @@
+import hashlib
+import subprocess
+import unittest
+
+from server import ServerTest
+
+
+class JobTests(ServerTest):
+    files = {"data/a.txt": "alpha\n", "data/sub/b.txt": "beta\n", "secret.txt": "no\n"}
+    arguments = ServerTest.arguments + ("--files-root", "data")
+
+    def test_run_answers_with_the_result_alone(self):
+        answer = self.server.ask("POST", "/v1/run/squares", {"n": 100})
+        self.assertEqual((answer.status, answer.json), (200, {"sum": 328350}))
+        self.assertRegex(answer.headers["spindle-job"], "^[0-9a-z]{13}$")
+        self.assertRegex(answer.headers["server-timing"], r"^queue;dur=[\d.]+, run;dur=[\d.]+, store;dur=[\d.]+$")
+
+    def test_the_built_in_tasks_give_their_results_in_every_pool(self):
+        tasks = {task["name"]: task for task in self.server.get("/v1/tasks").json["tasks"]}
+        wanted = {
+            "squares": ({"n": 100}, lambda r: r == {"sum": 328350}),
+            "primes": ({"limit": 10_000_000}, lambda r: r == {"count": 664579, "largest": 9999991}),
+            "pi": ({"samples": 200_000, "seed": 1}, lambda r: abs(r["pi"] - 3.14) < 0.02),
+            "mandelbrot": ({"width": 60, "height": 40, "iterations": 50}, lambda r: r["png"].startswith("iVBORw0KGgo")),
+            "burn": ({"milliseconds": 5}, lambda r: r["iterations"] > 0),
+            "sleep": ({"seconds": 0.05}, lambda r: r == {"slept": 0.05}),
+        }
+        for name, (value, fits) in wanted.items():
+            results = []
+            for pool in tasks[name]["pools"]:
+                answer = self.server.ask("POST", f"/v1/run/{name}?pool={pool}", value)
+                self.assertEqual(answer.status, 200, answer.body)
+                self.assertTrue(fits(answer.json), (name, pool, answer.body[:200]))
+                results.append(answer.json)
+            if name != "burn":
+                self.assertTrue(all(result == results[0] for result in results), name)
+
+    def test_hash_is_what_sha256sum_says(self):
+        lines = sorted(
+            f"{hashlib.sha256(text.encode()).hexdigest()}  ./{name}\n"
+            for name, text in (("a.txt", "alpha\n"), ("sub/b.txt", "beta\n")))
+        answer = self.server.ask("POST", "/v1/run/hash", {"path": "."})
+        self.assertEqual(answer.json, {"files": 2, "bytes": 11, "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()})
+
+    def test_hash_does_not_leave_its_root(self):
+        subprocess.run(["ln", "-sf", "../secret.txt", "data/link"], cwd=self.server.home.name, check=True)
+        for path in ("../secret.txt", "link", "/etc/passwd", "sub/../../secret.txt", "nowhere"):
+            answer = self.server.ask("POST", "/v1/run/hash", {"path": path})
+            self.assertEqual(answer.status, 422, path)
+            self.assertEqual(answer.json["errors"][0]["pointer"], "/path")
+
+    def test_fetch_reports_each_address(self):
+        urls = [self.server.url + "/healthz", "http://127.0.0.1:1/"]
+        responses = self.server.ask("POST", "/v1/run/fetch", {"urls": urls}).json["responses"]
+        self.assertEqual([r["url"] for r in responses], urls)
+        self.assertEqual(responses[0]["status"], 200)
+        self.assertIn("error", responses[1])
+
+    def test_submit_answers_202_with_the_job_and_where_it_is(self):
+        answer = self.server.ask("POST", "/v1/jobs", {"task": "squares", "input": {"n": 3}, "labels": {"a": "b"}})
+        job = answer.json
+        self.assertEqual(answer.status, 202)
+        self.assertEqual(answer.headers["location"], "/v1/jobs/" + job["id"])
+        self.assertEqual(job["labels"], {"a": "b"})
+        done = self.server.wait(job["id"])
+        self.assertEqual((done["state"], done["result"], done["attempt"]), ("succeeded", {"sum": 5}, 1))
+        self.assertEqual(self.server.get(f"/v1/jobs/{job['id']}/result").json, {"sum": 5})
+
+    def test_prefer_wait_gives_the_finished_job_or_202(self):
+        answer = self.server.ask("POST", "/v1/jobs", {"task": "squares"}, {"Prefer": "wait=10"})
+        self.assertEqual((answer.status, answer.json["state"]), (200, "succeeded"))
+        self.assertEqual(answer.headers["preference-applied"], "wait=10")
+        answer = self.server.ask("POST", "/v1/jobs", {"task": "sleep", "input": {"seconds": 60}}, {"Prefer": "wait=0.05"})
+        self.assertEqual((answer.status, answer.json["state"]), (202, "running"))
+        self.server.ask("POST", f"/v1/jobs/{answer.json['id']}/cancel")
+
+    def test_the_list_pages_from_newest_to_oldest(self):
+        ids = [self.server.submit("squares", queue="pages") for _ in range(7)]
+        seen, cursor = [], ""
+        while cursor is not None:
+            page = self.server.get(f"/v1/jobs?queue=pages&limit=3{cursor and '&cursor=' + cursor}").json
+            seen += [job["id"] for job in page["jobs"]]
+            cursor = page["next"]
+        self.assertEqual(seen, ids[::-1])
+
+    def test_an_etag_saves_the_second_answer(self):
+        job = self.server.submit("squares")
+        self.server.wait(job)
+        etag = self.server.get(f"/v1/jobs/{job}").headers["etag"]
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}", If_None_Match=etag).status, 304)
+
+    def test_an_idempotency_key_makes_one_job(self):
+        headers = {"Idempotency-Key": '"k1"'}
+        first = self.server.ask("POST", "/v1/jobs", {"task": "squares"}, headers)
+        again = self.server.ask("POST", "/v1/jobs", {"task": "squares"}, headers)
+        other = self.server.ask("POST", "/v1/jobs", {"task": "primes"}, headers)
+        self.assertEqual(again.json["id"], first.json["id"])
+        self.assertEqual(again.headers["idempotent-replay"], "true")
+        self.assertEqual(other.status, 422)
+
+    def test_a_failing_task_ends_its_own_job_only(self):
+        kinds = {"throw": "Fault", "exit": "Crashed", "segv": "Crashed"}
+        for how, kind in kinds.items():
+            answer = self.server.ask("POST", "/v1/run/fault", {"how": how})
+            self.assertEqual((answer.status, answer.json["error"]["type"]), (500, kind), how)
+        answer = self.server.ask("POST", "/v1/run/fault?timeout=200ms", {"how": "throw"})
+        self.assertEqual(answer.status, 500)
+        self.assertEqual(self.server.ask("POST", "/v1/run/squares?pool=process", {"n": 2}).status, 200)
+
+    def test_a_task_over_its_time_is_a_504(self):
+        answer = self.server.ask("POST", "/v1/run/sleep?timeout=100ms", {"seconds": 60})
+        self.assertEqual((answer.status, answer.json["error"]["type"]), (504, "Timeout"))
+
+    def test_a_retried_job_tells_each_attempt(self):
+        job = self.server.submit("fault", {"how": "throw"}, max_attempts=2)
+        events = list(self.server.events(job))
+        self.assertEqual([e["type"] for e in events], [
+            "accepted", "queued", "started", "retrying", "queued", "started", "failed"])
+        self.assertEqual(events[3]["error"]["type"], "Fault")
+        self.assertEqual(events[-1]["attempt"], 2)
+
+    def test_one_key_runs_one_job_at_a_time(self):
+        first = self.server.submit("sleep", {"seconds": 60}, key="only")
+        second = self.server.submit("squares", key="only")
+        self.assertEqual(self.server.get(f"/v1/jobs/{second}").json["state"], "blocked")
+        self.server.ask("POST", f"/v1/jobs/{first}/cancel")
+        self.assertEqual(self.server.wait(second)["state"], "succeeded")
+
+    def test_a_delayed_job_waits_for_its_time(self):
+        job = self.server.submit("squares", delay="300ms")
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "scheduled")
+        self.assertEqual(self.server.wait(job)["state"], "succeeded")
+
+
+class CancelTests(ServerTest):
+    def cancel(self, job, grace=None, wait=30):
+        return self.server.ask(
+            "POST", f"/v1/jobs/{job}/cancel", {"grace": grace} if grace else None, {"Prefer": f"wait={wait}"})
+
+    def test_each_pool_says_what_worked(self):
+        for pool in ("loop", "thread", "process"):
+            job = self.server.submit("sleep", {"seconds": 60}, pool=pool)
+            answer = self.cancel(job)
+            self.assertEqual((answer.status, answer.json["state"]), (200, "cancelled"))
+            self.assertIn(answer.json["cancel"]["how"], ("cooperative", "before-start"))
+
+    def test_what_does_not_listen_is_ended_by_a_signal(self):
+        # Once a worker has answered, the next job has a worker at once.
+        self.server.ask("POST", "/v1/run/squares?pool=process", {})
+        job = self.server.submit("fault", {"how": "spin"})
+        answer = self.cancel(job, grace="100ms")
+        self.assertEqual((answer.status, answer.json["cancel"]["how"]), (200, "sigterm"))
+
+    def test_a_job_that_waits_is_cancelled_at_once(self):
+        job = self.server.submit("squares", delay="1h")
+        answer = self.server.ask("DELETE", f"/v1/jobs/{job}")
+        self.assertEqual((answer.status, answer.json["cancel"]["how"]), (200, "before-start"))
+        self.assertEqual(self.server.ask("DELETE", f"/v1/jobs/{job}").status, 409)
+
+    def test_a_client_that_leaves_takes_its_run_with_it(self):
+        connection = self.server.connect()
+        connection.request("POST", "/v1/run/sleep?label.who=leaver", '{"seconds":60}', {
+            "Content-Type": "application/json", "Authorization": "Bearer " + self.server.token})
+        jobs = []
+        while not jobs:
+            jobs = [j for j in self.server.get("/v1/jobs?state=running").json["jobs"] if j["labels"]]
+        connection.close()
+        self.assertEqual(self.server.wait(jobs[0]["id"])["state"], "cancelled")
+
+
+if __name__ == "__main__":
+    unittest.main()
