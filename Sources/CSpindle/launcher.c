@@ -13,6 +13,16 @@
 
 enum { stack_bytes = 64 * 1024, first_free_descriptor = 4 };
 
+// Thread sanitizer keeps books on clone and cannot follow a child that shares its memory: there the child gets a copy.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define memory_flags 0
+#endif
+#endif
+#ifndef memory_flags
+#define memory_flags CLONE_VM
+#endif
+
 struct launch {
     const struct spindle_child *child;
     pid_t parent;
@@ -86,30 +96,32 @@ static int launch(void *argument) {
 }
 
 pid_t spindle_spawn(const struct spindle_child *child, int *pidfd) {
-    // One stack for each spawning thread, kept: with CLONE_VFORK the child has left it when clone returns.
+    // One stack for each spawning thread, kept: with CLONE_VFORK the child has left it when clone returns. Shared, with
+    // the launch's state at its lower end, so that a child with a copy of the memory can report its error too.
     static __thread char *stack;
     if (!stack) {
-        stack = mmap(NULL, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        stack = mmap(NULL, stack_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (stack == MAP_FAILED) {
             stack = NULL;
             return -ENOMEM;
         }
     }
-    struct launch state = {child, getpid(), 0};
+    struct launch *state = (struct launch *)stack;
+    *state = (struct launch){child, getpid(), 0};
     // No handler of ours may run in the child while it shares our memory.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = clone(launch, stack + stack_bytes, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &state, pidfd);
+    pid_t pid = clone(launch, stack + stack_bytes, memory_flags | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, state, pidfd);
     int error = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0) return -error;
-    if (state.error) {
+    if (state->error) {
         int status;
         struct rusage usage;
         while (spindle_reap(*pidfd, &status, &usage) == 0) {}
         close(*pidfd);
-        return -state.error;
+        return -state->error;
     }
     return pid;
 }
