@@ -186,6 +186,8 @@ final class Connection: ResponseSink, TransportOwner {
 
     func send(_ chunk: StreamChunk) {
         guard phase == .streaming, head.method != .head, chunk.payloadCount > 0 else { return }
+        // One chunk may be larger than the bound; a reader that has not even taken the one before it is given up.
+        guard unsent <= server.limits.streamMaximum else { return close() }
         let range = head.minorVersion == 0 ? chunk.payload : 0..<chunk.bytes.count
         chunk.bytes.withUnsafeBytes { bytes in
             let bytes = UnsafeRawBufferPointer(rebasing: bytes[range])
@@ -198,7 +200,6 @@ final class Connection: ResponseSink, TransportOwner {
             if !isDirty { blockWrites() }
             out.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[taken...]))
         }
-        if unsent > server.limits.streamMaximum { close() }
     }
 
     func end() {
@@ -248,6 +249,7 @@ final class Connection: ResponseSink, TransportOwner {
     func flush() {
         isDirty = false
         guard phase != .closed else { return }
+        let hadMuch = out.count - outStart > server.limits.streamLowWater
         if !isBlocked || transport.backlog == 0 {
             let count = out.count - outStart
             let taken = out.withUnsafeBytes { transport.write(UnsafeRawBufferPointer(rebasing: $0[outStart...])) }
@@ -259,6 +261,8 @@ final class Connection: ResponseSink, TransportOwner {
         }
         guard transport.backlog == 0 else { return blockWrites() }
         if phase == .closing { linger() }
+        // A stream that had stopped for want of room has it again, without ever having been blocked.
+        if hadMuch, phase == .streaming { exchange?.onDrain?() }
     }
 
     private func blockWrites() {

@@ -90,6 +90,8 @@ result = "json"
 [commands.no-json]
 command = ["echo", "no"]
 result = "json"
+[commands.talk]
+command = ["seq", "-f", "line %.0f of a long story that somebody reads slowly", "100000"]
 [commands.fails]
 command = ["sh", "-c", "echo why >&2; exit 7"]
 [commands.deaf]
@@ -118,6 +120,21 @@ command = ["sh", "-c", "trap '' TERM; sleep 600 & setsid sleep 601 & echo $$ $!;
         self.assertEqual(self.server.ask("POST", "/v1/run/no-json").json["error"]["type"], "InvalidOutput")
         error = self.server.ask("POST", "/v1/run/fails").json["error"]
         self.assertEqual(error["exit_code"], 7)
+
+    def test_a_slow_reader_is_told_what_it_missed_and_slows_nobody(self):
+        job = self.server.submit("talk", delay="200ms")
+        slow = self.server.events(job)
+        self.assertEqual(next(slow)["type"], "accepted")
+        self.assertEqual(self.server.wait(job)["state"], "succeeded")
+        expected = 2
+        for event in slow:
+            first = event["from"] if event["type"] == "gap" else event["seq"]
+            self.assertEqual(first, expected)
+            expected = event["seq"] + 1
+        self.assertEqual(event["type"], "succeeded")
+        log = self.server.get(f"/v1/jobs/{job}/log").body
+        self.assertTrue(log.endswith(b"line 100000 of a long story that somebody reads slowly\n"))
+        self.assertGreaterEqual(len(log), 2**20)
 
     def test_cancel_leaves_nobody_behind(self):
         job = self.server.submit("deaf")
