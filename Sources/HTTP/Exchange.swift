@@ -8,6 +8,8 @@ package final class Exchange {
     package let peer: Peer
     /// Called once if the client leaves before the answer is complete.
     package var onClose: (() -> Void)?
+    /// The same as ``onClose`` for an object that would otherwise have to make a closure.
+    package var owner: (any ExchangeOwner)?
     /// Called when a stream whose reader was slow has room again.
     package var onDrain: (() -> Void)?
     /// What carries the answer; nil when the exchange is over.
@@ -46,7 +48,10 @@ package final class Exchange {
         onDrain = nil
         let onClose = self.onClose
         self.onClose = nil
+        let owner = self.owner
+        self.owner = nil
         onClose?()
+        owner?.clientDidLeave()
     }
 
     private func finish() -> (any ResponseSink)? {
@@ -54,9 +59,15 @@ package final class Exchange {
             sink = nil
             onClose = nil
             onDrain = nil
+            owner = nil
         }
         return sink
     }
+}
+
+/// Somebody who answers an exchange and wants to know when nobody waits for the answer any more.
+package protocol ExchangeOwner: AnyObject {
+    func clientDidLeave()
 }
 
 /// Where an exchange's answer goes: a connection of the same loop, or the far end of one on another loop.

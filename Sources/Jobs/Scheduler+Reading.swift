@@ -23,8 +23,11 @@ extension Scheduler {
 
     package func isPaused(_ queue: String) -> Bool { queueIndex[queue].map { queues[$0].isPaused } ?? false }
 
-    /// Whether a job may still name this queue.
-    package func admits(queue: String) -> Bool { queueIndex[queue] != nil || queues.count < Self.maximumQueues }
+    /// Jobs that wait in a queue that a job wants to name; nil when there are too many queues for one more.
+    package func depth(forSubmissionTo queue: String) -> Int? {
+        if let index = queueIndex[queue] { return queues[index].lanes.reduce(0) { $0 + $1.depth } }
+        return queues.count < Self.maximumQueues ? 0 : nil
+    }
 
     /// Jobs that wait in a queue, over all pools.
     package func depth(of queue: String) -> Int {

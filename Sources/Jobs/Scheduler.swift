@@ -88,10 +88,10 @@ package struct Scheduler: ~Copyable {
     }
 
     private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        guard let life = lives[id], !life.isPersisted else { return }
+        guard lives.contains(id), !lives[known: id].isPersisted else { return }
         lives[known: id].isPersisted = true
         actions.append(.answer(id))
-        if let notBefore = life.spec.notBefore, notBefore > now {
+        if let notBefore = lives[known: id].spec.notBefore, notBefore > now {
             lives[known: id].state = .scheduled
             due.insert(DueTimes.Entry(at: notBefore, id: id, attempt: 0, cause: .start))
             actions.append(.publish(id, .scheduled(until: notBefore)))

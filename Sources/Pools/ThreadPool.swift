@@ -43,11 +43,11 @@ package final class ThreadPool: Pool {
     package var workers: [WorkerStatus] { floor.workers }
 
     package func start(_ attempt: Attempt) {
-        guard case .function(let body?, _) = attempt.task.body else {
+        guard case .function(.some, _) = attempt.task.body else {
             let error = JobError(type: "InvalidInput", message: "\(attempt.task.name) cannot run in the thread pool")
             return report(.ended(attempt.id, AttemptResult(.failed(canRetry: false), error: error)))
         }
-        let run = ThreadRun(attempt, body, on: floor)
+        let run = ThreadRun(attempt, on: floor)
         runs[attempt.id] = run
         starting.append(run)
     }

@@ -12,21 +12,21 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
     static let reportInterval: Int64 = 45_000_000
 
     let attempt: Attempt
-    private let body: TaskDefinition.Blocking
     private let floor: ThreadFloor
     private let isCancelledFlag = Atomic<Bool>(false)
     var isAbandoned = false
     private var lastReport: Int64 = 0
 
-    init(_ attempt: Attempt, _ body: @escaping TaskDefinition.Blocking, on floor: ThreadFloor) {
+    /// - Parameter attempt: Of a task that has a blocking form.
+    init(_ attempt: Attempt, on floor: ThreadFloor) {
         self.attempt = attempt
-        self.body = body
         self.floor = floor
     }
 
     func execute() -> AttemptResult {
         let meter = UsageMeter()
         var result: AttemptResult
+        guard case .function(let body?, _) = attempt.task.body else { preconditionFailure("the pool has checked") }
         do {
             result = AttemptResult(.succeeded, value: try body(attempt.input, self))
         } catch is TaskCancelled {

@@ -77,10 +77,10 @@ extension API {
             exchange.respond(response)
         }
         guard let wait = preferences.wait, !isNews(), !record.state.isFinal else { return answer() }
-        let waiter = Waiter(changes: known != nil) { _ in answer() }
-        waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp) })
+        let waiter = ClosureWaiter(changes: known != nil) { _, _ in answer() }
+        waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp, record) })
         exchange.onClose = { waiter.forget() }
-        if !engine.wait(for: record.id, waiter) { waiter.fire(.ended) }
+        if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
     }
 
     func jobResult(_ exchange: Exchange, _ id: String) throws(Problem) {
@@ -202,10 +202,10 @@ extension API {
         }
         engine.cancel(record.id, grace: grace)
         guard let wait = preferences.wait, !record.state.isFinal else { return answer() }
-        let waiter = Waiter { _ in answer() }
-        waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp) })
+        let waiter = ClosureWaiter { _, _ in answer() }
+        waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp, record) })
         exchange.onClose = { waiter.forget() }
-        if !engine.wait(for: record.id, waiter) { waiter.fire(.ended) }
+        if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
     }
 
     private func grace(_ body: [UInt8]) throws(Problem) -> Duration {

@@ -34,33 +34,26 @@ extension API {
         _ submission: Submission, _ exchange: Exchange, _ style: AnswerStyle, _ identity: Identity?
     ) throws(Problem) {
         if let problem = engine.refusal(for: submission) { throw problem }
-        var accepted: LiveJob?
+        let result: ResultWaiter?
         let waiter: Waiter
-        switch style.kind {
-        case .result where style.preferences.wait == nil:
-            // The hot path: one waiter, told once, at the end.
-            waiter = Waiter { [unowned self] cause in
-                if cause == .refused { return exchange.respond(Problem.notStored.response) }
-                if let record = accepted?.record { respondResult(exchange, record) }
-            }
-        case .result, .job, .stream:
-            waiter = Waiter(accepted: true) { [unowned self] cause in
+        if style.cancelsWhenLeft {
+            let alone = ResultWaiter(self, exchange)
+            (result, waiter) = (alone, alone)
+        } else {
+            result = nil
+            waiter = ClosureWaiter(accepted: true) { [unowned self] cause, record in
                 guard cause != .refused else { return exchange.respond(Problem.notStored.response) }
-                if let record = accepted?.record { answer(exchange, with: record, style, replay: false) }
+                answer(exchange, with: record, style, replay: false)
             }
         }
-        let job = engine.submit(submission, nil)
-        accepted = job
+        let job = engine.submit(submission)
         if let identity { engine.note(identity, job.record.id) }
+        if let result {
+            result.job = job.record.id
+            exchange.owner = result
+        }
         // The memory store has accepted already; a slower one has not.
         engine.deliver(waiter, to: job)
-        if style.cancelsWhenLeft, exchange.isOpen {
-            let id = job.record.id
-            exchange.onClose = { [unowned self] in
-                waiter.forget()
-                engine.cancel(id)
-            }
-        }
     }
 
     /// Answers a submission that is stored, now or when the client's wish to wait is fulfilled.
@@ -71,13 +64,15 @@ extension API {
             guard !record.state.isFinal, let wait = style.waitTime else {
                 return answerNow(exchange, record, style, replay: replay)
             }
-            let waiter = Waiter { [unowned self] _ in answerNow(exchange, record, style, replay: replay) }
-            if let limit = wait { waiter.limit(to: Deadline(after: limit, on: engine.loop) { waiter.fire(.timeUp) }) }
+            let waiter = ClosureWaiter { [unowned self] _, _ in answerNow(exchange, record, style, replay: replay) }
+            if let limit = wait {
+                waiter.limit(to: Deadline(after: limit, on: engine.loop) { waiter.fire(.timeUp, record) })
+            }
             exchange.onClose = { [unowned self] in
                 waiter.forget()
                 if style.cancelsWhenLeft, !replay { engine.cancel(record.id) }
             }
-            if !engine.wait(for: record.id, waiter) { waiter.fire(.ended) }
+            if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
         }
     }
 
@@ -198,9 +193,9 @@ extension Engine {
     /// Tells a waiter what has already happened, or lets it wait.
     func deliver(_ waiter: Waiter, to job: LiveJob) {
         if job.record.state.isFinal {
-            waiter.fire(.ended)
+            waiter.fire(.ended, job.record)
         } else if waiter.wantsAccepted, job.record.events.lastSeq > 0 {
-            waiter.fire(.accepted)
+            waiter.fire(.accepted, job.record)
         } else {
             job.waiters.append(waiter)
         }

@@ -86,9 +86,8 @@ package final class Engine {
 
     // MARK: For handlers
 
-    /// Takes a submission. Whether and when it is accepted, the waiter hears.
-    @discardableResult
-    func submit(_ submission: Submission, _ waiter: Waiter?) -> LiveJob {
+    /// Takes a submission. Whether and when it is accepted, its waiters hear.
+    func submit(_ submission: Submission) -> LiveJob {
         let now = self.now
         let task = submission.entry.task
         let record = JobRecord(
@@ -97,7 +96,6 @@ package final class Engine {
             timeout: submission.timeout ?? task.timeout, key: submission.key, labels: submission.labels,
             input: submission.inputBytes, createdAt: now)
         let job = LiveJob(record, submission.entry, submission.input)
-        if let waiter { job.waiters.append(waiter) }
         live[record.id] = job
         store.register(record.id)
         let notBefore = submission.runAt ?? submission.delay.map { now + $0 }
@@ -129,11 +127,10 @@ package final class Engine {
     /// Why a submission cannot be taken now; nil when it can.
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
-        guard scheduler.admits(queue: submission.queue) else {
+        guard let depth = scheduler.depth(forSubmissionTo: submission.queue) else {
             return Problem(
                 429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
         }
-        let depth = scheduler.depth(of: submission.queue)
         guard depth >= options.queueDepth else { return nil }
         let rate = queueMeters[submission.queue]?.rate ?? 0
         let seconds = rate > 0 ? min(max(Int((Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
@@ -267,6 +264,7 @@ package final class Engine {
         }
         store.keep(record)
         metrics.ended(record)
+        job.entry.noteEnd(record.state)
         queueMeters[record.queue, default: QueueMeter()].finished += 1
         tell(job, .ended) { _ in true }
         streams.ended(record)
@@ -286,7 +284,7 @@ package final class Engine {
         guard !job.waiters.isEmpty else { return }
         let waiters = job.waiters
         job.waiters.removeAll { $0.isDone || wants($0) }
-        for waiter in waiters where wants(waiter) { waiter.fire(cause) }
+        for waiter in waiters where wants(waiter) { waiter.fire(cause, job.record) }
     }
 
     private func append(_ kind: JobEvent.Kind, to record: JobRecord) {

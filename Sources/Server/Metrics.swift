@@ -10,7 +10,6 @@ import Store
 final class Metrics {
     var submitted: UInt64 = 0
     var events: UInt64 = 0
-    private var ended: [String: [JobState: UInt64]] = [:]
     private var runSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var waitSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var cancelSeconds: [StopMethod: Buckets] = [:]
@@ -35,7 +34,6 @@ final class Metrics {
     }
 
     func ended(_ record: JobRecord) {
-        ended[record.task, default: [:]][record.state, default: 0] += 1
         if let started = record.startedAt, let finished = record.finishedAt {
             waitSeconds[record.pool.index].note((started - record.createdAt).seconds)
             runSeconds[record.pool.index].note((finished - started).seconds)
@@ -48,9 +46,11 @@ final class Metrics {
         out.family("spindle_jobs_submitted_total", "counter", "Jobs accepted.")
         out.sample("spindle_jobs_submitted_total", [], Double(submitted))
         out.family("spindle_jobs_ended_total", "counter", "Jobs ended, by task and state.")
-        for (task, states) in ended.sorted(by: { $0.key < $1.key }) {
-            for (state, count) in states.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-                out.sample("spindle_jobs_ended_total", [("task", task), ("state", state.rawValue)], Double(count))
+        for entry in engine.registry.all {
+            for (state, count) in [
+                ("succeeded", entry.succeeded), ("failed", entry.failed), ("cancelled", entry.cancelled),
+            ] {
+                out.sample("spindle_jobs_ended_total", [("task", entry.task.name), ("state", state)], Double(count))
             }
         }
         out.family("spindle_jobs_live", "gauge", "Jobs that have not ended.")

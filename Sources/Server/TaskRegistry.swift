@@ -16,7 +16,20 @@ package final class TaskRegistry {
         private var mean = [Double](repeating: 0, count: PoolName.allCases.count)
         private var samples = [Int](repeating: 0, count: PoolName.allCases.count)
 
+        /// Jobs of this task that ended so.
+        private(set) var succeeded: UInt64 = 0
+        private(set) var failed: UInt64 = 0
+        private(set) var cancelled: UInt64 = 0
+
         init(_ task: TaskDefinition) { self.task = task }
+
+        func noteEnd(_ state: JobState) {
+            switch state {
+            case .succeeded: succeeded += 1
+            case .failed: failed += 1
+            case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling: cancelled += 1
+            }
+        }
 
         func note(wallNanoseconds: Int64, in pool: PoolName) {
             let index = pool.index

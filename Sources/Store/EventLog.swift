@@ -1,16 +1,16 @@
 import Jobs
 
-/// One change of a job, as clients may replay it.
+/// One change of a job, as clients may replay it. The large cases stand elsewhere: most jobs have only small ones.
 package struct JobEvent {
     package enum Kind {
         case accepted
         case queued(position: Int)
         case started(pool: PoolName, worker: String?)
-        case progress(Progress)
-        case log(stream: String, text: String)
+        indirect case progress(Progress)
+        indirect case log(stream: String, text: String)
         /// JSON on one line.
         case output([UInt8])
-        case retrying(JobError?, due: Instant)
+        indirect case retrying(JobError?, due: Instant)
         case cancelling
         /// Result, error, usage and how it was cancelled stand in the record.
         case succeeded, failed, cancelled
