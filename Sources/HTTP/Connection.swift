@@ -166,11 +166,15 @@ final class Connection: ResponseSink, TransportOwner {
         return body
     }
 
+    private var persistence: ResponseEncoder.Persistence {
+        closesAfterAnswer ? .closes : head.minorVersion == 0 ? .staysIfTold : .stays
+    }
+
     func respond(_ response: Response) {
         guard phase == .answering else { return }
         let bodyless = response.status == 204 || response.status == 304
         server.encode(
-            response, bodyless ? .none : .length(response.body.count), closing: closesAfterAnswer, into: &out)
+            response, bodyless ? .none : .length(response.body.count), persistence, into: &out)
         if head.method != .head, !bodyless { out.append(contentsOf: response.body) }
         finishAnswer()
     }
@@ -180,7 +184,7 @@ final class Connection: ResponseSink, TransportOwner {
         phase = .streaming
         if head.minorVersion == 0 { closesAfterAnswer = true }
         server.encode(
-            response, head.minorVersion == 0 ? .close : .chunked, closing: closesAfterAnswer, into: &out)
+            response, head.minorVersion == 0 ? .close : .chunked, persistence, into: &out)
         markDirty()
     }
 

@@ -92,8 +92,11 @@ package final class HTTPServer {
     func refuse(_ head: RequestHead, _ peer: Peer) -> Response? { handlers.refuse(head, peer) }
     func refusal(for error: ParseError) -> Response { handlers.refusal(error) }
 
-    func encode(_ response: Response, _ framing: ResponseEncoder.Framing, closing: Bool, into out: inout [UInt8]) {
-        encoder.encode(response, framing, closing: closing, at: wallSeconds, into: &out)
+    func encode(
+        _ response: Response, _ framing: ResponseEncoder.Framing, _ persistence: ResponseEncoder.Persistence,
+        into out: inout [UInt8]
+    ) {
+        encoder.encode(response, framing, persistence, at: wallSeconds, into: &out)
     }
 
     func dispatch(from connection: Connection) {

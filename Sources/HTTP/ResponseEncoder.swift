@@ -7,13 +7,23 @@ struct ResponseEncoder {
         case length(Int), chunked, close, none
     }
 
+    /// What the client is told about the connection.
+    enum Persistence {
+        /// HTTP/1.1 stays without a word.
+        case stays
+        /// HTTP/1.0 stays only when told so.
+        case staysIfTold
+        case closes
+    }
+
     private var start: [UInt8] = []
     private var dateLine: [UInt8] = []
     private var second: Int64 = -1
 
     /// Appends the head of `response`, through the empty line.
     mutating func encode(
-        _ response: Response, _ framing: Framing, closing: Bool, at wallSeconds: Int64, into out: inout [UInt8]
+        _ response: Response, _ framing: Framing, _ persistence: Persistence, at wallSeconds: Int64,
+        into out: inout [UInt8]
     ) {
         if wallSeconds != second { refresh(wallSeconds) }
         if response.status == 200 {
@@ -38,7 +48,11 @@ struct ResponseEncoder {
         case .chunked: out.append(text: "Transfer-Encoding: chunked\r\n")
         case .close, .none: break
         }
-        if closing { out.append(text: "Connection: close\r\n") }
+        switch persistence {
+        case .stays: break
+        case .staysIfTold: out.append(text: "Connection: keep-alive\r\n")
+        case .closes: out.append(text: "Connection: close\r\n")
+        }
         out.append(contentsOf: response.fields)
         out.append(text: "\r\n")
     }

@@ -134,8 +134,10 @@ package final class Engine {
         guard depth >= options.queueDepth else { return nil }
         let rate = queueMeters[submission.queue]?.rate ?? 0
         let seconds = rate > 0 ? min(max(Int((Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
-        return Problem(
+        var problem = Problem(
             429, "queue-full", "queue \"\(submission.queue)\" holds \(depth) jobs, its bound", retryAfter: seconds)
+        problem.limit = (submission.queue, options.queueDepth)
+        return problem
     }
 
     /// Stops taking jobs; `done` is called when none is live any more.

@@ -12,6 +12,8 @@ package struct Problem: Error {
     let detail: String
     var errors: [SchemaViolation] = []
     var retryAfter: Int?
+    /// Of what there is too much, and how much there may be: for `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
+    var limit: (name: String, quota: Int)?
     var allow: String?
     var job: JobID?
     var error: JobError?
@@ -67,6 +69,10 @@ package struct Problem: Error {
         body.append("}\n")
         var response = Response(status, "application/problem+json", body)
         if let retryAfter { response.set("Retry-After", String(retryAfter)) }
+        if let limit {
+            response.set("RateLimit", "\"\(limit.name)\";r=0;t=\(retryAfter ?? 1)")
+            response.set("RateLimit-Policy", "\"\(limit.name)\";q=\(limit.quota)")
+        }
         if let allow { response.set("Allow", allow) }
         if let job { response.set("Spindle-Job", job.description) }
         if status == 401 { response.set("WWW-Authenticate", "Bearer realm=\"spindle\"") }

@@ -5,6 +5,7 @@ import HTTP
 import HTTPClient
 import JSON
 import Jobs
+import Logging
 import Pools
 
 struct Demo: ParsableCommand {
@@ -30,7 +31,7 @@ struct Demo: ParsableCommand {
             try commandTask("kernel", ["command": ["uname", "-sr"], "description": "Names the kernel"], "demo"))
         let loop = try EventLoop()
         loop.adopt()
-        let running = try RunningServer(setup, on: loop)
+        let running = try RunningServer(setup, on: loop, logging: .error)
         running.announce()
         running.stopOnSignals()
         let show = DemoShow(try Client(url: running.url, token: running.token, on: loop), running.url)

@@ -11,9 +11,10 @@ struct JSONLogHandler: LogHandler {
     private let label: String
     private let writer: LogWriter
     var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.info
+    var logLevel: Logger.Level
 
-    init(label: String, _ writer: LogWriter) {
+    init(label: String, _ writer: LogWriter, _ level: Logger.Level) {
+        logLevel = level
         self.label = label
         self.writer = writer
     }

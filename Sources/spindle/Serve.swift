@@ -47,12 +47,13 @@ final class RunningServer {
     private var interrupt: SignalWatch?
     private var hangUp: SignalWatch?
 
-    init(_ setup: ServerSetup, on loop: EventLoop) throws {
+    /// - Parameter level: What is worth a line of the log.
+    init(_ setup: ServerSetup, on loop: EventLoop, logging level: Logger.Level = .info) throws {
         self.setup = setup
         self.loop = loop
         raiseDescriptorLimit()
         let log = LogWriter()
-        LoggingSystem.bootstrap { JSONLogHandler(label: $0, log) }
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, log, level) }
         logger = Logger(label: "spindle")
         let tasks = builtInTasks(setup.tasks, on: loop) + setup.commands
         do {
