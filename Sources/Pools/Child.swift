@@ -26,7 +26,7 @@ final class Child {
     private let spawner: Spawner
     private let onExit: (Exit) -> Void
     private var watch: Watch?
-    private var step: GraceTimer?
+    private var step: Deadline?
     private(set) var hasEnded = false
     /// The strongest thing that was done to end it; nil while nothing was.
     private(set) var stopped: StopMethod?
@@ -54,7 +54,7 @@ final class Child {
     /// Asks with SIGTERM after `grace`, and kills two seconds later.
     func stop(after grace: Duration) {
         guard !hasEnded, step == nil else { return }
-        step = GraceTimer(after: grace, on: loop) { [unowned self] in terminate() }
+        step = Deadline(after: grace, on: loop) { [unowned self] in terminate() }
     }
 
     /// Takes back a stop whose grace has not run out.
@@ -69,7 +69,7 @@ final class Child {
         kill(-pid, SIGTERM)
         // A stopped process takes no SIGTERM before it goes on.
         kill(-pid, SIGCONT)
-        step = GraceTimer(after: Self.termTime, on: loop) { [unowned self] in killTree() }
+        step = Deadline(after: Self.termTime, on: loop) { [unowned self] in killTree() }
     }
 
     /// SIGKILL to the group and to whatever descends from it, in sessions of their own too.

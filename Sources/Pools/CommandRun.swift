@@ -27,7 +27,7 @@ final class CommandRun {
     private var exit: Child.Exit?
     private var wasStopped = false
     private var ranOutOfMemory = false
-    private var drainTimer: GraceTimer?
+    private var drainTimer: Deadline?
     private let started = monotonicNanoseconds()
 
     init(
@@ -115,7 +115,7 @@ final class CommandRun {
     private func exited(_ exit: Child.Exit) {
         self.exit = exit
         for reader in readers { reader.drain() }
-        drainTimer = GraceTimer(after: Self.drainTime, on: loop) { [unowned self] in
+        drainTimer = Deadline(after: Self.drainTime, on: loop) { [unowned self] in
             openPipes = 0
             finishIfDone()
         }

@@ -22,7 +22,7 @@ package final class LoopPool: Pool {
     private struct Run {
         var task: Task<Void, Never>?
         let started: Int64
-        var grace: GraceTimer?
+        var grace: Deadline?
     }
 
     package init(slots: Int, on loop: EventLoop, report: @escaping (Report) -> Void) {
@@ -66,7 +66,7 @@ package final class LoopPool: Pool {
     package func stop(_ id: AttemptID, grace: Duration) {
         guard let run = running[id] else { return }
         // A function that swallows its cancellation is given up; it keeps its memory until it returns.
-        running[id]?.grace = GraceTimer(after: grace, on: loop) { [unowned self] in
+        running[id]?.grace = Deadline(after: grace, on: loop) { [unowned self] in
             finish(id, AttemptResult(.stopped(.abandoned)))
         }
         run.task?.cancel()
@@ -104,18 +104,6 @@ package final class LoopPool: Pool {
         func output(_ json: [UInt8]) { pool.value.tell(.output(id, json: json), about: id) }
         func log(_ text: String) { pool.value.tell(.log(id, stream: "log", text: text), about: id) }
         func wait(for delay: Duration) async throws { try await pool.loop.sleep(for: delay) }
-    }
-}
-
-/// A timer that a struct can hold, and that counts on its owner to let it go.
-final class GraceTimer {
-    private var timer: Timer?
-
-    /// - Parameter fire: Called on the loop unless the object is released before.
-    init(after delay: Duration, on loop: EventLoop, fire: @escaping () -> Void) {
-        // Without memory for a timer nothing fires: the attempt then ends when it ends.
-        guard let timer = try? Timer(on: loop, fire: fire), (try? timer.arm(after: delay)) != nil else { return }
-        self.timer = consume timer
     }
 }
 

@@ -56,7 +56,7 @@ package final class ProcessPool: Pool {
     private var touched: Set<pid_t> = []
     private var childSignal: SignalWatch?
     private var watchdog: Timer?
-    private var respawn: GraceTimer?
+    private var respawn: Deadline?
     private var whenIdle: (() -> Void)?
 
     package init(
@@ -192,7 +192,7 @@ package final class ProcessPool: Pool {
             for attempt in failed { end(attempt.id, AttemptResult(.failed(canRetry: true), error: error)) }
         }
         let pause = Duration.milliseconds(100 * (1 << min(failedStarts, 8)))
-        respawn = GraceTimer(after: pause, on: loop) { [unowned self] in
+        respawn = Deadline(after: pause, on: loop) { [unowned self] in
             while live.count + startingWorkers < slots { addWorker() }
         }
     }

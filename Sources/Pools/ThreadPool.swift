@@ -26,7 +26,7 @@ package final class ThreadPool: Pool {
     private let floor: ThreadFloor
     private var runs: [AttemptID: ThreadRun] = [:]
     private var starting: [ThreadRun] = []
-    private var graces: [AttemptID: GraceTimer] = [:]
+    private var graces: [AttemptID: Deadline] = [:]
     private var abandoned = 0
     private var whenIdle: (() -> Void)?
 
@@ -61,7 +61,7 @@ package final class ThreadPool: Pool {
             return report(.ended(id, AttemptResult(.stopped(.beforeStart))))
         }
         floor.cancel(run)
-        graces[id] = GraceTimer(after: grace, on: loop) { [unowned self] in giveUp(run) }
+        graces[id] = Deadline(after: grace, on: loop) { [unowned self] in giveUp(run) }
     }
 
     package func shutDown(_ done: @escaping () -> Void) {

@@ -45,9 +45,9 @@ final class WorkerProcess {
     private var wasCancelled: Set<AttemptID> = []
     private var lastProgress: Int64 = 0
     private var heldProgress: Progress?
-    private var progressTimer: GraceTimer?
+    private var progressTimer: Deadline?
     private var headStarted: Int64 = 0
-    private var startTimer: GraceTimer?
+    private var startTimer: Deadline?
     private var ranOutOfMemory = false
     private var problem: String?
 
@@ -72,7 +72,7 @@ final class WorkerProcess {
             spawned.errors, maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in log($0, "stderr") }, onProblem: { _ in })
         out = WorkerProtocol.initialize(id: 0)
-        startTimer = GraceTimer(after: Self.initialiseTime, on: loop) { [unowned self] in
+        startTimer = Deadline(after: Self.initialiseTime, on: loop) { [unowned self] in
             fail("did not initialise within 30 s")
         }
         flush()
@@ -196,7 +196,7 @@ final class WorkerProcess {
         } else {
             heldProgress = progress
             if progressTimer == nil {
-                progressTimer = GraceTimer(after: .milliseconds(100), on: loop) { [unowned self] in releaseProgress() }
+                progressTimer = Deadline(after: .milliseconds(100), on: loop) { [unowned self] in releaseProgress() }
             }
         }
     }

@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 import Jobs
@@ -157,6 +158,8 @@ extension API {
         if replay { response.set("Idempotent-Replay", "true") }
         let stream = JobStream(record, to: exchange, as: format, after: after, now: engine.now)
         stream.begin(response)
+        // Whoever asks for the head alone waits for nothing.
+        if exchange.head.method == .head { return exchange.end() }
         engine.streams.add(stream)
     }
 
@@ -180,6 +183,7 @@ extension API {
         }
         let stream = FirehoseStream(to: exchange, as: format, try JobFilter(query), now: engine.now)
         exchange.beginStream(streamResponse(format))
+        if exchange.head.method == .head { return exchange.end() }
         if format == .sse { exchange.send(StreamChunk(format.prelude)) }
         engine.streams.add(stream)
     }

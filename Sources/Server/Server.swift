@@ -75,6 +75,10 @@ package final class Server {
         drainDeadline = Deadline(after: Self.drainTime, on: loop) { [unowned self] in hurry() }
         engine.drain { [unowned self] in closeDown() }
         near.drain {}
+        for far in far {
+            let server = far.server
+            far.loop.submit { server.value.server?.drain {} }
+        }
     }
 
     private func hurry() {

@@ -45,6 +45,11 @@ class HTTPTests(ServerTest):
         answer = self.server.ask("HEAD", "/v1/tasks")
         self.assertEqual((answer.status, answer.body), (200, b""))
         self.assertGreater(int(answer.headers["content-length"]), 100)
+        job = self.server.submit("sleep", {"seconds": 60})
+        for path in (f"/v1/jobs/{job}/events", "/v1/events"):
+            answer = self.server.ask("HEAD", path, headers={"Accept": "text/event-stream"})
+            self.assertEqual((answer.status, answer.body), (200, b""))
+        self.server.ask("DELETE", f"/v1/jobs/{job}")
         answer = self.server.ask("OPTIONS", "/v1/jobs")
         self.assertEqual((answer.status, answer.headers["allow"]), (204, "POST, GET, HEAD, OPTIONS"))
 

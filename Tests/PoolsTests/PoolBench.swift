@@ -76,9 +76,9 @@ final class PoolBench {
     ) throws -> Reports {
         reports = Reports()
         let id = start(task, input)
-        var timer: GraceTimer?
+        var timer: Deadline?
         if let stopAfter {
-            timer = GraceTimer(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) }
+            timer = Deadline(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) }
         }
         if let grace = stopOnFirstProgress {
             onProgress = { [unowned self] in
@@ -110,7 +110,7 @@ final class PoolBench {
         wanted = count
         guard reports.ends.count < count else { return }
         var isLate = false
-        let deadline = GraceTimer(after: Self.patience, on: loop) { [loop] in
+        let deadline = Deadline(after: Self.patience, on: loop) { [loop] in
             isLate = true
             loop.stop()
         }

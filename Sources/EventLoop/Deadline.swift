@@ -1,10 +1,8 @@
-import EventLoop
-
-/// A timer that an object can hold: fires once, unless it is released before.
-final class Deadline {
+/// A timer that an object or a dictionary can hold: fires once, unless it is released before.
+package final class Deadline {
     private var timer: Timer?
 
-    init(after delay: Duration, on loop: EventLoop, fire: @escaping () -> Void) {
+    package init(after delay: Duration, on loop: EventLoop, fire: @escaping () -> Void) {
         // Without memory for a timer nothing fires, and whoever waits goes on waiting.
         guard let timer = try? Timer(on: loop, fire: fire), (try? timer.arm(after: delay)) != nil else { return }
         self.timer = consume timer
@@ -12,10 +10,10 @@ final class Deadline {
 }
 
 /// Calls an action again and again.
-final class Ticker {
+package final class Ticker {
     private var timer: Timer?
 
-    init(every interval: Duration, on loop: EventLoop, fire: @escaping () -> Void) throws(LoopError) {
+    package init(every interval: Duration, on loop: EventLoop, fire: @escaping () -> Void) throws(LoopError) {
         timer = try Timer(on: loop) { [unowned self] in
             fire()
             // The event exists since init; arming it again allocates nothing.
