@@ -63,7 +63,7 @@ final class Connection: ResponseSink, TransportOwner {
             transport = try PlainTransport(descriptor, on: server.loop, buffer: server.readBuffer, owner: self)
         }
         requestStart = server.now
-        setDeadline(after: server.limits.headTime)
+        setDeadline(after: server.times.head)
     }
 
     // MARK: In
@@ -271,7 +271,7 @@ final class Connection: ResponseSink, TransportOwner {
 
     private func blockWrites() {
         isBlocked = true
-        setDeadline(after: server.limits.stalledWriteTime)
+        setDeadline(after: server.times.stalledWrite)
     }
 
     func transportIsWritable() {
@@ -289,16 +289,16 @@ final class Connection: ResponseSink, TransportOwner {
     private func waitForMore() {
         guard !isBlocked else { return }
         if parser.place == .between {
-            setDeadline(after: server.limits.keepAliveTime)
+            setDeadline(after: server.times.keepAlive)
         } else if parser.place == .head {
-            setDeadline(at: requestStart + server.limits.headTime.wholeNanoseconds)
+            setDeadline(at: requestStart + server.times.head)
         } else {
             let earned = Int64(received) * 1_000_000_000 / Int64(server.limits.bodyBytesPerSecond)
-            setDeadline(at: requestStart + server.limits.bodyTime.wholeNanoseconds + earned)
+            setDeadline(at: requestStart + server.times.body + earned)
         }
     }
 
-    private func setDeadline(after delay: Duration) { setDeadline(at: server.now + delay.wholeNanoseconds) }
+    private func setDeadline(after delay: Int64) { setDeadline(at: server.now + delay) }
 
     /// The timer is armed only when it would fire too late: most deadlines move on before they come.
     private func setDeadline(at time: Int64) {
@@ -327,7 +327,7 @@ final class Connection: ResponseSink, TransportOwner {
     private func linger() {
         phase = .lingering
         transport.finishWriting()
-        setDeadline(after: .seconds(2))
+        setDeadline(after: 2_000_000_000)
     }
 
     /// For a server that stops: closes what is idle, lets the rest finish.
@@ -346,12 +346,5 @@ final class Connection: ResponseSink, TransportOwner {
         spareExchange = nil
         server.forget(self)
         exchange?.close()
-    }
-}
-
-extension Duration {
-    var wholeNanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
 }

@@ -30,6 +30,7 @@ package struct HTTPHandlers: Sendable {
 package final class HTTPServer {
     let loop: EventLoop
     let limits: Limits
+    let times: Limits.Nanoseconds
     let tls: TLSIdentity?
     let readBuffer = ReadBuffer()
     package private(set) var isDraining = false
@@ -51,6 +52,7 @@ package final class HTTPServer {
     package init(on loop: EventLoop, limits: Limits, tls: TLSIdentity? = nil, handlers: HTTPHandlers) {
         self.loop = loop
         self.limits = limits
+        times = Limits.Nanoseconds(limits)
         self.tls = tls
         self.handlers = handlers
         if handlers.handle.loop !== loop { far = FarSide(self, handlers: handlers) }

@@ -33,4 +33,23 @@ package struct Limits: Sendable {
     package var streamMaximum = 1024 * 1024
 
     package init() {}
+
+    /// The deadlines in nanoseconds: a `Duration` has 128 bits, and to divide them costs what a whole deadline may not.
+    struct Nanoseconds: Sendable {
+        let head, body, keepAlive, stalledWrite: Int64
+
+        init(_ limits: Limits) {
+            head = limits.headTime.wholeNanoseconds
+            body = limits.bodyTime.wholeNanoseconds
+            keepAlive = limits.keepAliveTime.wholeNanoseconds
+            stalledWrite = limits.stalledWriteTime.wholeNanoseconds
+        }
+    }
+}
+
+extension Duration {
+    var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
 }

@@ -227,17 +227,17 @@ extension JobRecord {
         var out: [UInt8] = []
         out.reserveCapacity(48)
         out.append("queue;dur=")
-        out.append(milliseconds: (startedAt ?? finishedAt ?? createdAt) - createdAt)
+        out.append(milliseconds: (startedAt ?? finishedAt ?? createdAt).nanoseconds(since: createdAt))
         out.append(", run;dur=")
-        out.append(milliseconds: .nanoseconds(usage?.wallNanoseconds ?? 0))
+        out.append(milliseconds: usage?.wallNanoseconds ?? 0)
         out.append(", store;dur=0")
         return out
     }
 }
 
 extension [UInt8] {
-    /// With three decimals at most.
-    mutating func append(milliseconds duration: Duration) {
-        append(seconds: Swift.min(duration.nanoseconds, .max / 1000) * 1000)
+    /// From nanoseconds, with six decimals at most.
+    mutating func append(milliseconds nanoseconds: Int64) {
+        append(seconds: Swift.min(nanoseconds, .max / 1000) * 1000)
     }
 }

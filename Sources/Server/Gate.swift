@@ -48,14 +48,21 @@ package struct Gate: Sendable {
     private func isOpen(_ head: RequestHead) -> Bool { head.withPath { openPaths.contains(Array($0)) } }
 
     private func isOurs(_ host: UnsafeBufferPointer<UInt8>) -> Bool {
-        let name: Slice<UnsafeBufferPointer<UInt8>>
-        if let bracket = host.lastIndex(of: UInt8(ascii: "]")) {
-            name = host[...bracket]
-        } else {
-            name = host.firstIndex(of: UInt8(ascii: ":")).map { host[..<$0] } ?? host[...]
+        // The port is what follows the last colon outside of brackets.
+        var count = host.count
+        for index in 0..<host.count where host[index] == UInt8(ascii: ":") && host[0] != UInt8(ascii: "[") {
+            count = index
+            break
         }
-        for known in hosts where known.count == name.count {
-            if zip(known, name).allSatisfy({ $0 == ($1 >= 0x41 && $1 <= 0x5A ? $1 | 0x20 : $1) }) { return true }
+        if host.first == UInt8(ascii: "["), let bracket = host.firstIndex(of: UInt8(ascii: "]")) { count = bracket + 1 }
+        for known in hosts where known.count == count {
+            var index = 0
+            while index < count {
+                let byte = host[index]
+                guard known[index] == (byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte) else { break }
+                index += 1
+            }
+            if index == count { return true }
         }
         return false
     }

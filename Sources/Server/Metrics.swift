@@ -35,8 +35,8 @@ final class Metrics {
 
     func ended(_ record: JobRecord) {
         if let started = record.startedAt, let finished = record.finishedAt {
-            waitSeconds[record.pool.index].note((started - record.createdAt).seconds)
-            runSeconds[record.pool.index].note((finished - started).seconds)
+            waitSeconds[record.pool.index].note(Double(started.nanoseconds(since: record.createdAt)) / 1e9)
+            runSeconds[record.pool.index].note(Double(finished.nanoseconds(since: started)) / 1e9)
         }
         if let cancel = record.cancel { cancelSeconds[cancel.how, default: Buckets()].note(cancel.took.seconds) }
     }
