@@ -39,6 +39,8 @@ public final class EventLoop: @unchecked Sendable {
     private var ready: [UnownedJob] = []
     private var turnHooks: [() -> Void] = []
     private var stopping = false
+    /// Until when the loop looks for events without sleeping; 0: it sleeps.
+    private var awakeUntil: Int64 = 0
     private var commonTimeouts: [Int64: UnsafePointer<timeval>] = [:]
 
     /// - Throws: ``LoopError`` when the process has no descriptors or memory left.
@@ -95,8 +97,7 @@ public final class EventLoop: @unchecked Sendable {
         // What was prepared before the first turn is not to wait for it.
         endTurn()
         while !stopping {
-            let flags = ready.isEmpty ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK
-            event_base_loop(base, CInt(flags))
+            event_base_loop(base, CInt(mustLookAgain ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE))
             endTurn()
         }
         owner.store(0, ordering: .relaxed)
@@ -105,6 +106,20 @@ public final class EventLoop: @unchecked Sendable {
     /// Makes the calling thread the loop's owner before ``run()``, so that set-up code may use the loop.
     package func adopt() {
         owner.store(UInt(pthread_self()), ordering: .relaxed)
+    }
+
+    /// Keeps the loop from going to sleep for a moment, because an answer from another thread is about to come: to be
+    /// woken would take longer than to wait.
+    package func stayAwake(for delay: Duration) {
+        awakeUntil = monotonicNanoseconds() + delay.microseconds * 1000
+    }
+
+    private var mustLookAgain: Bool {
+        if !ready.isEmpty { return true }
+        guard awakeUntil != 0 else { return false }
+        if monotonicNanoseconds() < awakeUntil { return true }
+        awakeUntil = 0
+        return false
     }
 
     /// Calls `hook` once at the end of every turn, for as long as the loop lives.

@@ -21,8 +21,14 @@ package struct Attempt: Sendable {
     /// The same, as the bytes that came.
     package let inputBytes: [UInt8]
     package let timeout: Duration?
+    /// Whether earlier attempts of its task took so little that its end is worth waiting for.
+    package let isQuick: Bool
 
-    package init(id: AttemptID, task: TaskDefinition, input: JSONValue, inputBytes: [UInt8], timeout: Duration?) {
+    package init(
+        id: AttemptID, task: TaskDefinition, input: JSONValue, inputBytes: [UInt8], timeout: Duration?,
+        isQuick: Bool = false
+    ) {
+        self.isQuick = isQuick
         self.id = id
         self.task = task
         self.input = input

@@ -16,6 +16,9 @@ package final class ThreadPool: Pool {
     /// Threads given up and still running, over which no further one is given up.
     package static let maximumAbandoned = 16
 
+    /// How long the loop waits for quick attempts without sleeping: about what being woken takes.
+    private static let awakeTime = Duration.microseconds(15)
+
     package let name = PoolName.thread
     package let slots: Int
     package let ahead = 32
@@ -76,6 +79,7 @@ package final class ThreadPool: Pool {
     /// Once a turn: everything that was started goes over in one piece.
     private func handOver() {
         guard !starting.isEmpty else { return }
+        if starting.contains(where: \.attempt.isQuick) { loop.stayAwake(for: Self.awakeTime) }
         floor.handOver(starting) { run, thread in report(.placed(run.attempt.id, worker: workerName(thread))) }
         starting.removeAll(keepingCapacity: true)
     }

@@ -202,7 +202,8 @@ package final class Engine {
         job.record.worker = nil
         let attempt = Attempt(
             id: AttemptID(job: id, number: number), task: job.entry.task, input: job.input,
-            inputBytes: job.record.input, timeout: job.record.timeout)
+            inputBytes: job.record.input, timeout: job.record.timeout,
+            isQuick: job.entry.isQuick(in: name))
         pool(name)?.start(attempt)
     }
 
