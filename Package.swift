@@ -27,7 +27,6 @@ let package = Package(
     products: [.executable(name: "spindle", targets: ["spindle"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -51,7 +50,7 @@ let package = Package(
         module("HTTPClient", ["EventLoop", "CCurl", "CSpindle"]),
         module(
             "Pools",
-            ["EventLoop", "JSON", "Jobs", "CSpindle", .product(name: "DequeModule", package: "swift-collections")]),
+            ["EventLoop", "JSON", "Jobs", "CSpindle"]),
         module("Store", ["Jobs"]),
 
         // Floor 2: the engine with its API, and the cargo.

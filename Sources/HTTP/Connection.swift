@@ -198,7 +198,6 @@ final class Connection: ResponseSink, TransportOwner {
             var taken = 0
             if unsent == 0, !isDirty {
                 taken = transport.write(bytes)
-                server.bytesOut += UInt64(taken)
             }
             guard taken < bytes.count else { return }
             if !isDirty { blockWrites() }
@@ -257,7 +256,6 @@ final class Connection: ResponseSink, TransportOwner {
         if !isBlocked || transport.backlog == 0 {
             let count = out.count - outStart
             let taken = out.withUnsafeBytes { transport.write(UnsafeRawBufferPointer(rebasing: $0[outStart...])) }
-            server.bytesOut += UInt64(taken)
             outStart += taken
             if taken < count { return blockWrites() }
             out.removeAll(keepingCapacity: out.capacity <= 4096 && phase != .streaming)

@@ -34,8 +34,6 @@ package final class HTTPServer {
     let tls: TLSIdentity?
     let readBuffer = ReadBuffer()
     package private(set) var isDraining = false
-    var bytesOut: UInt64 = 0
-    package private(set) var accepted: UInt64 = 0
 
     private let handlers: HTTPHandlers
     private var encoder = ResponseEncoder()
@@ -168,7 +166,6 @@ package final class HTTPServer {
             let connection = try Connection(descriptor, id: nextID, peer: peer, server: self)
             connections[nextID] = connection
             nextID += 1
-            accepted += 1
             if !peer.isLocal { perClient[peer.address, default: 0] += 1 }
         } catch {
             close(descriptor)

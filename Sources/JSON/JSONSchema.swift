@@ -39,15 +39,6 @@ package struct JSONSchema: Sendable {
         root.check(value, at: "", into: &found)
         return found
     }
-
-    /// The defaults of top-level properties, for forms and for filling in what a client left out.
-    package var defaults: [String: JSONValue] {
-        var defaults: [String: JSONValue] = [:]
-        for property in source["properties"]?.members ?? [] {
-            if let value = property.value["default"] { defaults[property.key] = value }
-        }
-        return defaults
-    }
 }
 
 private let annotations: Set<String> = ["title", "description", "default", "examples", "format", "$schema"]

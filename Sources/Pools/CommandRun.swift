@@ -51,10 +51,9 @@ final class CommandRun {
         ]
     }
 
-    func stop(grace: Duration) {
+    /// Without a grace: a program knows nothing of asking, its way of being asked is SIGTERM.
+    func stop() {
         wasStopped = true
-        // A program knows nothing of asking: its way of being asked is SIGTERM.
-        _ = grace
         child.terminate()
     }
 

@@ -107,7 +107,7 @@ package final class ProcessPool: Pool {
         if making[id] != nil {
             stoppedEarly.insert(id)
         } else if let run = commands[id] {
-            run.stop(grace: grace)
+            run.stop()
         } else {
             live.values.first { $0.inHand.contains { $0.id == id } }?.stop(id, grace: grace)
         }
@@ -117,7 +117,7 @@ package final class ProcessPool: Pool {
         whenIdle = done
         respawn = nil
         for worker in live.values { worker.drain() }
-        for run in commands.values { run.stop(grace: .zero) }
+        for run in commands.values { run.stop() }
         for attempt in waiting { end(attempt.id, AttemptResult(.returned)) }
         waiting = []
         checkIdle()
@@ -260,7 +260,7 @@ package final class ProcessPool: Pool {
             }
             commands[attempt.id] = run
             report(.placed(attempt.id, worker: "command-\(run.pid)"))
-            if stoppedEarly.remove(attempt.id) != nil || whenIdle != nil { run.stop(grace: .zero) }
+            if stoppedEarly.remove(attempt.id) != nil || whenIdle != nil { run.stop() }
         } catch {
             stoppedEarly.remove(attempt.id)
             let message = (error as? SpawnFailure)?.message ?? String(describing: error)

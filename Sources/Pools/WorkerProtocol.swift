@@ -18,8 +18,6 @@ package enum WorkerProtocol {
     package static let maximumLine = 1024 * 1024
 
     enum ErrorCode {
-        static let parse = -32700
-        static let unknownMethod = -32601
         static let failed = -32000
         static let cancelled = -32800
     }

@@ -61,8 +61,9 @@ package final class Engine {
 
     private func openPools() throws {
         let report: (Report) -> Void = { [unowned self] in receive($0) }
-        let processes = ProcessPoolOptions(
+        var processes = ProcessPoolOptions(
             slots: options.processes, workerArguments: options.workerArguments, directoryRoot: options.workRoot)
+        processes.limits = options.childLimits
         pools = [
             LoopPool(slots: options.loopSlots, on: loop, report: report),
             ThreadPool(slots: options.threads, on: loop, report: report),
@@ -109,7 +110,6 @@ package final class Engine {
     }
 
     func cancel(_ id: JobID, grace: Duration = Engine.defaultGrace) {
-        live[id]?.cancelRequested = true
         feed(.cancelRequested(id, grace: grace))
     }
 

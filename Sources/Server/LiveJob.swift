@@ -13,7 +13,6 @@ final class LiveJob {
     var waiters: [Waiter] = []
     /// Of the last attempt, until the outcome is decided.
     var lastResult: AttemptResult?
-    var cancelRequested = false
 
     init(_ record: JobRecord, _ entry: TaskRegistry.Entry, _ input: JSONValue) {
         self.record = record

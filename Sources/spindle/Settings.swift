@@ -31,13 +31,6 @@ enum Setting: String, CaseIterable {
         default: false
         }
     }
-
-    var isFlag: Bool {
-        switch self {
-        case .noAuth, .demoFaults, .allowPlaintext: true
-        default: false
-        }
-    }
 }
 
 /// The settings in force, and where each came from: flags win over environment over file over defaults.
