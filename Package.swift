@@ -30,6 +30,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         // The cellar: system libraries made visible, and the little C that Swift cannot express.
@@ -51,7 +52,7 @@ let package = Package(
         module(
             "Pools",
             ["EventLoop", "JSON", "Jobs", "CSpindle"]),
-        module("Store", ["Jobs"]),
+        module("Store", ["JSON", "Jobs", .product(name: "GRDB", package: "GRDB.swift")]),
 
         // Floor 2: the engine with its API, and the cargo.
         module(

@@ -1,10 +1,14 @@
 /// What happened, in the past tense: everything that the scheduler ever hears.
 package enum Event: Sendable, Equatable {
     case submitted(JobSpec)
+    /// The job was found on disk when the server started.
+    case restored(JobSpec, Remains)
     /// The submission is on disk.
     case persisted(JobID)
     /// The submission could not be stored; the job never was.
     case persistFailed(JobID)
+    /// The start of the attempt is on disk.
+    case startPersisted(JobID, attempt: Int)
     /// An attempt that waited inside its pool has begun.
     case began(JobID, attempt: Int)
     case attemptEnded(JobID, attempt: Int, AttemptEnd)
@@ -18,6 +22,27 @@ package enum Event: Sendable, Equatable {
     ///   - ahead: Quick attempts that may wait inside the pool, for each slot.
     case poolResized(PoolName, slots: Int, ahead: Int)
     case queuePaused(String, Bool)
+    /// The server stops: what runs may go on, nothing else starts.
+    case drained
+    /// What still runs is to end and to be left for the next server.
+    case shutDown(grace: Duration)
+}
+
+/// What the disk knows of a job that had not ended when the server did.
+package struct Remains: Sendable, Equatable {
+    /// Attempts started so far.
+    package var attempt: Int
+    package var crashes: Int
+    /// Whether that attempt had not ended.
+    package var wasRunning: Bool
+    package var wasCancelled: Bool
+
+    package init(attempt: Int = 0, crashes: Int = 0, wasRunning: Bool = false, wasCancelled: Bool = false) {
+        self.attempt = attempt
+        self.crashes = crashes
+        self.wasRunning = wasRunning
+        self.wasCancelled = wasCancelled
+    }
 }
 
 /// How one attempt ended.
@@ -35,8 +60,10 @@ package enum AttemptEnd: Sendable, Equatable {
 
 /// What is to be done, in the imperative: everything that the scheduler ever asks for.
 package enum Action: Sendable, Equatable {
-    /// Store the submission, then say `.persisted`.
-    case persist(JobID)
+    /// Store the submission, then say `.persisted`. With an attempt of 1 its start is stored with it.
+    case persist(JobID, attempt: Int)
+    /// Store that the attempt starts, then say `.startPersisted`.
+    case persistStart(JobID, attempt: Int)
     /// Tell the submitter that the job is accepted.
     case answer(JobID)
     /// Hand the attempt to its pool.
@@ -54,7 +81,7 @@ package enum Action: Sendable, Equatable {
 }
 
 package enum StopReason: Sendable, Equatable {
-    case cancel, timeout
+    case cancel, timeout, shutDown
 }
 
 /// A change of a job that is not its end.
@@ -64,7 +91,8 @@ package enum Notice: Sendable, Equatable {
     /// - Parameter position: From 1; an upper bound when jobs ahead were cancelled.
     case queued(position: Int)
     case started(attempt: Int)
-    case retrying(due: Instant)
+    /// - Parameter crashes: Workers that the job has killed so far.
+    case retrying(due: Instant, crashes: Int)
     case cancelling
 }
 
@@ -80,6 +108,8 @@ package enum Conclusion: Sendable, Equatable {
         case timeout
         /// Killed its worker, or too many workers.
         case crashed(quarantined: Bool)
+        /// The server ended while the last attempt ran.
+        case lost
     }
 
     package var state: JobState {

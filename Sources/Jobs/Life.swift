@@ -9,6 +9,8 @@ struct Life {
     var order: UInt64 = 0
     /// False until the submission is on disk: nothing of the job may be seen before.
     var isPersisted = false
+    /// What it has of its pool.
+    var place = Place.none
     /// Handed to the pool but not begun: it still counts as queued for whoever looks.
     var isStaged = false
     /// Why the attempt was asked to stop; nil while it was not.
@@ -19,15 +21,15 @@ struct Life {
     /// Set once the job has ended and waits for its outcome to be on disk.
     var conclusion: Conclusion?
 
-    /// Whether an attempt occupies a place in its pool.
-    var isHandedOver: Bool {
-        guard conclusion == nil else { return false }
-        switch state {
-        case .running, .suspended, .cancelling: return true
-        case .queued: return isStaged
-        case .scheduled, .blocked, .succeeded, .failed, .cancelled: return false
-        }
+    enum Place {
+        case none
+        /// A place is kept free for it while the disk is told that it starts.
+        case claimed
+        /// The attempt is in the pool's hands.
+        case given
     }
+
+    var isHandedOver: Bool { place == .given }
 }
 
 /// One pool, as the scheduler sees it.
@@ -35,8 +37,10 @@ struct PoolRoom {
     var slots = 0
     /// Quick attempts that may wait inside the pool, for each slot.
     var ahead = 0
-    /// Attempts handed over, running or waiting inside the pool.
+    /// Places taken: claimed, or handed over and running or waiting inside the pool.
     var busy = 0
+    /// Those of them that are handed over.
+    var given = 0
     /// Those of them that are not quick.
     var slow = 0
 

@@ -3,16 +3,18 @@ extension Scheduler {
     /// - Returns: The first broken promise, in words; nil when all hold.
     package func brokenInvariant() -> String? {
         for pool in PoolName.allCases {
-            let inHand = lives.values.filter { $0.spec.pool == pool && $0.isHandedOver }
+            let inHand = lives.values.filter { $0.spec.pool == pool && $0.place != .none }
             let room = rooms[pool.index]
             guard room.busy == inHand.count else { return "\(pool): busy \(room.busy), but \(inHand.count) in hand" }
+            let given = inHand.count { $0.isHandedOver }
+            guard room.given == given else { return "\(pool): \(room.given) given, but \(given) in its hands" }
             let slow = inHand.count { !$0.spec.isQuick }
             guard room.slow == slow else { return "\(pool): slow \(room.slow), but \(slow) in hand" }
             let waiting = lives.values.count { $0.spec.pool == pool && $0.waitsInLane }
             guard self.waiting(for: pool) == waiting else {
                 return "\(pool): \(self.waiting(for: pool)) tickets for \(waiting) waiting jobs"
             }
-            let idle = room.busy < room.slots
+            let idle = hasFreePlace(pool)
             let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool.index].depth == 0 }
             guard !idle || held else { return "\(pool): a slot is free while a job waits" }
         }
@@ -37,14 +39,16 @@ extension Scheduler {
 }
 
 extension Life {
-    fileprivate var waitsInLane: Bool { state == .queued && !isStaged && isPersisted }
+    fileprivate var waitsInLane: Bool { state == .queued && place == .none && isPersisted }
 
     fileprivate func brokenInvariant() -> String? {
         if attempt > spec.maxAttempts { return "attempt \(attempt) of \(spec.maxAttempts)" }
         if state.isFinal != (conclusion != nil) {
             return "state \(state) with conclusion \(String(describing: conclusion))"
         }
-        if !isPersisted, attempt > 0 { return "ran before it was on disk" }
+        if !isPersisted, isHandedOver { return "ran before it was on disk" }
+        if conclusion != nil, place != .none { return "has ended, but keeps a place" }
+        if state == .running, !isHandedOver { return "running, but in no pool's hands" }
         if state == .cancelling, cancelRequestedAt == nil { return "cancelling, but nobody asked" }
         if isStaged, state != .queued, state != .cancelling { return "staged while \(state)" }
         return nil

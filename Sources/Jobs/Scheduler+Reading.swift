@@ -15,7 +15,7 @@ extension Scheduler {
     /// The place of a queued job, from 1; nil for any other.
     package func position(of id: JobID) -> Int? {
         guard let life = lives[id], life.state == .queued, life.isPersisted else { return nil }
-        if life.isStaged { return 1 }
+        if life.place != .none { return 1 }
         return queues[life.queue].lanes[life.spec.pool.index].position(of: life.order, priority: life.spec.priority)
     }
 
@@ -39,6 +39,12 @@ extension Scheduler {
     package func waiting(for pool: PoolName) -> Int {
         queues.reduce(0) { $0 + $1.lanes[pool.index].depth }
     }
+
+    /// Whether the pool would take one more attempt.
+    func hasFreePlace(_ pool: PoolName) -> Bool { !isDrained && rooms[pool.index].busy < rooms[pool.index].slots }
+
+    /// Attempts that pools have in hand, and those that are about to be handed over.
+    package var takenPlaces: Int { rooms.reduce(0) { $0 + $1.busy } }
 
     /// Attempts that the pool has in hand, and how many it may run at once.
     package func load(of pool: PoolName) -> (busy: Int, slots: Int) {

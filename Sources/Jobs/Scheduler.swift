@@ -5,16 +5,19 @@
 ///
 /// | state             | event                               | next            | asks for                        |
 /// |-------------------|-------------------------------------|-----------------|---------------------------------|
-/// |                   | submitted                           |                 | persist                         |
+/// |                   | submitted                           |                 | persist, claiming a free place  |
+/// |                   | restored                            | where it stood  | publish, or record              |
 /// | (not persisted)   | persisted                           | scheduled, blocked or queued | answer, publish    |
 /// | scheduled         | becameDue                           | queued          | publish                         |
 /// | blocked           | the key's holder ended              | queued          | publish                         |
 /// | queued            | room in its pool                    | running         | start, publish                  |
+/// | queued, one try   | room in its pool                    | queued, claimed | persistStart                    |
+/// | queued, claimed   | persisted, startPersisted           | running         | start, publish                  |
 /// | running           | attemptEnded: succeeded             | succeeded       | record                          |
 /// | running           | attemptEnded: not, attempts left    | scheduled       | publish, wake                   |
 /// | running           | attemptEnded: not, none left        | failed          | record                          |
 /// | queued, in a pool | attemptEnded: returned              | queued          | publish                         |
-/// | running           | deadline                            | running         | stop; then as not succeeded     |
+/// | running           | deadline, shutDown                  | running         | stop; then as not succeeded     |
 /// | running           | cancelRequested                     | cancelling      | stop, publish                   |
 /// | cancelling        | attemptEnded, however               | cancelled       | record                          |
 /// | waiting, any      | cancelRequested                     | cancelled       | record                          |
@@ -42,12 +45,16 @@ package struct Scheduler: ~Copyable {
 
     private var random: SeededRandom
     private let backoff: Backoff
+    /// Whether the start of a job that may start only once waits for the disk.
+    private let isDurable: Bool
     private var nextOrder: UInt64 = 1
     private var promisedWake: Instant?
+    private(set) var isDrained = false
 
-    package init(seed: UInt64, backoff: Backoff = Backoff()) {
+    package init(seed: UInt64, backoff: Backoff = Backoff(), isDurable: Bool = true) {
         random = SeededRandom(seed: seed)
         self.backoff = backoff
+        self.isDurable = isDurable
     }
 
     /// Takes one event and answers with what to do about it, in order.
@@ -60,9 +67,11 @@ package struct Scheduler: ~Copyable {
     /// The same, appending to a buffer that the caller keeps: the hot path allocates nothing.
     package mutating func handle(_ event: Event, at now: Instant, into actions: inout [Action]) {
         switch event {
-        case .submitted(let spec): submitted(spec, &actions)
+        case .submitted(let spec): submitted(spec, now, &actions)
+        case .restored(let spec, let remains): restored(spec, remains, now, &actions)
         case .persisted(let id): persisted(id, now, &actions)
-        case .persistFailed(let id): persistFailed(id)
+        case .persistFailed(let id): persistFailed(id, now, &actions)
+        case .startPersisted(let id, let attempt): startPersisted(id, attempt, now, &actions)
         case .began(let id, let attempt): began(id, attempt, now, &actions)
         case .attemptEnded(let id, let attempt, let end): attemptEnded(id, attempt, end, now, &actions)
         case .recorded(let id): recorded(id, &actions)
@@ -75,25 +84,65 @@ package struct Scheduler: ~Copyable {
         case .queuePaused(let name, let isPaused):
             queues[queue(named: name)].isPaused = isPaused
             for pool in PoolName.allCases { fill(pool, now, &actions) }
+        case .drained: isDrained = true
+        case .shutDown(let grace): shutDown(grace, &actions)
         }
         keepPromise(&actions)
     }
 
     // MARK: Coming in
 
-    private mutating func submitted(_ spec: JobSpec, _ actions: inout [Action]) {
+    private mutating func submitted(_ spec: JobSpec, _ now: Instant, _ actions: inout [Action]) {
         guard lives[spec.id] == nil else { return }
-        lives[spec.id] = Life(spec: spec, queue: queue(named: spec.queue), state: .queued)
-        actions.append(.persist(spec.id))
+        let queue = queue(named: spec.queue)
+        lives[spec.id] = Life(spec: spec, queue: queue, state: .queued)
+        // A place that is free now is kept: submission and start then reach the disk together.
+        let claims =
+            spec.key == nil && spec.notBefore.map { $0 <= now } ?? true && !queues[queue].isPaused
+            && hasRoom(spec.pool, forQuick: spec.isQuick) && bestHead(for: spec.pool) == nil
+        if claims { claim(spec.id) }
+        actions.append(.persist(spec.id, attempt: claims ? 1 : 0))
+    }
+
+    private mutating func restored(
+        _ spec: JobSpec, _ remains: Remains, _ now: Instant, _ actions: inout [Action]
+    ) {
+        guard lives[spec.id] == nil else { return }
+        var life = Life(spec: spec, queue: queue(named: spec.queue), state: .queued)
+        life.isPersisted = true
+        life.attempt = remains.attempt
+        life.crashes = remains.crashes
+        lives[spec.id] = life
+        if remains.wasCancelled {
+            let how: StopMethod = remains.wasRunning ? .sigkill : .beforeStart
+            return conclude(spec.id, .cancelled(how, took: .zero), now, &actions)
+        }
+        if remains.wasRunning, remains.attempt >= spec.maxAttempts {
+            return conclude(spec.id, .failed(.lost), now, &actions)
+        }
+        if remains.wasRunning { actions.append(.publish(spec.id, .retrying(due: now, crashes: life.crashes))) }
+        guard let notBefore = spec.notBefore, notBefore > now, !remains.wasRunning else {
+            return admit(spec.id, now, &actions)
+        }
+        // A job that waits for its retry still holds its key.
+        if remains.attempt > 0, let key = spec.key { keys[key, default: FIFO()].append(spec.id) }
+        schedule(spec.id, until: notBefore, cause: remains.attempt > 0 ? .retry : .start)
+        actions.append(.publish(spec.id, .scheduled(until: notBefore)))
     }
 
     private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         guard lives.contains(id), !lives[known: id].isPersisted else { return }
         lives[known: id].isPersisted = true
         actions.append(.answer(id))
-        if let notBefore = lives[known: id].spec.notBefore, notBefore > now {
-            lives[known: id].state = .scheduled
-            due.insert(DueTimes.Entry(at: notBefore, id: id, attempt: 0, cause: .start))
+        if let requested = lives[known: id].cancelRequestedAt {
+            releasePlace(of: id)
+            conclude(id, .cancelled(.beforeStart, took: now - requested), now, &actions)
+            fill(lives[known: id].spec.pool, now, &actions)
+        } else if lives[known: id].place == .claimed {
+            actions.append(.publish(id, .queued(position: 1)))
+            handOver(id, now, &actions)
+        } else if let notBefore = lives[known: id].spec.notBefore, notBefore > now {
+            schedule(id, until: notBefore, cause: .start)
             actions.append(.publish(id, .scheduled(until: notBefore)))
         } else {
             admit(id, now, &actions)
@@ -101,9 +150,16 @@ package struct Scheduler: ~Copyable {
     }
 
     /// A submission that never reached the disk leaves no trace.
-    private mutating func persistFailed(_ id: JobID) {
+    private mutating func persistFailed(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         guard let life = lives[id], !life.isPersisted else { return }
+        releasePlace(of: id)
         lives[id] = nil
+        fill(life.spec.pool, now, &actions)
+    }
+
+    private mutating func schedule(_ id: JobID, until time: Instant, cause: DueTimes.Cause) {
+        lives[known: id].state = .scheduled
+        due.insert(DueTimes.Entry(at: time, id: id, attempt: lives[known: id].attempt, cause: cause))
     }
 
     /// Lets a job that is due wait for its key, or for its pool.
@@ -135,11 +191,53 @@ package struct Scheduler: ~Copyable {
 
     /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
     private mutating func fill(_ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
-        while rooms[pool.index].hasRoom(forQuick: true), let (queue, head) = bestHead(for: pool) {
-            let quick = lives[known: head.ticket.id].spec.isQuick
-            guard rooms[pool.index].hasRoom(forQuick: quick) else { return }
+        while hasRoom(pool, forQuick: true), let (queue, head) = bestHead(for: pool) {
+            let id = head.ticket.id
+            guard hasRoom(pool, forQuick: lives[known: id].spec.isQuick) else { return }
             queues[queue].lanes[pool.index].popFirst(priority: head.priority)
-            start(head.ticket.id, pool, now, &actions)
+            claim(id)
+            if isDurable, lives[known: id].spec.maxAttempts == 1 {
+                actions.append(.persistStart(id, attempt: 1))
+            } else {
+                handOver(id, now, &actions)
+            }
+        }
+    }
+
+    private func hasRoom(_ pool: PoolName, forQuick quick: Bool) -> Bool {
+        !isDrained && rooms[pool.index].hasRoom(forQuick: quick)
+    }
+
+    /// Takes a place for the job's next attempt.
+    private mutating func claim(_ id: JobID) {
+        lives[known: id].attempt += 1
+        lives[known: id].place = .claimed
+        lives[known: id].stopping = nil
+        let (pool, quick) = (lives[known: id].spec.pool.index, lives[known: id].spec.isQuick)
+        rooms[pool].busy += 1
+        if !quick { rooms[pool].slow += 1 }
+    }
+
+    private mutating func releasePlace(of id: JobID) {
+        let (pool, quick) = (lives[known: id].spec.pool.index, lives[known: id].spec.isQuick)
+        guard lives[known: id].place != .none else { return }
+        if lives[known: id].place == .given { rooms[pool].given -= 1 }
+        lives[known: id].place = .none
+        lives[known: id].isStaged = false
+        rooms[pool].busy -= 1
+        if !quick { rooms[pool].slow -= 1 }
+    }
+
+    private mutating func startPersisted(
+        _ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]
+    ) {
+        guard let life = current(id, attempt), life.place == .claimed else { return }
+        if let requested = life.cancelRequestedAt {
+            releasePlace(of: id)
+            conclude(id, .cancelled(.beforeStart, took: now - requested), now, &actions)
+            fill(life.spec.pool, now, &actions)
+        } else {
+            handOver(id, now, &actions)
         }
     }
 
@@ -148,7 +246,7 @@ package struct Scheduler: ~Copyable {
         for index in queues.indices where !queues[index].isPaused {
             let head = queues[index].lanes[pool.index].first { ticket in
                 guard let life = lives[ticket.id] else { return false }
-                return life.order == ticket.order && life.state == .queued && !life.isStaged
+                return life.order == ticket.order && life.state == .queued && life.place == .none
             }
             guard let head else { continue }
             if let (_, other) = best,
@@ -161,32 +259,30 @@ package struct Scheduler: ~Copyable {
         return best
     }
 
-    private mutating func start(_ id: JobID, _ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
-        var life = lives[known: id]
-        life.attempt += 1
-        life.isStaged = rooms[pool.index].busy >= rooms[pool.index].slots
-        life.stopping = nil
-        rooms[pool.index].busy += 1
-        if !life.spec.isQuick { rooms[pool.index].slow += 1 }
-        actions.append(.start(id, attempt: life.attempt, pool))
-        if !life.isStaged { begin(id, &life, now, &actions) }
-        lives[id] = life
+    private mutating func handOver(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        let (pool, attempt) = (lives[known: id].spec.pool, lives[known: id].attempt)
+        let isStaged = rooms[pool.index].given >= rooms[pool.index].slots
+        rooms[pool.index].given += 1
+        lives[known: id].place = .given
+        lives[known: id].isStaged = isStaged
+        actions.append(.start(id, attempt: attempt, pool))
+        if !isStaged { begin(id, now, &actions) }
     }
 
-    private mutating func begin(_ id: JobID, _ life: inout Life, _ now: Instant, _ actions: inout [Action]) {
-        life.isStaged = false
-        life.state = .running
-        if let timeout = life.spec.timeout {
-            life.hasDeadline = true
-            due.insert(DueTimes.Entry(at: now + timeout, id: id, attempt: life.attempt, cause: .timeout))
+    private mutating func begin(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
+        lives[known: id].isStaged = false
+        lives[known: id].state = .running
+        let attempt = lives[known: id].attempt
+        if let timeout = lives[known: id].spec.timeout {
+            lives[known: id].hasDeadline = true
+            due.insert(DueTimes.Entry(at: now + timeout, id: id, attempt: attempt, cause: .timeout))
         }
-        actions.append(.publish(id, .started(attempt: life.attempt)))
+        actions.append(.publish(id, .started(attempt: attempt)))
     }
 
     private mutating func began(_ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]) {
-        guard var life = current(id, attempt), life.isStaged, life.state == .queued else { return }
-        begin(id, &life, now, &actions)
-        lives[id] = life
+        guard let life = current(id, attempt), life.isStaged, life.state == .queued else { return }
+        begin(id, now, &actions)
     }
 
     private mutating func attemptEnded(
@@ -194,17 +290,19 @@ package struct Scheduler: ~Copyable {
     ) {
         guard var life = current(id, attempt), life.isHandedOver else { return stale() }
         let pool = life.spec.pool
-        rooms[pool.index].busy -= 1
-        if !life.spec.isQuick { rooms[pool.index].slow -= 1 }
         dropDeadline(&life)
         if end == .crashed { life.crashes += 1 }
-        life.isStaged = false
         lives[id] = life
+        releasePlace(of: id)
         if end == .returned, life.cancelRequestedAt == nil {
             lives[known: id].attempt -= 1
             enqueue(id, now, &actions)
         } else if let conclusion = conclusion(of: life, end, now) {
             conclude(id, conclusion, now, &actions)
+        } else if life.stopping == .shutDown {
+            // Left for the next server, which finds it waiting.
+            actions.append(.publish(id, .retrying(due: now, crashes: life.crashes)))
+            enqueue(id, now, &actions)
         } else {
             retry(id, now, &actions)
         }
@@ -229,7 +327,7 @@ package struct Scheduler: ~Copyable {
         case .crashed:
             if life.crashes >= Self.crashLimit { return .failed(.crashed(quarantined: true)) }
             return attemptsLeft ? nil : .failed(.crashed(quarantined: false))
-        case .stopped: return attemptsLeft ? nil : .failed(.timeout)
+        case .stopped: return attemptsLeft ? nil : .failed(life.stopping == .shutDown ? .lost : .timeout)
         case .returned: return nil
         }
     }
@@ -237,9 +335,8 @@ package struct Scheduler: ~Copyable {
     private mutating func retry(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         let attempt = lives[known: id].attempt
         let at = now + backoff.delay(afterAttempt: attempt, random: random.fraction())
-        lives[known: id].state = .scheduled
-        due.insert(DueTimes.Entry(at: at, id: id, attempt: attempt, cause: .retry))
-        actions.append(.publish(id, .retrying(due: at)))
+        schedule(id, until: at, cause: .retry)
+        actions.append(.publish(id, .retrying(due: at, crashes: lives[known: id].crashes)))
     }
 
     // MARK: Ending
@@ -247,7 +344,12 @@ package struct Scheduler: ~Copyable {
     private mutating func cancelRequested(
         _ id: JobID, _ grace: Duration, _ now: Instant, _ actions: inout [Action]
     ) {
-        guard var life = lives[id], life.isPersisted, life.conclusion == nil else { return }
+        guard var life = lives[id], life.conclusion == nil else { return }
+        guard life.isPersisted else {
+            // Not accepted yet: it will end as soon as it is.
+            if life.cancelRequestedAt == nil { lives[known: id].cancelRequestedAt = now }
+            return
+        }
         switch life.state {
         case .running, .suspended:
             life.state = .cancelling
@@ -257,12 +359,13 @@ package struct Scheduler: ~Copyable {
             lives[id] = life
             actions.append(.publish(id, .cancelling))
             if !alreadyStopping { askToStop(id, life, grace, &actions) }
-        case .queued where life.isStaged:
+        case .queued where life.place != .none:
             life.state = .cancelling
             life.cancelRequestedAt = now
             life.stopping = .cancel
             lives[id] = life
-            askToStop(id, life, grace, &actions)
+            actions.append(.publish(id, .cancelling))
+            if life.isHandedOver { askToStop(id, life, grace, &actions) }
         case .queued:
             queues[life.queue].lanes[life.spec.pool.index].remove(priority: life.spec.priority)
             conclude(id, .cancelled(.beforeStart, took: .zero), now, &actions)
@@ -302,6 +405,14 @@ package struct Scheduler: ~Copyable {
         guard let conclusion = lives[id]?.conclusion else { return }
         lives[id] = nil
         actions.append(.conclude(id, conclusion))
+    }
+
+    private mutating func shutDown(_ grace: Duration, _ actions: inout [Action]) {
+        isDrained = true
+        for id in lives.ids.sorted() where lives[known: id].isHandedOver && lives[known: id].stopping == nil {
+            lives[known: id].stopping = .shutDown
+            askToStop(id, lives[known: id], grace, &actions)
+        }
     }
 
     // MARK: Time

@@ -48,7 +48,7 @@ package final class Engine {
         self.logger = logger
         registry = TaskRegistry(tasks)
         clockOffset = wallNanoseconds() - monotonicNanoseconds()
-        scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max))
+        scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: false)
         streams = Streams(limits: options.limits)
         store = MemoryStore { [unowned self] in live[$0] != nil }
         try openPools()
@@ -177,7 +177,8 @@ package final class Engine {
 
     private func perform(_ action: Action) {
         switch action {
-        case .persist(let id): feed(.persisted(id))
+        case .persist(let id, _): feed(.persisted(id))
+        case .persistStart(let id, let attempt): feed(.startPersisted(id, attempt: attempt))
         case .answer(let id): accepted(id)
         case .start(let id, let attempt, let pool): start(id, attempt, pool)
         case .stop(let id, let attempt, let pool, _, let grace):
@@ -224,7 +225,7 @@ package final class Engine {
             record.startedAt = now
             record.progress = nil
             append(.started(pool: record.pool, worker: record.worker), to: record)
-        case .retrying(let due):
+        case .retrying(let due, _):
             record.state = .scheduled
             record.dueAt = due
             append(.retrying(job.lastResult.flatMap { failure(of: $0) }, due: due), to: record)
@@ -249,6 +250,8 @@ package final class Engine {
         case .failed(.crashed(let quarantined)):
             record.error = job.lastResult?.error ?? JobError(type: "Crashed", message: "the worker died")
             if quarantined { record.error?.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
+        case .failed(.lost):
+            record.error = JobError(type: "Lost", message: "the server ended while the job ran")
         case .cancelled(let how, let took): record.cancel = (how, took)
         }
         record.state = conclusion.state

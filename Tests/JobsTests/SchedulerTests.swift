@@ -4,10 +4,12 @@ import Testing
 
 /// A scheduler with one thread, and a clock that the test owns.
 struct Story: ~Copyable {
-    var scheduler = Scheduler(seed: 1)
+    var scheduler: Scheduler
     var now = Instant(nanoseconds: 0)
 
-    init(slots: Int = 1, ahead: Int = 0) {
+    /// - Parameter durable: Whether starts wait for the disk where they must.
+    init(slots: Int = 1, ahead: Int = 0, durable: Bool = false) {
+        scheduler = Scheduler(seed: 1, isDurable: durable)
         _ = scheduler.handle(.poolResized(.thread, slots: slots, ahead: ahead), at: now)
     }
 
@@ -30,7 +32,7 @@ struct Story: ~Copyable {
     }
 }
 
-private func started(_ actions: [Action]) -> [UInt64] {
+func started(_ actions: [Action]) -> [UInt64] {
     actions.compactMap { if case .start(let id, _, _) = $0 { id.rawValue } else { nil } }
 }
 
@@ -39,7 +41,7 @@ private func started(_ actions: [Action]) -> [UInt64] {
 
     @Test func `nothing is answered or started before it is on disk`() {
         var story = Story()
-        #expect(story.tell(.submitted(JobSpec(id: one, pool: .thread))) == [.persist(one)])
+        #expect(story.tell(.submitted(JobSpec(id: one, pool: .thread))) == [.persist(one, attempt: 1)])
         #expect(
             story.tell(.persisted(one)) == [
                 .answer(one), .publish(one, .queued(position: 1)), .start(one, attempt: 1, .thread),
@@ -100,7 +102,7 @@ private func started(_ actions: [Action]) -> [UInt64] {
         var story = Story()
         _ = story.submit(1) { $0.maxAttempts = 2 }
         let actions = story.end(1, .failed(canRetry: true))
-        guard case .publish(_, .retrying(let due)) = actions.first else { return #expect(Bool(false), "\(actions)") }
+        guard case .publish(_, .retrying(let due, _)) = actions.first else { return #expect(Bool(false), "\(actions)") }
         #expect((Duration.milliseconds(500)...Duration.seconds(1)).contains(due - story.now))
         story.now = due
         #expect(started(story.tell(.becameDue)) == [1])

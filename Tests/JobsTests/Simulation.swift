@@ -1,9 +1,11 @@
 @testable import Jobs
 
-/// One made-up history of a server, decided by a seed: submissions, slow disks, workers that die, cancels, timeouts.
+/// One made-up history of a server, decided by a seed: submissions, slow disks, workers that die, cancels, timeouts, and
+/// servers that are killed and start again from what had reached the disk.
 ///
 /// After every event the scheduler's invariants are checked, and the simulation keeps a ledger of its own: a job that was
-/// accepted ends exactly once, never runs twice at the same time, and never more often than it may.
+/// accepted ends exactly once, never runs twice at the same time, never more often than it may, and only once when it may
+/// run only once, whatever is killed.
 struct Simulation: ~Copyable {
     struct Failure: Error, CustomStringConvertible {
         let seed: UInt64
@@ -19,6 +21,15 @@ struct Simulation: ~Copyable {
         var hasBegun = false
     }
 
+    /// What the disk is told, in order.
+    private enum Write {
+        case submit(JobID, attempt: Int)
+        case start(JobID, attempt: Int, isAwaited: Bool)
+        case retry(JobID, due: Instant, crashes: Int)
+        case cancel(JobID)
+        case end(JobID, Conclusion)
+    }
+
     private let seed: UInt64
     private var random: SeededRandom
     private var scheduler: Scheduler
@@ -28,10 +39,14 @@ struct Simulation: ~Copyable {
     private var specs: [JobID: JobSpec] = [:]
     private var running: [JobID: Running] = [:]
     private var staged: [PoolName: [JobID]] = [:]
-    private var unpersisted: [JobID] = []
-    private var unrecorded: [JobID] = []
+    private var writes: [Write] = []
+    private var disk: [JobID: Remains] = [:]
+    private var dueOnDisk: [JobID: Instant] = [:]
+    private var endedOnDisk: [JobID: Conclusion] = [:]
+    private(set) var crashes = 0
     private var accepted: Set<JobID> = []
     private var dropped: Set<JobID> = []
+    private var ran: Set<JobID> = []
     private var concluded: [JobID: Conclusion] = [:]
     private var slots: [PoolName: Int] = [:]
     private(set) var starts: [JobID: Int] = [:]
@@ -57,9 +72,9 @@ struct Simulation: ~Copyable {
         now = now + .milliseconds(Int.random(in: 0...400, using: &random))
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<28: try submit()
-        case 28..<44: try persistOne()
-        case 44..<66: try endOne()
-        case 66..<74: try recordOne()
+        case 28..<48: try commit()
+        case 48..<73: try endOne()
+        case 73: try crash()
         case 74..<82: try feed(.becameDue)
         case 82..<90: try cancelOne()
         case 90..<94: try sendStaleEnd()
@@ -86,13 +101,67 @@ struct Simulation: ~Copyable {
         try feed(.submitted(spec))
     }
 
-    private mutating func persistOne() throws {
-        guard let id = unpersisted.popLast() else { return }
-        if Int.random(in: 0..<20, using: &random) == 0 {
-            dropped.insert(id)
-            try feed(.persistFailed(id))
-        } else {
-            try feed(.persisted(id))
+    /// Some of what waits reaches the disk, in one go; then the scheduler hears of it.
+    private mutating func commit() throws {
+        guard !writes.isEmpty else { return }
+        let batch = writes.prefix(Int.random(in: 1...writes.count, using: &random))
+        writes.removeFirst(batch.count)
+        let isFull = Int.random(in: 0..<20, using: &random) == 0
+        for write in batch {
+            if isFull, case .submit = write { continue }
+            apply(write)
+        }
+        for write in batch {
+            switch write {
+            case .submit(let id, _) where isFull:
+                dropped.insert(id)
+                try feed(.persistFailed(id))
+            case .submit(let id, _): try feed(.persisted(id))
+            case .start(let id, let attempt, true): try feed(.startPersisted(id, attempt: attempt))
+            case .end(let id, _): try feed(.recorded(id))
+            case .start, .retry, .cancel: break
+            }
+        }
+    }
+
+    private mutating func apply(_ write: Write) {
+        switch write {
+        case .submit(let id, let attempt): disk[id] = Remains(attempt: attempt, wasRunning: attempt > 0)
+        case .start(let id, let attempt, _):
+            disk[id]?.attempt = attempt
+            disk[id]?.wasRunning = true
+        case .retry(let id, let due, let crashes):
+            disk[id]?.crashes = crashes
+            disk[id]?.wasRunning = false
+            dueOnDisk[id] = due
+        case .cancel(let id): disk[id]?.wasCancelled = true
+        case .end(let id, let conclusion):
+            disk[id] = nil
+            endedOnDisk[id] = conclusion
+        }
+    }
+
+    /// The server is killed, with all that it ran, and starts again.
+    private mutating func crash() throws {
+        crashes += 1
+        // Some of it had reached the disk without anybody hearing of it.
+        for write in writes.prefix(Int.random(in: 0...writes.count, using: &random)) { apply(write) }
+        for case .submit(let id, _) in writes where disk[id] == nil && endedOnDisk[id] == nil { dropped.insert(id) }
+        writes = []
+        running = [:]
+        staged = [:]
+        // An outcome that had not reached the disk never was; one that had is final, though nobody was told.
+        concluded = endedOnDisk
+        scheduler = Scheduler(seed: random.next())
+        for (pool, count) in slots.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            try feed(.poolResized(pool, slots: count, ahead: 1))
+        }
+        let order = disk.sorted { ($0.value.attempt == 0 ? 1 : 0, $0.key) < ($1.value.attempt == 0 ? 1 : 0, $1.key) }
+        for (id, remains) in order {
+            accepted.insert(id)
+            var spec = specs[id]!
+            if let due = dueOnDisk[id] { spec.notBefore = due }
+            try feed(.restored(spec, remains))
         }
     }
 
@@ -128,11 +197,6 @@ struct Simulation: ~Copyable {
         try finish(id, running[id]!.hasBegun ? .crashed : .returned)
     }
 
-    private mutating func recordOne() throws {
-        guard let id = unrecorded.popLast() else { return }
-        try feed(.recorded(id))
-    }
-
     private mutating func cancelOne() throws {
         guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
         try feed(.cancelRequested(id, grace: .seconds(5)))
@@ -165,28 +229,40 @@ struct Simulation: ~Copyable {
 
     private mutating func perform(_ action: Action) throws {
         switch action {
-        case .persist(let id): unpersisted.append(id)
+        case .persist(let id, let attempt): writes.append(.submit(id, attempt: attempt))
+        case .persistStart(let id, let attempt):
+            writes.append(.start(id, attempt: attempt, isAwaited: true))
         case .answer(let id):
             guard accepted.insert(id).inserted else { throw failure("\(id) accepted twice") }
         case .start(let id, let attempt, let pool):
             guard accepted.contains(id) else { throw failure("\(id) started before it was accepted") }
             guard running[id] == nil else { throw failure("\(id) started while it runs") }
+            if specs[id]!.maxAttempts == 1 {
+                guard disk[id]?.wasRunning == true else { throw failure("\(id) started before the disk knew") }
+                guard !ran.contains(id) else { throw failure("\(id) may run once and ran twice") }
+            } else {
+                writes.append(.start(id, attempt: attempt, isAwaited: false))
+            }
             starts[id] = attempt
             running[id] = Running(attempt: attempt, pool: pool)
             staged[pool, default: []].append(id)
         case .publish(let id, .started):
             guard let run = running[id] else { throw failure("\(id) began without a start") }
             running[id]!.hasBegun = true
+            ran.insert(id)
             staged[run.pool]!.removeAll { $0 == id }
+        case .publish(let id, .retrying(let due, let crashes)):
+            writes.append(.retry(id, due: due, crashes: crashes))
+        case .publish(let id, .cancelling): writes.append(.cancel(id))
         case .stop(let id, let attempt, _, _, _):
             guard running[id]?.attempt == attempt else { throw failure("asked to stop \(id), which does not run") }
             running[id]!.asked = true
         case .record(let id, let conclusion):
             guard concluded[id] == nil else { throw failure("\(id) ended twice") }
             concluded[id] = conclusion
-            unrecorded.append(id)
+            writes.append(.end(id, conclusion))
         case .conclude(let id, let conclusion):
-            guard concluded[id] == conclusion else { throw failure("\(id) told another end than was recorded") }
+            guard endedOnDisk[id] == conclusion else { throw failure("\(id) told another end than is on disk") }
         case .publish, .wake: break
         }
     }
@@ -195,12 +271,12 @@ struct Simulation: ~Copyable {
     private mutating func settle() throws {
         try feed(.queuePaused("bulk", false))
         for _ in 0..<10_000 {
-            while !unpersisted.isEmpty { try persistOne() }
+            while !writes.isEmpty { try commit() }
             if let id = running.keys.sorted().first(where: { running[$0]!.hasBegun }) { try finish(id, .succeeded) }
-            while !unrecorded.isEmpty { try recordOne() }
+            while !writes.isEmpty { try commit() }
             now = now + .seconds(400)
             try feed(.becameDue)
-            if running.isEmpty, unpersisted.isEmpty, unrecorded.isEmpty, scheduler.liveCount == 0 { return }
+            if running.isEmpty, writes.isEmpty, scheduler.liveCount == 0 { return }
         }
         throw failure("never came to rest: \(scheduler.liveCount) jobs left")
     }
@@ -212,6 +288,7 @@ struct Simulation: ~Copyable {
             throw failure("\(id) ran \(attempt) times")
         }
         for id in dropped where starts[id] != nil { throw failure("\(id) ran though it was never stored") }
+        for id in accepted where dropped.contains(id) { throw failure("\(id) was accepted and lost") }
     }
 
     private func failure(_ what: String) -> Failure { Failure(seed: seed, step: step, what: what) }
