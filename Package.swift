@@ -27,6 +27,7 @@ let package = Package(
     products: [.executable(name: "spindle", targets: ["spindle"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -52,13 +53,21 @@ let package = Package(
         module(
             "Pools",
             ["EventLoop", "JSON", "Jobs", "CSpindle"]),
-        module("Store", ["JSON", "Jobs", .product(name: "GRDB", package: "GRDB.swift")]),
+        module(
+            "Store",
+            [
+                "EventLoop", "JSON", "Jobs",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ]),
 
         // Floor 2: the engine with its API, and the cargo.
         module(
             "Server",
             [
                 "EventLoop", "JSON", "Jobs", "HTTP", "Pools", "Store", "CDashboard", "COpenSSL", "CSpindle",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         module("Tasks", ["EventLoop", "JSON", "Jobs", "Pools", "HTTPClient", "COpenSSL", "CZlib"]),
@@ -67,7 +76,7 @@ let package = Package(
         .executableTarget(
             name: "spindle",
             dependencies: [
-                "EventLoop", "JSON", "Jobs", "HTTP", "HTTPClient", "Pools", "Server", "Tasks", "CSpindle",
+                "EventLoop", "JSON", "Jobs", "HTTP", "HTTPClient", "Pools", "Server", "Store", "Tasks", "CSpindle",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

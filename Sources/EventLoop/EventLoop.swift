@@ -37,6 +37,8 @@ public final class EventLoop: @unchecked Sendable {
     private var spare: [Work] = []
     /// Swift jobs enqueued by the loop itself: they need neither lock nor wake-up.
     private var ready: [UnownedJob] = []
+    private var isEndingTurn = false
+    private var hooksRunAgain = false
     private var turnHooks: [() -> Void] = []
     private var stopping = false
     /// Until when the loop looks for events without sleeping; 0: it sleeps.
@@ -114,8 +116,13 @@ public final class EventLoop: @unchecked Sendable {
         awakeUntil = monotonicNanoseconds() + delay.microseconds * 1000
     }
 
+    /// Says that there is work for the hooks at the end of a turn: they run once more before the loop sleeps.
+    package func workForHooks() {
+        if isEndingTurn { hooksRunAgain = true }
+    }
+
     private var mustLookAgain: Bool {
-        if !ready.isEmpty { return true }
+        if !ready.isEmpty || hooksRunAgain { return true }
         guard awakeUntil != 0 else { return false }
         if monotonicNanoseconds() < awakeUntil { return true }
         awakeUntil = 0
@@ -150,7 +157,10 @@ public final class EventLoop: @unchecked Sendable {
             swap(&batch, &ready)
             for job in batch { runOnLoop(job) }
         }
+        hooksRunAgain = false
+        isEndingTurn = true
         for hook in turnHooks { hook() }
+        isEndingTurn = false
     }
 
     private func emptyMailbox() {

@@ -25,6 +25,14 @@ package struct Response: Sendable {
         fields.append(0x0A)
     }
 
+    /// Adds a field whose value is part of the program.
+    package mutating func set(_ name: StaticString, _ value: StaticString) {
+        add(name)
+        fields.append(contentsOf: UnsafeBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
+        fields.append(0x0D)
+        fields.append(0x0A)
+    }
+
     /// Adds a field whose value is known to be harmless.
     package mutating func set(_ name: StaticString, raw value: [UInt8]) {
         add(name)
@@ -79,6 +87,7 @@ func reason(_ status: Int) -> StaticString {
     case 406: "Not Acceptable"
     case 408: "Request Timeout"
     case 409: "Conflict"
+    case 410: "Gone"
     case 411: "Length Required"
     case 413: "Content Too Large"
     case 414: "URI Too Long"

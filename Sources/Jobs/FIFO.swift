@@ -23,5 +23,16 @@ struct FIFO<Element>: Sequence {
         return element
     }
 
+    /// How many elements at the beginning fulfil a condition that no later one does: by binary search.
+    func count(while isBefore: (Element) -> Bool) -> Int {
+        var low = head
+        var high = elements.count
+        while low < high {
+            let middle = (low + high) / 2
+            if isBefore(elements[middle]) { low = middle + 1 } else { high = middle }
+        }
+        return low - head
+    }
+
     func makeIterator() -> IndexingIterator<ArraySlice<Element>> { elements[head...].makeIterator() }
 }

@@ -13,6 +13,11 @@ package struct Instant: Comparable, Hashable, Sendable {
         return Instant(nanoseconds: overflow ? .max : sum)
     }
 
+    package static func - (instant: Instant, delay: Duration) -> Instant {
+        let (difference, overflow) = instant.nanoseconds.subtractingReportingOverflow(delay.nanoseconds)
+        return Instant(nanoseconds: overflow ? .min : difference)
+    }
+
     /// How long after another this moment is, without the 128 bits of a `Duration`.
     package func nanoseconds(since earlier: Instant) -> Int64 { nanoseconds - earlier.nanoseconds }
 

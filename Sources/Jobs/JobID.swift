@@ -46,7 +46,8 @@ private let alphabet = Array("0123456789abcdefghjkmnpqrstvwxyz".utf8)
 package struct JobIDSource: Sendable {
     private var last: UInt64 = 0
 
-    package init() {}
+    /// - Parameter last: The greatest id that was ever given; the clock may have been set back since.
+    package init(after last: JobID? = nil) { self.last = last?.rawValue ?? 0 }
 
     package mutating func next(at now: Instant) -> JobID {
         let fresh = UInt64(max(now.nanoseconds, 0) / 1_000_000) << 22

@@ -50,14 +50,14 @@ struct Lane {
         levels[index].waiting -= 1
     }
 
-    /// How many wait before the ticket with this order, plus one; for people, counted on request.
+    /// How many wait before the ticket with this order, plus one; jobs that were cancelled meanwhile may be among them.
     func position(of order: UInt64, priority: Int) -> Int {
         var ahead = 0
         for level in levels where level.priority >= priority {
             if level.priority > priority {
                 ahead += level.waiting
             } else {
-                ahead += level.tickets.prefix { $0.order < order }.count
+                ahead += level.tickets.count(while: { $0.order < order })
             }
         }
         return ahead + 1

@@ -19,6 +19,9 @@ extension Scheduler {
         return queues[life.queue].lanes[life.spec.pool.index].position(of: life.order, priority: life.spec.priority)
     }
 
+    /// Workers that a live job has killed.
+    package func crashes(of id: JobID) -> Int { lives[id]?.crashes ?? 0 }
+
     package var queueNames: [String] { queues.map(\.name) }
 
     package func isPaused(_ queue: String) -> Bool { queueIndex[queue].map { queues[$0].isPaused } ?? false }

@@ -63,6 +63,9 @@ package enum Report: Sendable {
     case output(AttemptID, json: [UInt8])
     case log(AttemptID, stream: String, text: String)
     case ended(AttemptID, AttemptResult)
+    /// A child process exists, or has been reaped.
+    case childStarted(pid: Int32)
+    case childEnded(pid: Int32)
 }
 
 /// One place where an attempt can run, as the API shows it.

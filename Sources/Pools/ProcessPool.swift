@@ -11,6 +11,8 @@ package struct ProcessPoolOptions: Sendable {
     /// Working directories of children are made here.
     package var directoryRoot: String
     package var limits = ChildLimits()
+    /// Put into every child's environment.
+    package var variables: [String: String] = [:]
 
     package init(slots: Int, workerArguments: [String], directoryRoot: String) {
         self.slots = slots
@@ -134,7 +136,7 @@ package final class ProcessPool: Pool {
     private func addWorker() {
         startingWorkers += 1
         let spec = ChildSpec(
-            argv: options.workerArguments, environment: childEnvironment(adding: Self.workerVariables),
+            argv: options.workerArguments, environment: environment(Self.workerVariables),
             channel: .socket,
             directoryRoot: options.directoryRoot, limits: options.limits)
         spawner.spawn(spec, on: loop) { [unowned self] result in
@@ -151,6 +153,7 @@ package final class ProcessPool: Pool {
                 [unowned self] worker, change in changed(worker, change)
             }
             live[worker.pid] = worker
+            report(.childStarted(pid: worker.pid))
             if whenIdle != nil { worker.drain() }
         } catch {
             kill(-spawned.pid, SIGKILL)
@@ -171,6 +174,7 @@ package final class ProcessPool: Pool {
         case .report(let other): report(other)
         case .ended(let why):
             live[worker.pid] = nil
+            report(.childEnded(pid: worker.pid))
             guard whenIdle == nil else { return checkIdle() }
             onWorkerDeath(why)
             if worker.isReady {
@@ -234,7 +238,7 @@ package final class ProcessPool: Pool {
                 ]
             ) { _, ours in ours }
             let spec = ChildSpec(
-                argv: argv, environment: childEnvironment(adding: variables), channel: .pipe,
+                argv: argv, environment: environment(variables), channel: .pipe,
                 directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
             // The pid follows when there is one; whoever watches wants to know now.
@@ -255,10 +259,12 @@ package final class ProcessPool: Pool {
                 attempt, command, spawned, limits: options.limits, on: loop, spawner: spawner, report: report
             ) { [unowned self] run, result in
                 commands[run.attempt.id] = nil
+                report(.childEnded(pid: run.pid))
                 end(run.attempt.id, result)
                 checkIdle()
             }
             commands[attempt.id] = run
+            report(.childStarted(pid: run.pid))
             report(.placed(attempt.id, worker: "command-\(run.pid)"))
             if stoppedEarly.remove(attempt.id) != nil || whenIdle != nil { run.stop() }
         } catch {
@@ -269,6 +275,10 @@ package final class ProcessPool: Pool {
     }
 
     // MARK: Both
+
+    private func environment(_ variables: [String: String]) -> [String] {
+        childEnvironment(adding: variables.merging(options.variables) { _, ours in ours })
+    }
 
     private func end(_ id: AttemptID, _ result: AttemptResult) { report(.ended(id, result)) }
 

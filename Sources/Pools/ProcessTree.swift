@@ -52,7 +52,8 @@ enum ProcessTree {
         return pages * UInt64(sysconf(CInt(_SC_PAGESIZE)))
     }
 
-    private static func allProcesses() -> [pid_t] {
+    /// All processes, at this moment.
+    static func allProcesses() -> [pid_t] {
         guard let directory = opendir("/proc") else { return [] }
         defer { closedir(directory) }
         var processes: [pid_t] = []
@@ -72,13 +73,19 @@ enum ProcessTree {
         return fields.count > 1 ? pid_t(fields[1]) : nil
     }
 
-    private static func contents(of path: String) -> String? {
+    /// - Parameter limit: Bytes read at most.
+    static func contents(of path: String, limit: Int = 4096) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
-            let count = read(descriptor, buffer.baseAddress, buffer.count)
-            return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
+        return withUnsafeTemporaryAllocation(byteCount: limit, alignment: 1) { buffer in
+            var filled = 0
+            while filled < limit {
+                let count = read(descriptor, buffer.baseAddress! + filled, limit - filled)
+                guard count > 0 else { break }
+                filled += count
+            }
+            return filled > 0 ? String(decoding: buffer[..<filled], as: UTF8.self) : nil
         }
     }
 }

@@ -6,11 +6,24 @@ import Store
 
 /// Looking at jobs, following them, ending them.
 extension API {
-    private func record(_ id: String) throws(Problem) -> JobRecord {
-        guard let jobID = JobID(id), let record = engine.record(of: jobID) else {
-            throw .notFound("there is no job \"\(id)\"")
+    /// Calls `body` with a job, wherever it is: in memory at once, on disk when it has been read.
+    private func withRecord(
+        _ exchange: Exchange, _ text: String, _ body: @escaping (JobRecord) throws(Problem) -> Void
+    ) throws(Problem) {
+        let missing = Problem.notFound("there is no job \"\(text)\"")
+        guard let id = JobID(text) else { throw missing }
+        if let record = engine.record(of: id) { return try body(record) }
+        engine.find(id) { found in
+            do throws(Problem) {
+                switch found {
+                case .success(let record?): try body(record)
+                case .success(nil): throw missing
+                case .failure(let failure): throw .unreadable(failure)
+                }
+            } catch {
+                exchange.respond(error.response)
+            }
         }
-        return record
     }
 
     func jobResponse(_ record: JobRecord, status: Int = 200) -> Response {
@@ -21,6 +34,7 @@ extension API {
         var response = Response.json(status, body)
         response.set("ETag", record.etag)
         response.set("Cache-Control", "no-store")
+        response.set("Spindle-Durability", engine.durability)
         if record.state.isFinal { response.set("Server-Timing", raw: record.serverTiming) }
         return response
     }
@@ -37,33 +51,48 @@ extension API {
             guard let id = JobID(text) else { throw .invalid("/cursor", "is none that this server gave") }
             cursor = id
         }
+        // One more than asked for tells whether there is a next page.
+        let wanted = JobQuery(filter, before: cursor, limit: limit + 1)
+        engine.store.list(wanted) { [unowned self] found in
+            switch found {
+            case .success(let page): respondList(exchange, page, wanted, limit: limit)
+            case .failure(let failure): exchange.respond(Problem.unreadable(failure).response)
+            }
+        }
+    }
+
+    /// Puts live and finished jobs together.
+    private func respondList(_ exchange: Exchange, _ page: JobPage, _ query: JobQuery, limit: Int) {
+        var jobs = page.jobs
+        let finished = Set(jobs.map(\.id))
+        jobs += engine.live.newest(query).filter { !finished.contains($0.id) }
+        jobs.sort { $0.id > $1.id }
+        // Beyond the place where the search for finished jobs stopped, there may be more of them.
+        if let resume = page.resume { jobs.removeAll { $0.id < resume } }
+        var next = page.resume
+        if jobs.count > limit {
+            jobs.removeSubrange(limit...)
+            next = jobs.last?.id
+        }
         var body: [UInt8] = []
         body.append(#"{"jobs":["#)
-        var count = 0
-        var last: JobID?
-        var hasMore = false
         let now = engine.now
-        engine.store.visitNewestFirst(before: cursor) { id in
-            guard let record = engine.record(of: id), filter.matches(record) else { return true }
-            guard count < limit else {
-                hasMore = true
-                return false
-            }
-            if count > 0 { body.append(",") }
-            body.append(job: record, position: engine.scheduler.position(of: id), now: now)
-            count += 1
-            last = id
-            return true
+        for (index, job) in jobs.enumerated() {
+            if index > 0 { body.append(",") }
+            body.append(job: job, position: engine.scheduler.position(of: job.id), now: now)
         }
         body.append(#"],"next":"#)
-        if hasMore, let last { body.append(jsonString: last.description) } else { body.append("null") }
+        if let next { body.append(jsonString: next.description) } else { body.append("null") }
         body.append("}\n")
         exchange.respond(.json(200, body))
     }
 
     /// One job at once, or when it has changed from what the client has, or has ended.
     func showJob(_ exchange: Exchange, _ id: String) throws(Problem) {
-        let record = try record(id)
+        try withRecord(exchange, id) { [unowned self] record in show(exchange, record) }
+    }
+
+    private func show(_ exchange: Exchange, _ record: JobRecord) {
         let head = exchange.head
         let known = head.value(of: "if-none-match")
         let preferences = Preferences(head)
@@ -85,20 +114,24 @@ extension API {
     }
 
     func jobResult(_ exchange: Exchange, _ id: String) throws(Problem) {
-        let record = try record(id)
-        guard record.state == .succeeded else {
-            var problem = Problem(409, "no-result", "the job is \(record.state.rawValue) and has no result")
-            problem.job = record.id
-            problem.error = record.error
-            throw problem
+        try withRecord(exchange, id) { [unowned self] record throws(Problem) in
+            guard record.state == .succeeded else {
+                var problem = Problem(409, "no-result", "the job is \(record.state.rawValue) and has no result")
+                problem.job = record.id
+                problem.error = record.error
+                throw problem
+            }
+            respondResult(exchange, record)
         }
-        respondResult(exchange, record)
     }
 
     // MARK: Following
 
     func jobEvents(_ exchange: Exchange, _ id: String) throws(Problem) {
-        let record = try record(id)
+        try withRecord(exchange, id) { [unowned self] record throws(Problem) in try showEvents(exchange, record) }
+    }
+
+    private func showEvents(_ exchange: Exchange, _ record: JobRecord) throws(Problem) {
         let head = exchange.head
         let query = try Query(head.queryText)
         try query.allow(only: ["after", "limit"])
@@ -125,26 +158,24 @@ extension API {
     }
 
     func jobLog(_ exchange: Exchange, _ id: String) throws(Problem) {
-        stream(exchange, try record(id), .log, after: 0)
+        try withRecord(exchange, id) { [unowned self] record in stream(exchange, record, .log, after: 0) }
     }
 
     private func listEvents(_ exchange: Exchange, _ record: JobRecord, after: Int, limit: Int) {
         let log = record.events
         var body: [UInt8] = []
         body.append(#"{"events":["#)
-        var first = after + 1
         var isFirst = true
-        if first < log.firstSeq {
-            body.append(gapFrom: first, to: log.firstSeq - 1, reason: "history dropped", of: record, at: engine.now)
-            first = log.firstSeq
+        if after + 1 < log.firstSeq {
+            body.append(
+                gapFrom: after + 1, to: log.firstSeq - 1, reason: "history dropped", of: record, at: engine.now)
             isFirst = false
         }
-        if first <= log.lastSeq {
-            for seq in first...min(log.lastSeq, first + limit - 1) {
-                if !isFirst { body.append(",") }
-                isFirst = false
-                body.append(event: log[seq], of: record)
-            }
+        for index in log.index(after: after)..<log.index(after: log.lastShown) {
+            guard index - log.index(after: after) < limit else { break }
+            if !isFirst { body.append(",") }
+            isFirst = false
+            body.append(event: log[index], of: record)
         }
         body.append("]}\n")
         var response = Response.json(200, body)
@@ -161,6 +192,7 @@ extension API {
         // Whoever asks for the head alone waits for nothing.
         if exchange.head.method == .head { return exchange.end() }
         engine.streams.add(stream)
+        engine.follow(record.id)
     }
 
     private func streamResponse(_ format: EventFormat) -> Response {
@@ -191,20 +223,28 @@ extension API {
     // MARK: Ending
 
     func cancelJob(_ exchange: Exchange, _ id: String) throws(Problem) {
-        let record = try record(id)
         let preferences = Preferences(exchange.head)
         let grace = try grace(exchange.takeBody())
-        guard !record.state.isFinal else {
-            var problem = Problem(409, "already-ended", "the job had \(record.state.rawValue) before")
-            problem.job = record.id
-            throw problem
+        try withRecord(exchange, id) { [unowned self] record throws(Problem) in
+            guard !record.state.isFinal else { throw .alreadyEnded(record) }
+            engine.cancel(record.id, grace: grace)
+            // What the answer says is to be on disk: at least the wish.
+            engine.whenStored { [unowned self] in
+                answerCancel(exchange, record, preferences)
+            }
         }
+    }
+
+    private func answerCancel(_ exchange: Exchange, _ record: JobRecord, _ preferences: Preferences) {
         let answer = { [unowned self] in
+            // It ended by itself before it was asked to.
+            guard !record.state.isFinal || record.state == .cancelled else {
+                return exchange.respond(Problem.alreadyEnded(record).response)
+            }
             var response = jobResponse(record, status: record.state.isFinal ? 200 : 202)
             if preferences.wait != nil { response.set("Preference-Applied", "wait=\(preferences.waitText)") }
             exchange.respond(response)
         }
-        engine.cancel(record.id, grace: grace)
         guard let wait = preferences.wait, !record.state.isFinal else { return answer() }
         let waiter = ClosureWaiter { _, _ in answer() }
         waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp, record) })

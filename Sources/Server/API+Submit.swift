@@ -11,8 +11,8 @@ extension API {
         let body = exchange.takeBody()
         let style = AnswerStyle(head, isRun: false)
         let identity = try Identity(head, body)
-        if let identity, let job = try engine.earlier(identity) {
-            return answer(exchange, with: job, style, replay: true)
+        if let identity, case .duplicate(let job, let isSame) = engine.store.earlier(identity) {
+            return replay(exchange, job, isSame, style)
         }
         let submission = try Submission.read(body, engine.registry)
         try take(submission, exchange, style, identity)
@@ -24,8 +24,8 @@ extension API {
         let style = AnswerStyle(head, isRun: true)
         let query = head.hasQuery ? try Query(head.queryText) : Query.none
         let identity = try Identity(head, body)
-        if let identity, let job = try engine.earlier(identity) {
-            return answer(exchange, with: job, style, replay: true)
+        if let identity, case .duplicate(let job, let isSame) = engine.store.earlier(identity) {
+            return replay(exchange, job, isSame, style)
         }
         let submission = try Submission.read(body, for: task, query, engine.registry)
         try take(submission, exchange, style, identity)
@@ -37,24 +37,46 @@ extension API {
         if let problem = engine.refusal(for: submission) { throw problem }
         let result: ResultWaiter?
         let waiter: Waiter
-        if style.cancelsWhenLeft {
+        if style.cancelsWhenLeft, identity == nil {
             let alone = ResultWaiter(self, exchange)
             (result, waiter) = (alone, alone)
         } else {
             result = nil
             waiter = ClosureWaiter(accepted: true) { [unowned self] cause, record in
-                guard cause != .refused else { return exchange.respond(Problem.notStored.response) }
-                answer(exchange, with: record, style, replay: false)
+                switch cause {
+                case .refused: exchange.respond(Problem.notStored.response)
+                case .duplicate(let job, let isSame): replay(exchange, job, isSame, style)
+                case .accepted, .ended, .changed, .timeUp, .stopping:
+                    answer(exchange, with: record, style, replay: false)
+                }
             }
         }
-        let job = engine.submit(submission)
-        if let identity { engine.note(identity, job.record.id) }
+        let job = engine.submit(submission, identity)
         if let result {
             result.job = job.record.id
             exchange.owner = result
         }
         // The memory store has accepted already; a slower one has not.
         engine.deliver(waiter, to: job)
+    }
+
+    /// The same request has come before: its job is the answer.
+    private func replay(_ exchange: Exchange, _ job: JobID, _ isSame: Bool, _ style: AnswerStyle) {
+        guard isSame else {
+            let problem = Problem(
+                422, "idempotency-key-reused", "this Idempotency-Key was used for another request")
+            return exchange.respond(problem.response)
+        }
+        engine.find(job) { [unowned self] found in
+            switch found {
+            case .success(let record?): answer(exchange, with: record, style, replay: true)
+            case .success(nil):
+                let gone = Problem(
+                    410, "gone", "the job of this Idempotency-Key, \(job), ended and is no longer kept")
+                exchange.respond(gone.response)
+            case .failure(let failure): exchange.respond(Problem.unreadable(failure).response)
+            }
+        }
     }
 
     /// Answers a submission that is stored, now or when the client's wish to wait is fulfilled.
@@ -65,7 +87,12 @@ extension API {
             guard !record.state.isFinal, let wait = style.waitTime else {
                 return answerNow(exchange, record, style, replay: replay)
             }
-            let waiter = ClosureWaiter { [unowned self] _, _ in answerNow(exchange, record, style, replay: replay) }
+            let waiter = ClosureWaiter { [unowned self] cause, _ in
+                if case .result = style.kind, case .stopping = cause {
+                    return exchange.respond(Problem.stopping(record.id).response)
+                }
+                answerNow(exchange, record, style, replay: replay)
+            }
             if let limit = wait {
                 waiter.limit(to: Deadline(after: limit, on: engine.loop) { waiter.fire(.timeUp, record) })
             }
@@ -111,6 +138,7 @@ extension API {
             response = problem.response
         }
         response.set("Server-Timing", raw: record.serverTiming)
+        response.set("Spindle-Durability", engine.durability)
         if replay { response.set("Idempotent-Replay", "true") }
         exchange.respond(response)
     }
@@ -158,37 +186,29 @@ struct AnswerStyle {
     }
 }
 
-/// Who a submission says it is, by `Idempotency-Key`.
-struct Identity {
-    let key: String
-    let fingerprint: [UInt8]
+extension Identity {
+    private static let keyBytes = 1...200
 
     init?(_ head: RequestHead, _ body: [UInt8]) throws(Problem) {
         guard let value = head.value(of: "idempotency-key") else { return nil }
         let key =
             value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1
             ? String(value.dropFirst().dropLast()) : value
-        guard IdempotencyKeys.keyBytes.contains(key.utf8.count) else {
+        guard Self.keyBytes.contains(key.utf8.count) else {
             throw Problem(400, "bad-idempotency-key", "an Idempotency-Key has 1 to 200 bytes")
         }
-        self.key = key
-        fingerprint = sha256(Array("\(head.pathText)?\(head.queryText)\n".utf8) + body)
+        self.init(
+            key: key, fingerprint: sha256(Array("\(head.pathText)?\(head.queryText)\n".utf8) + body))
     }
 }
 
 extension Engine {
-    /// The job that was made by an earlier request of the same identity.
-    func earlier(_ identity: Identity) throws(Problem) -> JobRecord? {
-        switch idempotency.find(identity.key, identity.fingerprint) {
-        case .new: return nil
-        case .same(let id): return record(of: id)
-        case .other:
-            throw Problem(422, "idempotency-key-reused", "this Idempotency-Key was used for another request")
+    /// What an answer is worth, as `Spindle-Durability` says it.
+    var durability: StaticString {
+        switch store.durability {
+        case .fsync: "fsync"
+        case .none: "none"
         }
-    }
-
-    func note(_ identity: Identity, _ id: JobID) {
-        idempotency.note(identity.key, identity.fingerprint, id, at: now)
     }
 
     /// Tells a waiter what has already happened, or lets it wait.
@@ -208,10 +228,6 @@ extension Query {
     private init(items: [(name: String, value: String)]) { self.items = items }
 }
 
-extension Problem {
-    static let notStored = Problem(507, "not-stored", "the job could not be stored; nothing was accepted")
-}
-
 extension JobID {
     var bytes: [UInt8] {
         var bytes: [UInt8] = []
@@ -222,15 +238,17 @@ extension JobID {
 }
 
 extension JobRecord {
-    /// `queue;dur=1.2, run;dur=0.3, store;dur=0`, in milliseconds.
+    /// `queue;dur=1.2, run;dur=0.3, store;dur=0.4`, in milliseconds: waiting for its pool, running, waiting for the disk.
     var serverTiming: [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(48)
         out.append("queue;dur=")
-        out.append(milliseconds: (startedAt ?? finishedAt ?? createdAt).nanoseconds(since: createdAt))
+        let waited = (startedAt ?? finishedAt ?? createdAt).nanoseconds(since: createdAt)
+        out.append(milliseconds: Swift.max(waited - acceptNanoseconds, 0))
         out.append(", run;dur=")
         out.append(milliseconds: usage?.wallNanoseconds ?? 0)
-        out.append(", store;dur=0")
+        out.append(", store;dur=")
+        out.append(milliseconds: acceptNanoseconds + endNanoseconds)
         return out
     }
 }

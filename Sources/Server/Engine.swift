@@ -9,10 +9,10 @@ import Store
 /// Joins the trades: feeds the scheduler with what happens, and does what it answers.
 ///
 /// ```
-///   handlers ─ submit, cancel ─┐                       ┌─► store ─ persisted, recorded ─┐
-///   pools ──── reports ────────┼─► Scheduler ─ actions ┼─► pools                        │
-///   timer ──── becameDue ──────┘        ▲              └─► events ─► streams, waiters   │
-///                                       └───────────────────────────────────────────────┘
+///   handlers ─ submit, cancel ─┐                       ┌─► journal ─ persisted, recorded ┐
+///   pools ──── reports ────────┼─► Scheduler ─ actions ┼─► pools                         │
+///   timer ──── becameDue ──────┘        ▲              └─► events ─► streams, waiters    │
+///                                       └────────────────────────────────────────────────┘
 /// ```
 ///
 /// Confined to the first loop: no lock and no hop on the hot path. Nothing calls backwards: what an action leads to comes
@@ -24,39 +24,47 @@ package final class Engine {
     let logger: Logger
     let metrics = Metrics()
     let streams: Streams
-    private(set) var store: MemoryStore!
-    private(set) var live = JobTable<LiveJob>()
+    let store: any JobStore
+    private(set) var journal: Journal!
+    private(set) var live = LiveJobs()
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
-    var idempotency = IdempotencyKeys()
     private(set) var queueMeters: [String: QueueMeter] = [:]
 
     private let clockOffset: Int64
     private var turnTime: Int64 = 0
-    private var ids = JobIDSource()
+    private var ids: JobIDSource
     private var pending: [Event] = []
     private var actions: [Action] = []
     private var isFeeding = false
+    private var newlyAccepted: [LiveJob] = []
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
+    private var historian: Historian!
     private var whenIdle: (() -> Void)?
+    private let isDurable: Bool
 
-    package init(_ options: ServerOptions, tasks: [TaskDefinition], on loop: EventLoop, logger: Logger) throws {
+    /// - Parameter lastID: The greatest id that any job of the store ever had.
+    package init(
+        _ options: ServerOptions, tasks: [TaskDefinition], _ store: any JobStore, lastID: JobID? = nil,
+        on loop: EventLoop, logger: Logger
+    ) throws {
         self.options = options
         self.loop = loop
         self.logger = logger
+        self.store = store
+        isDurable = store.durability == .fsync
         registry = TaskRegistry(tasks)
         clockOffset = wallNanoseconds() - monotonicNanoseconds()
-        scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: false)
+        scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: isDurable)
         streams = Streams(limits: options.limits)
-        store = MemoryStore { [unowned self] in live[$0] != nil }
+        ids = JobIDSource(after: lastID)
+        journal = Journal(store, on: loop) { [unowned self] in settle($0, $1) }
+        historian = Historian(self)
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
-        loop.atEndOfTurn { [unowned self] in
-            streams.flush(now: now)
-            turnTime = 0
-        }
+        loop.atEndOfTurn { [unowned self] in endTurn() }
     }
 
     private func openPools() throws {
@@ -64,6 +72,7 @@ package final class Engine {
         var processes = ProcessPoolOptions(
             slots: options.processes, workerArguments: options.workerArguments, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
+        processes.variables = options.childVariables
         pools = [
             LoopPool(slots: options.loopSlots, on: loop, report: report),
             ThreadPool(slots: options.threads, on: loop, report: report),
@@ -75,38 +84,52 @@ package final class Engine {
     }
 
     /// The server's clock, read once a turn: all that happens in one turn happens at the same time.
-    var now: Instant {
+    package var now: Instant {
         if turnTime == 0 { turnTime = clockOffset + monotonicNanoseconds() }
         return Instant(nanoseconds: turnTime)
     }
 
     func pool(_ name: PoolName) -> (any Pool)? { pools.first { $0.name == name } }
 
-    /// A job, live or finished.
-    func record(of id: JobID) -> JobRecord? { live[id]?.record ?? store[id] }
+    /// A job that may be seen, live or finished, if it is in memory.
+    func record(of id: JobID) -> JobRecord? {
+        if let job = live[id] { return job.isAccepted ? job.record : nil }
+        return store[id]
+    }
+
+    /// A job that may be seen, wherever it is.
+    func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) {
+        if let record = record(of: id) { return then(.success(record)) }
+        if live[id] != nil { return then(.success(nil)) }
+        store.find(id, then)
+    }
 
     // MARK: For handlers
 
     /// Takes a submission. Whether and when it is accepted, its waiters hear.
-    func submit(_ submission: Submission) -> LiveJob {
+    func submit(_ submission: Submission, _ identity: Identity? = nil) -> LiveJob {
         let now = self.now
         let task = submission.entry.task
+        let notBefore = submission.runAt ?? submission.delay.map { now + $0 }
         let record = JobRecord(
             id: ids.next(at: now), task: task.name, pool: submission.pool, queue: submission.queue,
             priority: submission.priority, maxAttempts: submission.maxAttempts ?? task.maxAttempts,
             timeout: submission.timeout ?? task.timeout, key: submission.key, labels: submission.labels,
-            input: submission.inputBytes, createdAt: now)
+            input: submission.inputBytes, createdAt: now, notBefore: notBefore)
         let job = LiveJob(record, submission.entry, submission.input)
-        live[record.id] = job
-        store.register(record.id)
-        let notBefore = submission.runAt ?? submission.delay.map { now + $0 }
-        record.dueAt = notBefore
-        let spec = JobSpec(
+        job.identity = identity
+        if isDurable { record.events.reserved = EventLog.firstReserve }
+        live.add(job)
+        feed(.submitted(spec(of: job, notBefore: notBefore)))
+        return job
+    }
+
+    func spec(of job: LiveJob, notBefore: Instant?) -> JobSpec {
+        let record = job.record
+        return JobSpec(
             id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
             maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
-            isQuick: submission.entry.isQuick(in: record.pool))
-        feed(.submitted(spec))
-        return job
+            isQuick: job.entry.isQuick(in: record.pool))
     }
 
     func cancel(_ id: JobID, grace: Duration = Engine.defaultGrace) {
@@ -116,7 +139,13 @@ package final class Engine {
     /// How long a cancelled attempt is only asked to end.
     static let defaultGrace = Duration.seconds(5)
 
-    /// Lets a client wait for a job; nil when the job has ended or is unknown.
+    /// Somebody has begun to follow a job.
+    func follow(_ id: JobID) { if isDurable { historian.look(at: id) } }
+
+    /// Calls `done` once everything that has been decided so far is on disk.
+    func whenStored(_ done: @escaping () -> Void) { journal.write(.reached, then: .then(done)) }
+
+    /// Lets a client wait for a job; false when the job has ended or is unknown.
     func wait(for id: JobID, _ waiter: Waiter) -> Bool {
         guard let job = live[id] else { return false }
         job.waiters.removeAll(where: \.isDone)
@@ -127,6 +156,7 @@ package final class Engine {
     /// Why a submission cannot be taken now; nil when it can.
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
+        if store.refusesJobs != nil { return .notStored }
         guard let depth = scheduler.depth(forSubmissionTo: submission.queue) else {
             return Problem(
                 429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
@@ -140,16 +170,37 @@ package final class Engine {
         return problem
     }
 
-    /// Stops taking jobs; `done` is called when none is live any more.
+    // MARK: Stopping
+
+    /// Stops taking jobs; `done` is called when nothing is left to wait for: with a durable store the jobs that run, else
+    /// all jobs.
     func drain(_ done: @escaping () -> Void) {
         isDraining = true
         whenIdle = done
+        if isDurable { feed(.drained) }
         checkIdle()
     }
 
-    /// Asks every live job to end.
-    func cancelAll() {
-        for id in live.ids.sorted() { cancel(id, grace: .seconds(1)) }
+    /// Ends what runs: a durable store keeps what may run again for the next server; else everything is cancelled.
+    func stopRunning(grace: Duration) {
+        guard !isDurable else { return feed(.shutDown(grace: grace)) }
+        for id in live.ids { cancel(id, grace: grace) }
+    }
+
+    /// Tells everybody who still waits that the server ends.
+    func dismissWaiters() {
+        for id in live.ids {
+            guard let job = live[id] else { continue }
+            let waiters = job.waiters
+            job.waiters = []
+            for waiter in waiters { waiter.fire(job.isAccepted ? .stopping : .refused, job.record) }
+        }
+    }
+
+    private func checkIdle() {
+        guard let done = whenIdle, isDurable ? scheduler.takenPlaces == 0 : live.isEmpty else { return }
+        whenIdle = nil
+        whenStored(done)
     }
 
     // MARK: Events and actions
@@ -173,12 +224,16 @@ package final class Engine {
         }
         pending.removeAll(keepingCapacity: true)
         isFeeding = false
+        // Whoever waits for the acceptance is to see where the job stands by now.
+        while let job = newlyAccepted.popLast() { tell(job, .accepted) { $0.wantsAccepted } }
     }
 
     private func perform(_ action: Action) {
         switch action {
-        case .persist(let id, _): feed(.persisted(id))
-        case .persistStart(let id, let attempt): feed(.startPersisted(id, attempt: attempt))
+        case .persist(let id, let attempt): persist(id, attempt)
+        case .persistStart(let id, let attempt):
+            live[id]?.storedAttempt = attempt
+            journal.write(.started(id, attempt: attempt, at: now), then: .start(id, attempt: attempt))
         case .answer(let id): accepted(id)
         case .start(let id, let attempt, let pool): start(id, attempt, pool)
         case .stop(let id, let attempt, let pool, _, let grace):
@@ -191,15 +246,27 @@ package final class Engine {
         }
     }
 
+    private func persist(_ id: JobID, _ attempt: Int) {
+        guard let job = live[id] else { return }
+        job.storedAttempt = attempt
+        journal.write(.submitted(job.record, attempt: attempt, job.identity), then: .submission(id))
+    }
+
     private func accepted(_ id: JobID) {
         guard let job = live[id] else { return }
         metrics.submitted += 1
-        append(.accepted, to: job.record)
-        tell(job, .accepted) { $0.wantsAccepted }
+        live.accept(job)
+        if let identity = job.identity { store.note(identity, id, at: now) }
+        append(.accepted, to: job)
+        if !job.waiters.isEmpty { newlyAccepted.append(job) }
     }
 
     private func start(_ id: JobID, _ number: Int, _ name: PoolName) {
         guard let job = live[id] else { return }
+        if job.storedAttempt < number {
+            job.storedAttempt = number
+            journal.write(.started(id, attempt: number, at: now), then: .nothing(id))
+        }
         job.record.worker = nil
         let attempt = Attempt(
             id: AttemptID(job: id, number: number), task: job.entry.task, input: job.input,
@@ -218,56 +285,105 @@ package final class Engine {
         case .blocked: record.state = .blocked
         case .queued(let position):
             record.state = .queued
-            append(.queued(position: position), to: record)
+            append(.queued(position: position), to: job)
         case .started(let attempt):
             record.state = .running
             record.attempt = attempt
             record.startedAt = now
             record.progress = nil
-            append(.started(pool: record.pool, worker: record.worker), to: record)
-        case .retrying(let due, _):
+            append(.started(pool: record.pool, worker: record.worker), to: job)
+        case .retrying(let due, let crashes):
             record.state = .scheduled
             record.dueAt = due
-            append(.retrying(job.lastResult.flatMap { failure(of: $0) }, due: due), to: record)
+            requeued(job, due: due, crashes: crashes)
+            append(.retrying(job.lastResult.flatMap { failure(of: $0) }, due: due), to: job)
         case .cancelling:
             record.state = .cancelling
-            append(.cancelling, to: record)
+            journal.write(.cancelRequested(id), then: .nothing(id))
+            append(.cancelling, to: job)
         }
         if !job.waiters.isEmpty { tell(job, .changed) { $0.wantsChanges } }
     }
 
+    private func requeued(_ job: LiveJob, due: Instant, crashes: Int) {
+        let id = job.record.id
+        journal.write(
+            .requeued(id, attempt: job.storedAttempt, due: due, crashes: crashes), then: .nothing(id))
+    }
+
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
         guard let job = live[id] else { return }
+        let outcome = outcome(of: job, conclusion)
+        job.outcome = outcome
+        journal.write(
+            .ended(job.record, outcome, attempt: job.storedAttempt, hasHistory: job.hasHistory), then: .end(id))
+    }
+
+    private func outcome(of job: LiveJob, _ conclusion: Conclusion) -> Outcome {
         let record = job.record
-        record.finishedAt = now
-        record.usage = job.lastResult?.usage
+        let last = job.lastResult
         switch conclusion {
-        case .succeeded: record.result = job.lastResult?.value ?? []
-        case .failed(.reported): record.error = job.lastResult?.error
-        case .failed(.timeout):
-            let limit = record.timeout?.text ?? "its limit"
-            record.error = JobError(type: "Timeout", message: "the attempt took longer than \(limit)")
-        case .failed(.crashed(let quarantined)):
-            record.error = job.lastResult?.error ?? JobError(type: "Crashed", message: "the worker died")
-            if quarantined { record.error?.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
-        case .failed(.lost):
-            record.error = JobError(type: "Lost", message: "the server ended while the job ran")
-        case .cancelled(let how, let took): record.cancel = (how, took)
+        case .succeeded:
+            return Outcome(.succeeded, of: record, at: now, result: last?.value ?? [], usage: last?.usage)
+        case .failed(let failure):
+            return Outcome(.failed, of: record, at: now, error: error(of: job, failure), usage: last?.usage)
+        case .cancelled(let how, let took):
+            return Outcome(.cancelled, of: record, at: now, usage: last?.usage, cancel: (how, took))
         }
-        record.state = conclusion.state
-        feed(.recorded(id))
+    }
+
+    private func error(of job: LiveJob, _ failure: Conclusion.Failure) -> JobError? {
+        switch failure {
+        case .reported: return job.lastResult?.error
+        case .timeout:
+            let limit = job.record.timeout?.text ?? "its limit"
+            return JobError(type: "Timeout", message: "the attempt took longer than \(limit)")
+        case .crashed(let quarantined):
+            var error = job.lastResult?.error ?? JobError(type: "Crashed", message: "the worker died")
+            if quarantined { error.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
+            return error
+        case .lost: return JobError(type: "Lost", message: "the server ended while the job ran")
+        }
+    }
+
+    // MARK: What the disk says
+
+    private func settle(_ waiting: Journal.Waiting, _ receipt: Receipt) {
+        switch (waiting, receipt) {
+        case (.submission(let id), .stored):
+            if let job = live[id] { job.record.acceptNanoseconds = now.nanoseconds(since: job.record.createdAt) }
+            feed(.persisted(id))
+        case (.submission(let id), .refused): drop(id, .refused)
+        case (.submission(let id), .duplicate(let other, let isSame)): drop(id, .duplicate(of: other, isSame: isSame))
+        case (.start(let id, let attempt), .stored): feed(.startPersisted(id, attempt: attempt))
+        case (.end(let id), .stored):
+            guard let job = live[id], let outcome = job.outcome else { return }
+            job.record.apply(outcome)
+            job.record.endNanoseconds = now.nanoseconds(since: outcome.finishedAt)
+            feed(.recorded(id))
+        case (.history(let id, let reserved), .stored):
+            if let job = live[id] { historian.stored(job, reserved: reserved) }
+        case (.then(let done), _): done()
+        case (.nothing, .stored), (.nothing(nil), _): break
+        case (.submission(let id), .stale), (.start(let id, _), _), (.end(let id), _), (.history(let id, _), _),
+            (.nothing(let id?), _):
+            metrics.staleWrites += 1
+            logger.error("a write about an attempt that is not current was refused", metadata: ["job": "\(id)"])
+        }
+    }
+
+    /// The job never was.
+    private func drop(_ id: JobID, _ cause: Waiter.Cause) {
+        guard let job = live.remove(id) else { return }
+        feed(.persistFailed(id))
+        tell(job, cause) { _ in true }
     }
 
     /// The outcome is stored: now it may be told.
     private func announceEnd(of id: JobID) {
-        guard let job = live.removeValue(forKey: id) else { return }
+        guard let job = live.remove(id) else { return }
         let record = job.record
-        switch record.state {
-        case .succeeded: append(.succeeded, to: record)
-        case .failed: append(.failed, to: record)
-        case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling:
-            append(.cancelled, to: record)
-        }
+        metrics.events += 1
         store.keep(record)
         metrics.ended(record)
         job.entry.noteEnd(record.state)
@@ -293,10 +409,11 @@ package final class Engine {
         for waiter in waiters where wants(waiter) { waiter.fire(cause, job.record) }
     }
 
-    private func append(_ kind: JobEvent.Kind, to record: JobRecord) {
-        record.events.append(kind, at: now, attempt: record.attempt)
+    private func append(_ kind: JobEvent.Kind, to job: LiveJob) {
+        job.record.events.append(kind, at: now, attempt: job.record.attempt)
         metrics.events += 1
-        streams.touch(record)
+        if isDurable { historian.note(job) }
+        streams.touch(job.record)
     }
 
     // MARK: Reports
@@ -312,25 +429,36 @@ package final class Engine {
         case .progress(let id, let progress):
             guard let job = current(id) else { return }
             job.record.progress = progress
-            append(.progress(progress), to: job.record)
+            append(.progress(progress), to: job)
         case .output(let id, let json):
             guard let job = current(id) else { return }
-            append(.output(json), to: job.record)
+            append(.output(json), to: job)
         case .log(let id, let stream, let text):
             guard let job = current(id) else { return }
             job.record.log.append(line: text)
-            append(.log(stream: stream, text: text), to: job.record)
-        case .ended(let id, let result):
-            if let job = current(id) {
-                job.lastResult = result
-                if result.end == .succeeded {
-                    job.entry.note(wallNanoseconds: result.usage.wallNanoseconds, in: job.record.pool)
-                }
-            } else {
-                logger.notice("stale end refused", metadata: ["job": "\(id.job)", "attempt": "\(id.number)"])
-            }
-            feed(.attemptEnded(id.job, attempt: id.number, result.end))
+            append(.log(stream: stream, text: text), to: job)
+        case .ended(let id, let result): attemptEnded(id, result)
+        case .childStarted(let pid):
+            journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))
+        case .childEnded(let pid): journal.write(.childEnded(pid: pid), then: .nothing(nil))
         }
+    }
+
+    private func attemptEnded(_ id: AttemptID, _ result: AttemptResult) {
+        if let job = current(id) {
+            job.lastResult = result
+            if result.end == .succeeded {
+                job.entry.note(wallNanoseconds: result.usage.wallNanoseconds, in: job.record.pool)
+            } else if result.end == .returned, isDurable {
+                // It never began: the disk is to know, or a restart would take it for lost.
+                job.storedAttempt = id.number - 1
+                requeued(job, due: now, crashes: scheduler.crashes(of: id.job))
+            }
+        } else {
+            logger.notice("stale end refused", metadata: ["job": "\(id.job)", "attempt": "\(id.number)"])
+        }
+        feed(.attemptEnded(id.job, attempt: id.number, result.end))
+        if isDraining { checkIdle() }
     }
 
     private func current(_ id: AttemptID) -> LiveJob? {
@@ -340,29 +468,54 @@ package final class Engine {
 
     // MARK: Time
 
+    private func endTurn() {
+        if isDurable {
+            historian.endTurn()
+            store.flush()
+        }
+        streams.flush(now: now)
+        turnTime = 0
+    }
+
     private func tick() {
         for name in queueMeters.keys { queueMeters[name]?.tick() }
         streams.heartbeat(now: now)
-        idempotency.expire(now: now)
+        store.tick(at: now)
     }
 
-    private func checkIdle() {
-        guard live.isEmpty, let done = whenIdle else { return }
-        whenIdle = nil
-        done()
+    // MARK: Starting again
+
+    /// Takes over what an earlier server has left on disk. What it ran must have ended.
+    package func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
+        // What has run goes first: it holds its keys.
+        let order = jobs.filter { $0.remains.attempt > 0 } + jobs.filter { $0.remains.attempt == 0 }
+        for (record, remains) in order {
+            guard let entry = registry[record.task] else {
+                endUnknown(record)
+                continue
+            }
+            let job = LiveJob(record, entry)
+            job.storedAttempt = remains.attempt
+            job.hasHistory = true
+            live.add(job)
+            live.accept(job)
+            if remains.wasRunning {
+                let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
+                job.lastResult = AttemptResult(.crashed, error: error)
+            }
+            feed(.restored(spec(of: job, notBefore: record.dueAt), remains))
+        }
     }
-}
 
-/// How fast a queue empties.
-struct QueueMeter {
-    var finished = 0
-    private var last = 0
-    /// Jobs a second, smoothed over some seconds.
-    private(set) var rate = 0.0
-
-    mutating func tick() {
-        rate += (Double(finished - last) - rate) * 0.3
-        if rate < 0.01 { rate = 0 }
-        last = finished
+    /// A job whose task is not there any more.
+    private func endUnknown(_ record: JobRecord) {
+        let error = JobError(type: "UnknownTask", message: "there is no task \"\(record.task)\" any more")
+        let outcome = Outcome(.failed, of: record, at: now, error: error)
+        journal.write(
+            .ended(record, outcome, attempt: record.attempt, hasHistory: true),
+            then: .then { [unowned self] in
+                record.apply(outcome)
+                store.keep(record)
+            })
     }
 }

@@ -17,6 +17,7 @@ extension JobEvent {
         case .succeeded: "succeeded"
         case .failed: "failed"
         case .cancelled: "cancelled"
+        case .gap: "gap"
         }
     }
 
@@ -70,6 +71,13 @@ extension [UInt8] {
             append(#","error":"#)
             if let error = job.error { append(error: error) } else { append("null") }
             appendUsage(of: job)
+        case .gap(let from, let reason):
+            append(#","from":"#)
+            append(integer: from)
+            append(#","to":"#)
+            append(integer: event.seq)
+            append(#","reason":"#)
+            append(jsonString: reason)
         case .cancelled:
             append(",")
             if let cancel = job.cancel { appendMembers(of: cancel) } else { append(#""how":null"#) }

@@ -28,24 +28,24 @@ final class FirehoseStream {
     /// Gathers what is new of a job.
     func take(_ record: JobRecord, now: Instant, limits: Limits) {
         let log = record.events
-        let first = max((seen[record.id] ?? firstOfInterest(log, now)), log.firstSeq)
-        seen[record.id] = record.state.isFinal ? nil : log.lastSeq + 1
-        guard first <= log.lastSeq, filter.matchesKind(of: record) else { return }
-        for seq in first...log.lastSeq {
+        let first = seen[record.id].map { log.index(after: $0) } ?? firstOfInterest(log)
+        seen[record.id] = record.state.isFinal ? nil : log.lastSeq
+        guard first < log.count, filter.matchesKind(of: record) else { return }
+        for index in first..<log.count {
             guard out.count < Self.turnBytes, exchange.unsent < limits.streamHighWater else {
-                dropped += log.lastSeq - seq + 1
+                dropped += log.count - index
                 return
             }
-            format.frame(seq: nil, type: log[seq].type, to: &out) { $0.append(event: log[seq], of: record) }
+            format.frame(seq: nil, type: log[index].type, to: &out) { $0.append(event: log[index], of: record) }
         }
         lastSent = now
     }
 
     /// A job not seen yet: all of it when it is new, else only what has just happened.
-    private func firstOfInterest(_ log: EventLog, _ now: Instant) -> Int {
-        var seq = log.lastSeq
-        while seq > log.firstSeq, log[seq - 1].time >= lastSent { seq -= 1 }
-        return seq
+    private func firstOfInterest(_ log: EventLog) -> Int {
+        var index = log.count - 1
+        while index > 0, log[index - 1].time >= lastSent { index -= 1 }
+        return max(index, 0)
     }
 
     func send() {

@@ -16,7 +16,7 @@ final class JobStream {
     var lastSent: Instant
     /// Was slow and has not caught up.
     var isLate = false
-    /// The next event to send; for ``EventFormat/log`` the next byte.
+    /// The last event that was sent; for ``EventFormat/log`` the next byte.
     private var cursor: Int
 
     /// - Parameter after: The last event that the client has; 0 for none.
@@ -25,7 +25,7 @@ final class JobStream {
         self.exchange = exchange
         self.format = format
         lastSent = now
-        cursor = format == .log ? 0 : after + 1
+        cursor = format == .log ? 0 : after
     }
 
     /// Sends the response's head and what comes before the first event.
@@ -35,7 +35,7 @@ final class JobStream {
         if !prelude.isEmpty { exchange.send(StreamChunk(prelude)) }
     }
 
-    var hasMore: Bool { cursor < (format == .log ? record.log.end : record.events.lastSeq + 1) }
+    var hasMore: Bool { cursor < (format == .log ? record.log.end : record.events.lastShown) }
 
     /// The next frame and how many events it carries.
     func next(_ shared: inout SharedFrames) -> (StreamChunk, events: Int)? {
@@ -46,34 +46,35 @@ final class JobStream {
             return (StreamChunk(bytes), 1)
         }
         let log = record.events
-        if cursor < log.firstSeq {
-            let chunk = gap(to: log.firstSeq - 1, "history dropped", at: log[log.firstSeq].time)
+        if cursor + 1 < log.firstSeq {
+            let chunk = gap(to: log.firstSeq - 1, "history dropped", at: log[0].time)
             return (chunk, 1)
         }
-        lastSent = log[log.lastSeq].time
-        if isLate, let skipped = skippableProgress(log) {
+        lastSent = log[log.count - 1].time
+        let first = log.index(after: cursor)
+        let shown = log.index(after: log.lastShown)
+        if isLate, let skipped = skippableProgress(log, first..<shown) {
             return (gap(to: skipped, "progress coalesced", at: lastSent), 1)
         }
-        let last = min(log.lastSeq, cursor + Self.batch - 1)
-        let first = cursor
-        cursor = last + 1
-        return (shared.chunk(format, from: first, to: last), last - first + 1)
+        let range = first..<min(shown, first + Self.batch)
+        cursor = log[range.upperBound - 1].seq
+        return (shared.chunk(format, range), range.count)
     }
 
     private func gap(to last: Int, _ reason: StaticString, at time: Instant) -> StreamChunk {
         var bytes: [UInt8] = []
-        let first = cursor
+        let first = cursor + 1
         format.frame(seq: last, type: "gap", to: &bytes) {
             $0.append(gapFrom: first, to: last, reason: reason, of: record, at: time)
         }
-        cursor = last + 1
+        cursor = last
         return StreamChunk(bytes)
     }
 
-    /// The end of a run of progress that begins at the cursor, its last event excepted; nil when there is no run.
-    private func skippableProgress(_ log: EventLog) -> Int? {
-        var seq = cursor
-        while seq < log.lastSeq, log[seq].isProgress, log[seq + 1].isProgress { seq += 1 }
-        return seq > cursor ? seq - 1 : nil
+    /// The end of a run of progress at the beginning, its last event excepted; nil when there is no run.
+    private func skippableProgress(_ log: EventLog, _ range: Range<Int>) -> Int? {
+        var index = range.lowerBound
+        while index + 1 < range.upperBound, log[index].isProgress, log[index + 1].isProgress { index += 1 }
+        return index > range.lowerBound ? log[index - 1].seq : nil
     }
 }

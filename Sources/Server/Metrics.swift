@@ -10,6 +10,7 @@ import Store
 final class Metrics {
     var submitted: UInt64 = 0
     var events: UInt64 = 0
+    var staleWrites: UInt64 = 0
     private var runSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var waitSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var cancelSeconds: [StopMethod: Buckets] = [:]
@@ -80,7 +81,9 @@ final class Metrics {
         out.family("spindle_streams_open", "gauge", "Open event streams.")
         out.sample("spindle_streams_open", [], Double(engine.streams.count))
         out.family("spindle_stale_ends_total", "counter", "Reports refused because another attempt was current.")
-        out.sample("spindle_stale_ends_total", [], Double(engine.scheduler.staleEvents))
+        out.sample("spindle_stale_ends_total", [], Double(engine.scheduler.staleEvents + staleWrites))
+        out.family("spindle_store_pending", "gauge", "Changes that are not yet on disk.")
+        out.sample("spindle_store_pending", [], Double(engine.journal.depth))
         out.family("spindle_http_connections", "gauge", "Open connections.")
         out.sample("spindle_http_connections", [], Double(connections))
         return out.bytes

@@ -1,6 +1,7 @@
 import HTTP
 import JSON
 import Jobs
+import Store
 
 /// An error as clients see it: `application/problem+json`.
 ///
@@ -26,6 +27,26 @@ package struct Problem: Error {
     }
 
     static let draining = Problem(503, "draining", "the server is stopping and takes no new jobs", retryAfter: 5)
+    static let notStored = Problem(
+        507, "not-stored", "the disk is full: the job could not be stored, and nothing was accepted", retryAfter: 5)
+
+    /// The client waits for a job that goes on after the server has ended.
+    static func stopping(_ job: JobID) -> Problem {
+        var problem = Problem(503, "stopping", "the server ends before the job; the job is kept", retryAfter: 5)
+        problem.job = job
+        return problem
+    }
+
+    static func alreadyEnded(_ record: JobRecord) -> Problem {
+        var problem = Problem(409, "already-ended", "the job had \(record.state.rawValue) before")
+        problem.job = record.id
+        return problem
+    }
+
+    static func unreadable(_ failure: StoreFailure) -> Problem {
+        Problem(500, "store-unreadable", failure.description)
+    }
+
     static func notFound(_ what: String) -> Problem { Problem(404, "not-found", what) }
 
     /// Input that is JSON but does not fit.

@@ -1,4 +1,5 @@
 import HTTP
+import Store
 
 /// The whole API, one line for each address. The router, the documentation and the OpenAPI description are made from it.
 extension API {

@@ -6,14 +6,12 @@ import JSON
 import Jobs
 import Logging
 import Pools
+import Store
 
 /// The whole server: the engine on the first loop, an HTTP side on every loop.
 ///
 /// Made and used on the first loop's thread.
 package final class Server {
-    /// After the first signal, how long what runs may still run.
-    private static let drainTime = Duration.seconds(10)
-
     package let engine: Engine
     private let options: ServerOptions
     private let loop: EventLoop
@@ -40,7 +38,7 @@ package final class Server {
         self.options = options
         self.loop = loop
         self.logger = logger
-        engine = try Engine(options, tasks: tasks, on: loop, logger: logger)
+        engine = try Engine.opened(options, tasks: tasks, on: loop, logger: logger)
         let pages = Pages(directory: options.publicDirectory)
         let gate = Gate(options, openPaths: ["/healthz", "/readyz"] + pages.paths)
         api = API(engine, gate, pages)
@@ -72,7 +70,7 @@ package final class Server {
         guard !isStopping else { return hurry() }
         isStopping = true
         logger.notice("stopping", metadata: ["live": "\(engine.live.count)"])
-        drainDeadline = Deadline(after: Self.drainTime, on: loop) { [unowned self] in hurry() }
+        drainDeadline = Deadline(after: options.drainTime, on: loop) { [unowned self] in hurry() }
         engine.drain { [unowned self] in closeDown() }
         near.drain {}
         for far in far {
@@ -83,7 +81,7 @@ package final class Server {
 
     private func hurry() {
         drainDeadline = nil
-        engine.cancelAll()
+        engine.stopRunning(grace: .seconds(1))
         // What does not listen to its cancellation is left behind after this.
         drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
     }
@@ -91,6 +89,7 @@ package final class Server {
     private func closeDown() {
         drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
         engine.streams.closeAll(now: engine.now)
+        engine.dismissWaiters()
         var open = engine.pools.count
         for pool in engine.pools {
             pool.shutDown { [unowned self] in
@@ -105,9 +104,12 @@ package final class Server {
         guard let done = whenStopped else { return }
         whenStopped = nil
         for pool in engine.pools { (pool as? ProcessPool)?.killAll() }
-        near.closeAll()
-        for far in far { far.loop.stop() }
-        done()
+        // What leaving clients want is not to be written any more.
+        engine.store.close { [self] in
+            near.closeAll()
+            for far in far { far.loop.stop() }
+            done()
+        }
     }
 
     // MARK: Further loops

@@ -1,6 +1,14 @@
 import HTTP
 import Jobs
 import Pools
+import Store
+
+package enum StoreChoice: Sendable, Equatable {
+    /// Nothing survives the server.
+    case memory
+    /// A file on a disk of this machine.
+    case file(String)
+}
 
 /// Everything that can be set about a server.
 package struct ServerOptions: Sendable {
@@ -23,6 +31,15 @@ package struct ServerOptions: Sendable {
     package var publicDirectory: String?
     package var tls: TLSIdentity?
     package var limits = Limits()
+    /// Where jobs are kept.
+    package var store = StoreChoice.memory
+    package var retention = Retention()
+    /// How long to wait for another server that still owns the store, in seconds.
+    package var storePatience = 0
+    /// After the first signal, how long what runs may still run.
+    package var drainTime = Duration.seconds(10)
+    /// Put into the environment of every child.
+    var childVariables: [String: String] = [:]
     /// Jobs that may wait in one queue.
     package var queueDepth = 100_000
     package var version = "0.1.0"

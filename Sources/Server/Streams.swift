@@ -47,6 +47,9 @@ final class Streams {
         if !list.isEmpty { readers[id] = list }
     }
 
+    /// Whether somebody looks at the job.
+    func isWatched(_ id: JobID) -> Bool { readers[id] != nil }
+
     // MARK: Changes
 
     /// Notes that a job has something new.
@@ -121,16 +124,17 @@ final class Streams {
 /// What is written of the same events for several readers, kept for one turn.
 struct SharedFrames {
     let record: JobRecord
-    private var frames: [(format: EventFormat, from: Int, to: Int, chunk: StreamChunk)] = []
+    private var frames: [(format: EventFormat, range: Range<Int>, chunk: StreamChunk)] = []
 
     init(_ record: JobRecord) { self.record = record }
 
-    mutating func chunk(_ format: EventFormat, from: Int, to: Int) -> StreamChunk {
-        for frame in frames where frame.from == from && frame.to == to && frame.format == format { return frame.chunk }
+    /// - Parameter range: Places in the record's log.
+    mutating func chunk(_ format: EventFormat, _ range: Range<Int>) -> StreamChunk {
+        for frame in frames where frame.range == range && frame.format == format { return frame.chunk }
         var bytes: [UInt8] = []
-        for seq in from...to { format.append(record.events[seq], of: record, to: &bytes) }
+        for index in range { format.append(record.events[index], of: record, to: &bytes) }
         let chunk = StreamChunk(bytes)
-        frames.append((format, from, to, chunk))
+        frames.append((format, range, chunk))
         return chunk
     }
 }

@@ -15,6 +15,10 @@ class Waiter {
         case timeUp
         /// The submission could not be stored.
         case refused
+        /// The submission's `Idempotency-Key` was used before.
+        case duplicate(of: JobID, isSame: Bool)
+        /// The server ends, and the job has not.
+        case stopping
     }
 
     /// Which causes it waits for, besides the end.
@@ -70,10 +74,10 @@ final class ResultWaiter: Waiter, ExchangeOwner {
     }
 
     override fileprivate func tell(_ cause: Cause, _ record: JobRecord) {
-        if cause == .refused {
-            exchange.respond(Problem.notStored.response)
-        } else {
-            api.respondResult(exchange, record)
+        switch cause {
+        case .refused: exchange.respond(Problem.notStored.response)
+        case .stopping: exchange.respond(Problem.stopping(record.id).response)
+        case .accepted, .ended, .changed, .timeUp, .duplicate: api.respondResult(exchange, record)
         }
     }
 

@@ -1,40 +1,47 @@
 import Jobs
 
-/// One change of a job, as clients may replay it. The large cases stand elsewhere: most jobs have only small ones.
-package struct JobEvent {
-    package enum Kind {
-        case accepted
-        case queued(position: Int)
-        case started(pool: PoolName, worker: String?)
-        indirect case progress(Progress)
-        indirect case log(stream: String, text: String)
-        /// JSON on one line.
-        case output([UInt8])
-        indirect case retrying(JobError?, due: Instant)
-        case cancelling
-        /// Result, error, usage and how it was cancelled stand in the record.
-        case succeeded, failed, cancelled
-    }
-
-    /// From 1, without holes, for each job.
-    package let seq: Int
-    package let time: Instant
-    package let attempt: Int
-    package var kind: Kind
-}
-
 /// The last events of a job, a ring in effect: older ones are dropped, and readers are told by a `gap`.
-package struct EventLog {
+package struct EventLog: Sendable {
     /// At least this many of the last events are kept.
     package static let kept = 256
+    /// Numbers that a new job may show to clients before the disk knows more of its events than that it was accepted.
+    package static let firstReserve = 8
 
     private var events: [JobEvent] = []
     package private(set) var lastSeq = 0
+    /// Numbers up to here may be shown: a server that starts again gives none of them to another event.
+    package var reserved = Int.max
+    /// The last event that has been handed to the disk.
+    package var lastStored = 0
 
     package init() { events.reserveCapacity(4) }
 
-    /// The oldest event still here; one past the last when there is none.
-    package var firstSeq: Int { lastSeq - events.count + 1 }
+    /// As the disk has it.
+    ///
+    /// - Parameters:
+    ///   - stored: In order.
+    ///   - reserved: The greatest number that a client may have seen: a gap covers what is missing up to it.
+    package init(stored: [JobEvent], reserved: Int, at now: Instant) {
+        events = stored
+        lastSeq = stored.last?.seq ?? 0
+        lastStored = lastSeq
+        guard reserved > lastSeq else { return }
+        let gap = JobEvent.Kind.gap(from: lastSeq + 1, reason: "server restarted")
+        events.append(JobEvent(seq: reserved, time: now, attempt: stored.last?.attempt ?? 0, kind: gap))
+        lastSeq = reserved
+    }
+
+    package var count: Int { events.count }
+
+    /// The oldest event's number; one past the last when there is none.
+    package var firstSeq: Int {
+        guard let first = events.first else { return lastSeq + 1 }
+        if case .gap(let from, _) = first.kind { return from }
+        return first.seq
+    }
+
+    /// The last event that may be shown.
+    package var lastShown: Int { min(lastSeq, reserved) }
 
     package mutating func append(_ kind: JobEvent.Kind, at time: Instant, attempt: Int) {
         lastSeq += 1
@@ -42,8 +49,27 @@ package struct EventLog {
         if events.count >= 2 * Self.kept { events.removeFirst(Self.kept) }
     }
 
-    /// - Parameter seq: One that is still here.
-    package subscript(seq: Int) -> JobEvent { events[seq - firstSeq] }
+    package subscript(index: Int) -> JobEvent { events[index] }
+
+    /// Where the first event after `seq` stands; ``count`` when there is none.
+    package func index(after seq: Int) -> Int {
+        // Without a gap inside, places follow from numbers.
+        let guess = events.count - (lastSeq - seq)
+        if guess >= 0, guess <= events.count, guess == 0 || events[guess - 1].seq == seq { return guess }
+        var low = 0
+        var high = events.count
+        while low < high {
+            let middle = (low + high) / 2
+            if events[middle].seq <= seq { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Events that the disk has not been handed.
+    package var unstored: ArraySlice<JobEvent> { events[index(after: lastStored)...] }
+
+    /// All of them.
+    package var all: [JobEvent] { events }
 
     /// Names the worker in the last `started` event, once it is known.
     package mutating func nameWorker(_ worker: String) {

@@ -2,8 +2,9 @@ import Jobs
 
 /// All that is known of one job: what was submitted, what became of it, and its last events.
 ///
-/// Loop-confined; a class, because the engine, its streams and the store look at the same one.
-package final class JobRecord {
+/// A class, because the engine, its streams and the store look at the same one.
+// Guard: what is `var` belongs to the engine's loop; a store's thread reads only what is `let`.
+package final class JobRecord: @unchecked Sendable {
     package let id: JobID
     package let task: String
     package let pool: PoolName
@@ -16,6 +17,8 @@ package final class JobRecord {
     /// JSON, as it came.
     package let input: [UInt8]
     package let createdAt: Instant
+    /// When it was to run first; nil: at once.
+    package let notBefore: Instant?
 
     package var state = JobState.queued
     package var attempt = 0
@@ -32,10 +35,14 @@ package final class JobRecord {
     package var cancel: (how: StopMethod, took: Duration)?
     package var events = EventLog()
     package var log = LogTail()
+    /// How long its acceptance and its end have waited for the disk, in nanoseconds.
+    package var acceptNanoseconds: Int64 = 0
+    package var endNanoseconds: Int64 = 0
 
     package init(
         id: JobID, task: String, pool: PoolName, queue: String, priority: Int, maxAttempts: Int, timeout: Duration?,
-        key: String?, labels: [(name: String, value: String)], input: [UInt8], createdAt: Instant
+        key: String?, labels: [(name: String, value: String)], input: [UInt8], createdAt: Instant,
+        notBefore: Instant? = nil
     ) {
         self.id = id
         self.task = task
@@ -48,6 +55,19 @@ package final class JobRecord {
         self.labels = labels
         self.input = input
         self.createdAt = createdAt
+        self.notBefore = notBefore
+        dueAt = notBefore
+    }
+
+    /// The job has ended so, and everybody may know.
+    package func apply(_ outcome: Outcome) {
+        state = outcome.state
+        finishedAt = outcome.finishedAt
+        result = outcome.result
+        error = outcome.error
+        usage = outcome.usage
+        cancel = outcome.cancel
+        events = outcome.events
     }
 
     /// What the record weighs, in bytes, roughly.

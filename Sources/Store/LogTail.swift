@@ -1,5 +1,5 @@
 /// The end of a job's log, as text; what came before is counted.
-package struct LogTail {
+package struct LogTail: Sendable {
     /// At least this much of the end is kept, in bytes.
     package static let kept = 1024 * 1024
 
@@ -8,6 +8,15 @@ package struct LogTail {
     package private(set) var dropped = 0
 
     package init() {}
+
+    /// - Parameter dropped: Bytes that came before these and are no longer here.
+    package init(_ bytes: [UInt8], dropped: Int) {
+        self.bytes = bytes
+        self.dropped = dropped
+    }
+
+    /// The last bytes, at most as many as are promised.
+    package var tail: ArraySlice<UInt8> { bytes.suffix(Self.kept) }
 
     /// One past the last byte, counted from the log's beginning.
     package var end: Int { dropped + bytes.count }

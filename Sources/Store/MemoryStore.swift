@@ -1,69 +1,89 @@
+import DequeModule
 import Jobs
 
-/// Finished jobs, in memory: the newest ones, within bounds. Nothing survives a restart, and nothing is promised.
+/// Finished jobs, in memory: the last ones, within bounds. Nothing survives a restart, and nothing is promised.
 ///
-/// Loop-confined. Every answer is immediate, so the engine need not wait between asking and hearing.
-package final class MemoryStore {
-    /// Finished jobs kept, by count and by weight in bytes; the oldest go first.
+/// Every receipt is immediate.
+package final class MemoryStore: JobStore {
+    /// Finished jobs kept, by count and by weight in bytes.
     package static let keptJobs = 10_000
     package static let keptBytes = 128 * 1024 * 1024
 
-    private var records = JobTable<JobRecord>()
-    /// In the order of their end.
-    private var ended: [JobRecord] = []
-    private var head = 0
-    private var weight = 0
-    /// Ids in the order of submission, and so in their own.
+    private let retention: Retention
+    private var finished: FinishedJobs
+    private var keys: IdempotencyKeys
+    /// Ids of finished jobs, and of some that were forgotten, in their own order but for the last few.
     private var order: [JobID] = []
-    private var lastCompacted = 0
-    private let isLive: (JobID) -> Bool
+    private var isSorted = true
 
-    /// - Parameter isLive: Whether a job has not ended: only others are forgotten.
-    package init(isLive: @escaping (JobID) -> Bool) { self.isLive = isLive }
-
-    package subscript(id: JobID) -> JobRecord? { records[id] }
-
-    /// Notes a job that has just been submitted, so that lists find it.
-    package func register(_ id: JobID) {
-        order.append(id)
-        guard order.count > 4 * Self.keptJobs, order.count > 2 * lastCompacted else { return }
-        order.removeAll { records[$0] == nil && !isLive($0) }
-        lastCompacted = order.count
+    package init(_ retention: Retention = Retention()) {
+        self.retention = retention
+        finished = FinishedJobs(maximum: min(retention.jobs, Self.keptJobs), bytes: Self.keptBytes)
+        keys = IdempotencyKeys(lifetime: retention.keys)
     }
 
-    /// Jobs in the order of submission, newest first, beginning before `cursor`.
-    ///
-    /// - Parameter visit: Returns false to stop. Ids of jobs that were forgotten are among them.
-    package func visitNewestFirst(before cursor: JobID?, _ visit: (JobID) -> Bool) {
-        var index = order.count
-        if let cursor {
-            // Ids only grow: binary search.
-            var low = 0
-            while low < index {
-                let middle = (low + index) / 2
-                if order[middle] < cursor { low = middle + 1 } else { index = middle }
-            }
-        }
+    package var durability: Durability { .none }
+    package var refusesJobs: String? { nil }
+    package var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
+
+    package func write(_ change: Change) -> Receipt? {
+        if case .submitted(_, _, let identity?) = change, let earlier = keys.find(identity) { return earlier }
+        return .stored
+    }
+
+    package func keep(_ record: JobRecord) {
+        finished.keep(record)
+        if let last = order.last, last > record.id { isSorted = false }
+        order.append(record.id)
+        guard order.count > 4 * finished.maximum else { return }
+        order.removeAll { !finished.contains($0) }
+    }
+
+    package func note(_ identity: Identity, _ job: JobID, at now: Instant) { keys.note(identity, job, at: now) }
+
+    package func flush() {}
+    package func earlier(_ identity: Identity) -> Receipt? { keys.find(identity) }
+    package subscript(id: JobID) -> JobRecord? { finished[id] }
+
+    package func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) {
+        then(.success(finished[id]))
+    }
+
+    package func list(_ query: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void) {
+        sort()
+        var jobs: [JobRecord] = []
+        var index = query.before.map { cursor in firstIndex(notBelow: cursor) } ?? order.count
         while index > 0 {
             index -= 1
-            if !visit(order[index]) { return }
+            guard let record = finished[order[index]], query.filter.matches(record) else { continue }
+            guard jobs.count < query.limit else { return then(.success(JobPage(jobs, resume: jobs.last?.id))) }
+            jobs.append(record)
         }
+        then(.success(JobPage(jobs, resume: nil)))
     }
 
-    /// Keeps a finished job, and forgets the oldest ones beyond the bounds.
-    package func keep(_ record: JobRecord) {
-        records[record.id] = record
-        ended.append(record)
-        weight += record.weight
-        while records.count > Self.keptJobs || weight > Self.keptBytes, head < ended.count {
-            let oldest = ended[head]
-            head += 1
-            weight -= oldest.weight
-            records[oldest.id] = nil
+    package func tick(at now: Instant) {
+        keys.expire(now: now)
+        finished.forget(endedBefore: now - retention.age)
+    }
+
+    package func close(_ done: @escaping () -> Void) { done() }
+
+    // MARK: Order
+
+    private func sort() {
+        guard !isSorted else { return }
+        order.sort()
+        isSorted = true
+    }
+
+    private func firstIndex(notBelow cursor: JobID) -> Int {
+        var low = 0
+        var high = order.count
+        while low < high {
+            let middle = (low + high) / 2
+            if order[middle] < cursor { low = middle + 1 } else { high = middle }
         }
-        if head > Self.keptJobs {
-            ended.removeFirst(head)
-            head = 0
-        }
+        return low
     }
 }

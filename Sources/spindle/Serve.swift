@@ -4,6 +4,7 @@ import Glibc
 import HTTP
 import Logging
 import Server
+import Store
 import Tasks
 
 struct Serve: ParsableCommand {
@@ -13,7 +14,8 @@ struct Serve: ParsableCommand {
             Example:  spindle serve --listen 127.0.0.1:8080 --threads 4 --processes 4
             The first lines on stdout say where it listens, a curl line to try, and the dashboard's address. Logs are
             JSON lines on stderr. Every flag has an environment variable (SPINDLE_LISTEN, …) and a key in the file of
-            --config; flags win over environment over file. SIGTERM lets running jobs finish for 10 s; a second one hurries.
+            --config; flags win over environment over file. SIGTERM lets running jobs finish for --drain; a second one hurries.
+            What is accepted is on disk (see --store) and goes on after a restart.
             """)
 
     @OptionGroup var flags: ServeFlags
@@ -61,11 +63,19 @@ final class RunningServer {
             addresses = try server.start()
         } catch let failure as ListenAddress.Failure {
             throw CommandFailure(.usage, failure.description)
+        } catch let failure as StoreFailure {
+            throw CommandFailure(.usage, failure.description)
         }
         if getuid() == 0 {
             logger.warning("running as root: workers and commands run as root too")
         }
-        logger.notice("durability", metadata: ["store": "memory", "promise": "none: jobs do not survive a restart"])
+        switch setup.options.store {
+        case .memory:
+            logger.notice(
+                "durability", metadata: ["store": "memory", "promise": "none: jobs do not survive a restart"])
+        case .file(let path):
+            logger.notice("durability", metadata: ["store": "\(path)", "promise": "fsync: answers wait for the disk"])
+        }
     }
 
     var scheme: String { setup.options.tls == nil ? "http" : "https" }

@@ -9,8 +9,21 @@ struct ServeFlags: ParsableArguments {
     @Option(help: ArgumentHelp("A TOML file with the same keys, and commands.", valueName: "FILE"))
     var config: String?
 
-    @Option(help: ArgumentHelp("Where jobs are kept: memory (nothing survives a restart).", valueName: "memory"))
+    @Option(
+        help: ArgumentHelp(
+            "Where jobs are kept: a file, made if it is not there (default: spindle.db in the state directory), or memory, from which nothing survives.",
+            valueName: "PATH|memory"))
     var store: String?
+
+    @Option(
+        help: ArgumentHelp("How long running jobs may go on after the first SIGTERM (default 10s).", valueName: "TIME"))
+    var drain: String?
+
+    @Option(help: ArgumentHelp("Finished jobs that are kept (default 1000000).", valueName: "N"))
+    var keepJobs: String?
+
+    @Option(help: ArgumentHelp("How long finished jobs are kept (default 7d).", valueName: "TIME"))
+    var keepAge: String?
 
     @Option(help: ArgumentHelp("Event loops, each with a listener of its own (default 1).", valueName: "N"))
     var loops: String?
@@ -59,7 +72,8 @@ struct ServeFlags: ParsableArguments {
         func one(_ text: String?) -> [String] { text.map { [$0] } ?? [] }
         func flag(_ isSet: Bool) -> [String] { isSet ? ["true"] : [] }
         return [
-            .listen: listen, .store: one(store), .loops: one(loops), .threads: one(threads), .processes: one(processes),
+            .listen: listen, .store: one(store), .drain: one(drain), .keepJobs: one(keepJobs), .keepAge: one(keepAge),
+            .loops: one(loops), .threads: one(threads), .processes: one(processes),
             .python: python, .tokenFile: one(tokenFile), .noAuth: flag(noAuth), .publicDirectory: one(publicDirectory),
             .filesRoot: one(filesRoot), .allowFetch: allowFetch, .demoFaults: flag(demoFaults), .allowHost: allowHost,
             .tlsCert: one(tlsCert), .tlsKey: one(tlsKey), .allowPlaintext: flag(allowPlaintextOnNetwork),

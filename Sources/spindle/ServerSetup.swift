@@ -4,6 +4,7 @@ import HTTPClient
 import JSON
 import Pools
 import Server
+import Store
 import Tasks
 
 /// What the settings mean, checked: a server's options and its tasks.
@@ -47,9 +48,18 @@ struct ServerSetup {
         }
     }
 
-    private func setStore(_ settings: Settings) throws {
-        guard settings.text(.store) == "memory" else {
-            throw settings.wrong(.store, "must be memory: this build has no durable store yet")
+    private mutating func setStore(_ settings: Settings) throws {
+        options.drainTime = try settings.duration(.drain)
+        options.retention.jobs = try settings.count(.keepJobs, in: 1...1_000_000_000)
+        options.retention.age = try settings.duration(.keepAge)
+        switch settings.text(.store) ?? "" {
+        case "memory": options.store = .memory
+        case let url where url.hasPrefix("postgres:") || url.hasPrefix("postgresql:"):
+            throw settings.wrong(.store, "must be a file or memory: this build does not speak to PostgreSQL yet")
+        case "": throw settings.wrong(.store, "must be a file or memory")
+        case let path:
+            StateDirectory.make(for: path)
+            options.store = .file(path)
         }
     }
 

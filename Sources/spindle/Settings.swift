@@ -1,11 +1,14 @@
 import Glibc
 import JSON
 import Pools
+import Server
 import TOMLKit
 
 /// Everything that `serve` can be told, by flag, environment or file: one line for each.
 enum Setting: String, CaseIterable {
-    case listen, store, loops, threads, processes, python
+    case listen, store, loops, threads, processes, python, drain
+    case keepJobs = "keep-jobs"
+    case keepAge = "keep-age"
     case tokenFile = "token-file"
     case noAuth = "no-auth"
     case publicDirectory = "public"
@@ -65,8 +68,9 @@ struct Settings {
         let cores = String(max(sysconf(CInt(_SC_NPROCESSORS_ONLN)), 1))
         let state = StateDirectory.path
         let texts: [Setting: [String]] = [
-            .listen: ["127.0.0.1:8080"], .store: ["memory"], .loops: ["1"], .threads: [cores], .processes: [cores],
-            .python: [], .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
+            .listen: ["127.0.0.1:8080"], .store: ["\(state)/spindle.db"], .drain: ["10s"], .keepJobs: ["1000000"],
+            .keepAge: ["7d"], .loops: ["1"], .threads: [cores], .processes: [cores], .python: [],
+            .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
             .allowFetch: [], .demoFaults: ["false"], .allowHost: [], .tlsCert: [], .tlsKey: [],
             .allowPlaintext: ["false"],
         ]
@@ -94,6 +98,14 @@ struct Settings {
                 setting, "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), not \"\(text)\"")
         }
         return number
+    }
+
+    func duration(_ setting: Setting) throws -> Duration {
+        let text = text(setting) ?? ""
+        guard let duration = Duration(text: text) else {
+            throw wrong(setting, "must be a duration with a unit, like 500ms, 10s, 5m or 24h, not \"\(text)\"")
+        }
+        return duration
     }
 
     /// An error about a setting, named as it was given.

@@ -1,0 +1,80 @@
+import EventLoop
+import Glibc
+import Jobs
+import Logging
+import Pools
+import Store
+
+extension Engine {
+    /// How long children of an earlier server may take to die, in seconds.
+    private static let orphanPatience = 2.0
+
+    /// An engine with its store: what an earlier server has left is found, what it ran is dead, and its jobs go on.
+    static func opened(
+        _ options: ServerOptions, tasks: [TaskDefinition], on loop: EventLoop, logger: Logger
+    ) throws -> Engine {
+        guard case .file(let path) = options.store else {
+            return try Engine(
+                options, tasks: tasks, MemoryStore(options.retention), on: loop, logger: logger)
+        }
+        let store = try SQLiteStore(
+            path, options.retention, on: loop, waitingForOwner: options.storePatience
+        ) { failure in
+            // Nothing may be answered after this: not even what is already on its way to the loop.
+            StoreFailure.end(failure)
+        }
+        let found = try store.begin(
+            at: Instant(nanoseconds: wallNanoseconds()), boot: bootID(),
+            name: String(UInt64.random(in: 0...UInt64.max), radix: 36))
+        let variable = (name: "SPINDLE_STORE", value: found.name)
+        endOrphans(found, "\(variable.name)=\(variable.value)", logger)
+        var options = options
+        options.childVariables[variable.name] = variable.value
+        let engine = try Engine(options, tasks: tasks, store, lastID: found.lastID, on: loop, logger: logger)
+        engine.restore(found.jobs)
+        if !found.jobs.isEmpty || !found.wasClean {
+            logger.notice(
+                "the store's jobs go on",
+                metadata: [
+                    "live": "\(found.jobs.count)", "ran": "\(found.jobs.count { $0.remains.wasRunning })",
+                    "clean": "\(found.wasClean)", "epoch": "\(found.epoch)",
+                ])
+        }
+        return engine
+    }
+
+    private static func endOrphans(_ found: Found, _ variable: String, _ logger: Logger) {
+        guard !found.wasClean else { return }
+        let outcome = Orphans.kill(
+            carrying: variable, orMarked: found.children.map { ($0.pid, $0.startedAt) }, within: orphanPatience)
+        if outcome.killed > 0 {
+            logger.notice("what an earlier server ran was killed", metadata: ["processes": "\(outcome.killed)"])
+        }
+        if outcome.alive > 0 {
+            logger.error("what an earlier server ran is still alive", metadata: ["processes": "\(outcome.alive)"])
+        }
+    }
+
+    /// Tells this start of the machine from any other. Source: random(4), /proc/sys/kernel/random/boot_id.
+    private static func bootID() -> String {
+        guard let file = fopen("/proc/sys/kernel/random/boot_id", "r") else { return "" }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 64)
+        guard fgets(&line, 64, file) != nil else { return "" }
+        return String(decoding: line.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+extension StoreFailure {
+    /// What the server ends with when its store fails. Source: sysexits.h, EX_IOERR.
+    package static let exitStatus: CInt = 74
+
+    /// Says why and ends the process at once.
+    fileprivate static func end(_ failure: StoreFailure) -> Never {
+        let line =
+            "spindle: \(failure). Nothing that was not on disk has been acknowledged; the server ends so that nothing is. "
+            + "Look after the disk, then start it again.\n"
+        _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+        _exit(exitStatus)
+    }
+}

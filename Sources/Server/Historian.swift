@@ -1,0 +1,74 @@
+import EventLoop
+import Jobs
+import Store
+
+/// Tells the store what happens to live jobs, so that their events outlive the server.
+///
+/// Nothing waits for that, with one exception: a number that a client has seen must never be given to another event, by
+/// no later server. So numbers are reserved before they are shown; a few with the submission, more when somebody looks.
+final class Historian {
+    /// How long an event may be in memory alone.
+    private static let delay = Duration.milliseconds(250)
+    /// Numbers reserved at once while somebody looks.
+    private static let headroom = 256
+
+    private unowned let engine: Engine
+    private var dirty: [LiveJob] = []
+    private var urgent: [LiveJob] = []
+    private var timer: Deadline?
+
+    init(_ engine: Engine) { self.engine = engine }
+
+    /// An event was added to the job.
+    func note(_ job: LiveJob) {
+        if job.record.events.lastSeq > job.record.events.reserved, engine.streams.isWatched(job.record.id) {
+            urgent.append(job)
+        }
+        guard job.history == .clean else { return }
+        job.history = .dirty
+        dirty.append(job)
+        if timer == nil { timer = Deadline(after: Self.delay, on: engine.loop) { [unowned self] in write() } }
+    }
+
+    /// Somebody begins to look at a job that has more than may be shown.
+    func look(at id: JobID) {
+        if let job = engine.live[id], job.record.events.lastSeq > job.record.events.reserved { urgent.append(job) }
+    }
+
+    func endTurn() {
+        guard !urgent.isEmpty else { return }
+        let jobs = urgent
+        urgent = []
+        for job in jobs where job.record.events.lastSeq > job.record.events.reserved { write(job, Self.headroom) }
+    }
+
+    private func write() {
+        timer = nil
+        let jobs = dirty
+        dirty = []
+        for job in jobs where job.history == .dirty { write(job, 0) }
+    }
+
+    private func write(_ job: LiveJob, _ headroom: Int) {
+        guard job.history != .writing, job.outcome == nil, job.isAccepted, engine.live[job.record.id] === job else {
+            return
+        }
+        let events = job.record.events
+        let reserved = events.lastSeq + headroom
+        // Until that is stored, no more may be shown than both before and after it.
+        job.record.events.reserved = min(events.reserved, reserved)
+        job.record.events.lastStored = events.lastSeq
+        job.history = .writing
+        job.hasHistory = true
+        engine.journal.write(
+            .happened(job.record.id, Array(events.unstored), reserved: reserved),
+            then: .history(job.record.id, reserved: reserved))
+    }
+
+    func stored(_ job: LiveJob, reserved: Int) {
+        job.record.events.reserved = max(job.record.events.reserved, reserved)
+        job.history = .clean
+        engine.streams.touch(job.record)
+        if job.record.events.lastSeq > job.record.events.lastStored { note(job) }
+    }
+}

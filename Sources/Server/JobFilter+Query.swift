@@ -1,0 +1,23 @@
+import Jobs
+import Store
+
+/// Which jobs a list or a stream of all jobs is about, as a query says it.
+extension JobFilter {
+    static let parameters = ["state", "task", "queue", "pool"]
+
+    init(_ query: Query) throws(Problem) {
+        self.init()
+        for name in (query["state"] ?? "").split(separator: ",") {
+            guard let state = JobState(rawValue: String(name)) else {
+                let names = JobState.allCases.map(\.rawValue).joined(separator: ", ")
+                throw .invalid("/state", "there is no state \"\(name)\"; states are: \(names)")
+            }
+            states.insert(state)
+        }
+        task = query["task"]
+        queue = query["queue"]
+        guard let name = query["pool"] else { return }
+        guard let pool = PoolName(rawValue: name) else { throw .invalid("/pool", "there is no pool \"\(name)\"") }
+        self.pool = pool
+    }
+}

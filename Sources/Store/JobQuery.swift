@@ -1,0 +1,52 @@
+import Jobs
+
+/// Which jobs a list or a stream of all jobs is about.
+package struct JobFilter: Sendable, Equatable {
+    /// Empty: all.
+    package var states: Set<JobState> = []
+    package var task: String?
+    package var queue: String?
+    package var pool: PoolName?
+
+    package init() {}
+
+    package func matches(_ record: JobRecord) -> Bool {
+        (states.isEmpty || states.contains(record.state)) && matchesKind(of: record)
+    }
+
+    /// All but the state, which changes while a stream looks.
+    package func matchesKind(of record: JobRecord) -> Bool {
+        (task == nil || task == record.task) && (queue == nil || queue == record.queue)
+            && (pool == nil || pool == record.pool)
+    }
+
+    var isEmpty: Bool { states.isEmpty && task == nil && queue == nil && pool == nil }
+    /// Whether a finished job can match at all.
+    var wantsFinished: Bool { states.isEmpty || states.contains(where: \.isFinal) }
+}
+
+/// One page of a list of finished jobs, newest first.
+package struct JobQuery: Sendable {
+    package var filter: JobFilter
+    /// Only jobs older than this one.
+    package var before: JobID?
+    package var limit: Int
+
+    package init(_ filter: JobFilter = JobFilter(), before: JobID? = nil, limit: Int) {
+        self.filter = filter
+        self.before = before
+        self.limit = limit
+    }
+}
+
+package struct JobPage: Sendable {
+    /// At most as many as asked for.
+    package var jobs: [JobRecord]
+    /// Where the search goes on: all matching jobs that are not older are on this page. nil: there are no more.
+    package var resume: JobID?
+
+    package init(_ jobs: [JobRecord], resume: JobID?) {
+        self.jobs = jobs
+        self.resume = resume
+    }
+}

@@ -1,0 +1,63 @@
+import Jobs
+
+/// What remembers jobs: live ones until they end, and finished ones for a while.
+///
+/// Confined to the engine's loop, to which it also answers.
+package protocol JobStore: AnyObject {
+    var durability: Durability { get }
+    /// Why no job can be taken now; nil when jobs can.
+    var refusesJobs: String? { get }
+
+    /// Takes a change.
+    ///
+    /// - Returns: The receipt, when it is known at once; else it comes later, under the change's number.
+    func write(_ change: Change) -> Receipt?
+    /// Hands on what has been taken since; at the end of a turn.
+    func flush()
+    /// Told of receipts that were not immediate, by the number of the change among those, from 0.
+    var receive: ([(number: Int, receipt: Receipt)]) -> Void { get set }
+
+    /// Keeps a job at hand whose end is stored and has been applied to it.
+    func keep(_ record: JobRecord)
+    /// Keeps a key at hand whose submission is stored.
+    func note(_ identity: Identity, _ job: JobID, at now: Instant)
+    /// The submission that was made under a key, as far as memory knows; the disk is asked when it is written.
+    func earlier(_ identity: Identity) -> Receipt?
+    /// A finished job, if it is in memory.
+    subscript(id: JobID) -> JobRecord? { get }
+    /// A finished job.
+    func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void)
+    /// Finished jobs, newest first.
+    func list(_ query: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void)
+
+    /// Once a second: forgets what is too old.
+    func tick(at now: Instant)
+    /// Writes what is left. Nothing may be written after it.
+    func close(_ done: @escaping () -> Void)
+}
+
+/// What an answer is worth when the machine fails.
+package enum Durability: String, Sendable {
+    /// On disk, `fdatasync` has returned.
+    case fsync
+    case none
+}
+
+/// Something is wrong with the store, in words for people.
+package struct StoreFailure: Error, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
+
+/// How long and how many finished jobs are kept.
+package struct Retention: Sendable, Equatable {
+    /// Finished jobs; beyond it those that ended first go.
+    package var jobs = 1_000_000
+    /// Since the end.
+    package var age = Duration.seconds(7 * 24 * 3600)
+    /// How long an `Idempotency-Key` is remembered.
+    package var keys = Duration.seconds(24 * 3600)
+
+    package init() {}
+}

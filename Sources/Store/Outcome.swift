@@ -1,0 +1,46 @@
+import Jobs
+
+/// How a job ended, complete: what is written in one transaction, and told to nobody before.
+package final class Outcome: Sendable {
+    package let state: JobState
+    package let attempt: Int
+    package let startedAt: Instant?
+    package let finishedAt: Instant
+    package let worker: String?
+    package let progress: Progress?
+    /// JSON on one line; empty unless it succeeded.
+    package let result: [UInt8]
+    package let error: JobError?
+    package let usage: Usage?
+    package let cancel: (how: StopMethod, took: Duration)?
+    /// With the last one.
+    package let events: EventLog
+    package let log: LogTail
+
+    package init(
+        _ state: JobState, of record: JobRecord, at now: Instant, result: [UInt8] = [], error: JobError? = nil,
+        usage: Usage? = nil, cancel: (how: StopMethod, took: Duration)? = nil
+    ) {
+        self.state = state
+        attempt = record.attempt
+        startedAt = record.startedAt
+        finishedAt = now
+        worker = record.worker
+        progress = record.progress
+        self.result = result
+        self.error = error
+        self.usage = usage
+        self.cancel = cancel
+        log = record.log
+        var events = record.events
+        let kind: JobEvent.Kind =
+            switch state {
+            case .succeeded: .succeeded
+            case .failed: .failed
+            case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling: .cancelled
+            }
+        events.append(kind, at: now, attempt: record.attempt)
+        events.reserved = Int.max
+        self.events = events
+    }
+}

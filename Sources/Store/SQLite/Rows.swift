@@ -1,0 +1,56 @@
+import GRDB
+import Jobs
+
+import struct Foundation.Data
+
+/// Jobs, read from their tables.
+enum Rows {
+    /// A live job, with what the disk knows of its attempts.
+    static func live(_ row: Row, _ events: [JobEvent], at now: Instant) throws(StoreFailure) -> (JobRecord, Remains) {
+        let record = try job(row)
+        record.dueAt = time(row["due_at"])
+        record.startedAt = time(row["started_at"])
+        record.attempt = row["attempt"]
+        var stored = events
+        if stored.isEmpty {
+            stored = [JobEvent(seq: 1, time: record.createdAt, attempt: 0, kind: .accepted)]
+        }
+        record.events = EventLog(stored: stored, reserved: row["reserved"], at: now)
+        for case .log(_, let text) in stored.map(\.kind) { record.log.append(line: text) }
+        let remains = Remains(
+            attempt: record.attempt, crashes: row["crashes"], wasRunning: row["running"], wasCancelled: row["cancelled"]
+        )
+        return (record, remains)
+    }
+
+    static func finished(_ row: Row) throws(StoreFailure) -> JobRecord {
+        let record = try job(row)
+        guard let state = JobState(rawValue: row["state"]), let events = Facts.readEvents(row["events"]),
+            Facts.read(row["facts"], into: record)
+        else { throw damaged(record.id) }
+        record.state = state
+        record.attempt = row["attempt"]
+        record.startedAt = time(row["started_at"])
+        record.finishedAt = time(row["finished_at"])
+        record.result = Array((row["result"] as String? ?? "").utf8)
+        record.events = EventLog(stored: events, reserved: 0, at: record.createdAt)
+        record.log = LogTail(Array(row["log"] as Data? ?? Data()), dropped: row["log_dropped"])
+        return record
+    }
+
+    private static func job(_ row: Row) throws(StoreFailure) -> JobRecord {
+        let id = JobID(column: row["id"])
+        guard let pool = PoolName(rawValue: row["pool"]) else { throw damaged(id) }
+        return JobRecord(
+            id: id, task: row["task"], pool: pool, queue: row["queue"], priority: row["priority"],
+            maxAttempts: row["max_attempts"], timeout: (row["timeout"] as Int64?).map { .nanoseconds($0) },
+            key: row["key"], labels: Facts.readLabels(row["labels"]), input: Array((row["input"] as String).utf8),
+            createdAt: Instant(nanoseconds: row["created_at"]), notBefore: time(row["not_before"]))
+    }
+
+    private static func time(_ nanoseconds: Int64?) -> Instant? { nanoseconds.map { Instant(nanoseconds: $0) } }
+
+    static func damaged(_ id: JobID) -> StoreFailure {
+        StoreFailure("job \(id) cannot be read: the store is damaged; run `spindle store check`")
+    }
+}

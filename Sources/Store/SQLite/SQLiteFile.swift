@@ -1,0 +1,109 @@
+import GRDB
+import GRDBSQLite
+import Glibc
+import Jobs
+
+/// The store's file: opened, checked, brought up to date.
+enum SQLiteFile {
+    /// How long a start may look for damage, in nanoseconds; `spindle store check` takes the time it needs.
+    private static let checkTime: UInt64 = 300_000_000
+
+    /// Connections with what every one of them needs.
+    static var configuration: Configuration {
+        var configuration = Configuration()
+        configuration.label = "store"
+        configuration.busyMode = .timeout(5)
+        configuration.maximumReaderCount = 3
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0")
+        }
+        return configuration
+    }
+
+    static func open(_ path: String) throws(StoreFailure) -> DatabasePool {
+        do {
+            let isNew = access(path, F_OK) != 0
+            let pool = try DatabasePool(path: path, configuration: configuration)
+            if isNew { chmod(path, 0o600) }
+            try pool.writeWithoutTransaction { db in
+                try setFullSync(db)
+                try checkOwnership(db)
+                try check(db)
+            }
+            guard try !pool.read({ try Schema.migrator.hasBeenSuperseded($0) }) else {
+                throw StoreFailure("was made by a newer Spindle than this one")
+            }
+            try Schema.migrator.migrate(pool)
+            return pool
+        } catch {
+            throw failure(path, error)
+        }
+    }
+
+    /// GRDB sets NORMAL when it switches WAL on: then a commit would be told before it is on disk.
+    static func setFullSync(_ db: Database) throws {
+        try db.execute(sql: "PRAGMA synchronous = FULL")
+        guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2,
+            try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal"
+        else { throw StoreFailure("cannot be made to sync fully") }
+    }
+
+    private static func checkOwnership(_ db: Database) throws {
+        let id = try Int32.fetchOne(db, sql: "PRAGMA application_id")
+        if id == Schema.applicationID { return }
+        guard id == 0, try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") == 0 else {
+            throw StoreFailure("is a database of another program")
+        }
+        try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+    }
+
+    /// Looks for damage as long as that takes no time that anybody would notice.
+    private static func check(_ db: Database) throws {
+        let deadline = Deadline(after: checkTime)
+        sqlite3_progress_handler(
+            db.sqliteConnection, 10_000,
+            { Unmanaged<Deadline>.fromOpaque($0!).takeUnretainedValue().hasPassed ? 1 : 0 },
+            Unmanaged.passUnretained(deadline).toOpaque())
+        defer { sqlite3_progress_handler(db.sqliteConnection, 0, nil, nil) }
+        do {
+            let found = try String.fetchAll(db, sql: "PRAGMA quick_check(1)")
+            guard found == ["ok"] else { throw StoreFailure("is damaged: \(found.first ?? "")") }
+        } catch let error as DatabaseError where error.resultCode == .SQLITE_INTERRUPT {
+            return  // nothing found in the time there was
+        }
+        withExtendedLifetime(deadline) {}
+    }
+
+    private final class Deadline {
+        private let time: UInt64
+        init(after delay: UInt64) { time = Self.now + delay }
+        var hasPassed: Bool { Self.now > time }
+        private static var now: UInt64 {
+            var time = timespec()
+            clock_gettime(CLOCK_MONOTONIC, &time)
+            return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        }
+    }
+
+    /// In words for people, with what they can do.
+    static func failure(_ path: String, _ error: any Error) -> StoreFailure {
+        let why: String
+        switch error {
+        case let failure as StoreFailure: why = failure.description
+        case let error as DatabaseError
+        where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
+            why = "is damaged: \(error.message ?? "not a database")"
+        case let error as DatabaseError where error.isFull:
+            why = "cannot be opened: the disk is full"
+        case let error as DatabaseError: why = "cannot be opened: \(error.message ?? "error \(error.resultCode)")"
+        default: why = "cannot be opened: \(error)"
+        }
+        guard why.hasPrefix("is damaged") else { return StoreFailure("the store \(path) \(why)") }
+        return StoreFailure(
+            """
+            the store \(path) \(why)
+            Nothing was changed. `spindle store check --store \(path)` says more; then put back a copy made by \
+            `spindle store backup`, or move the file (with its -wal and -shm) away to start with an empty one.
+            """)
+    }
+}

@@ -1,0 +1,235 @@
+import GRDB
+import Glibc
+import Jobs
+import Synchronization
+
+/// The one who writes: takes what has come, commits it as one, says what became of it, and takes what has come since.
+///
+/// Group commit: while one batch waits for the disk the next one gathers. It runs on GRDB's writing queue, which is serial.
+// Guard: `inbox` is locked; all else belongs to the writing queue, but for `isFull`, which is atomic.
+final class Writer: @unchecked Sendable {
+    /// Changes of one transaction, and how long it gathers work before it commits, in nanoseconds.
+    private static let batch = 512
+    private static let batchNanoseconds: UInt64 = 2_000_000
+
+    private struct Inbox {
+        var changes: [Change] = []
+        /// The number of the first of them.
+        var first = 0
+        var isServed = false
+        var whenIdle: [@Sendable () -> Void] = []
+    }
+
+    typealias Report = @Sendable ([(number: Int, receipt: Receipt)]) -> Void
+
+    let pool: DatabasePool
+    private let inbox = Mutex(Inbox())
+    private let reserve: Reserve
+    private let retention: Retention
+    private let report: Report
+    private let fail: @Sendable (StoreFailure) -> Void
+    /// The disk is full: submissions are refused until there is room again.
+    let isFull = Atomic(false)
+    private var statements: WriteStatements?
+    private var lastProbe: UInt64 = 0
+    private let cleaner = Cleaner()
+
+    /// - Parameters:
+    ///   - report: Told of each change's receipt, on the writing queue.
+    ///   - fail: Told of an error after which nothing may be promised any more; must not return to promise it.
+    init(
+        _ pool: DatabasePool, _ reserve: Reserve, _ retention: Retention, report: @escaping Report,
+        fail: @escaping @Sendable (StoreFailure) -> Void
+    ) {
+        self.pool = pool
+        self.reserve = reserve
+        self.retention = retention
+        self.report = report
+        self.fail = fail
+    }
+
+    /// Adds changes to what is to be written. From any thread; the order of calls is the order on disk.
+    func take(_ changes: [Change]) {
+        let mustStart = inbox.withLock { inbox in
+            inbox.changes.append(contentsOf: changes)
+            defer { inbox.isServed = true }
+            return !inbox.isServed
+        }
+        if mustStart { start() }
+    }
+
+    /// Calls `done` on the writing queue once everything taken so far is written.
+    func whenIdle(_ done: @escaping @Sendable () -> Void) {
+        let mustStart = inbox.withLock { inbox in
+            inbox.whenIdle.append(done)
+            defer { inbox.isServed = true }
+            return !inbox.isServed
+        }
+        if mustStart { start() }
+    }
+
+    /// Writes what is left and lets go of the file; `done` is called on the writing queue.
+    func close(_ done: @escaping @Sendable () -> Void) {
+        whenIdle { [self] in
+            // A statement that is still there would keep the connection open.
+            statements = nil
+            done()
+        }
+    }
+
+    private func start() {
+        pool.asyncWriteWithoutTransaction { [self] db in serve(db) }
+    }
+
+    private func serve(_ db: Database) {
+        while true {
+            var changes: [Change] = []
+            var first = 0
+            var idle: [@Sendable () -> Void] = []
+            inbox.withLock { inbox in
+                first = inbox.first
+                if inbox.changes.count <= Self.batch {
+                    swap(&changes, &inbox.changes)
+                } else {
+                    changes = Array(inbox.changes.prefix(Self.batch))
+                    inbox.changes.removeFirst(Self.batch)
+                }
+                inbox.first += changes.count
+                guard changes.isEmpty else { return }
+                swap(&idle, &inbox.whenIdle)
+                if idle.isEmpty { inbox.isServed = false }
+            }
+            if !changes.isEmpty {
+                write(changes, first, db)
+            } else if idle.isEmpty {
+                return
+            } else {
+                for done in idle { done() }
+            }
+        }
+    }
+
+    // MARK: One batch
+
+    private func write(_ changes: [Change], _ first: Int, _ db: Database) {
+        var start = 0
+        while start < changes.count {
+            if isFull.load(ordering: .relaxed) { probe() }
+            do {
+                let (receipts, next) = try commit(changes, from: start, db)
+                report(receipts.enumerated().map { (first + start + $0.offset, $0.element) })
+                start = next
+            } catch let error as DatabaseError where error.isFull {
+                writeWithoutRoom(Array(changes[start...]), first + start, db)
+                return
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY {
+                // Another program holds the file: it has had the busy time already, and gets more.
+                usleep(10_000)
+            } catch {
+                fail(StoreFailure("the store cannot be written: \(error)"))
+                return
+            }
+        }
+    }
+
+    /// Commits a prefix of what remains; how long it is, time decides.
+    private func commit(_ changes: [Change], from start: Int, _ db: Database) throws -> ([Receipt], next: Int) {
+        let statements = try self.statements ?? WriteStatements(db)
+        self.statements = statements
+        let refuses = isFull.load(ordering: .relaxed)
+        var receipts: [Receipt] = []
+        receipts.reserveCapacity(changes.count - start)
+        var next = start
+        let began = nanoseconds()
+        try db.inTransaction(.immediate) {
+            repeat {
+                if refuses, case .submitted = changes[next] {
+                    receipts.append(.refused)
+                } else {
+                    receipts.append(try statements.apply(changes[next], db))
+                }
+                next += 1
+            } while next < changes.count && nanoseconds() - began < Self.batchNanoseconds
+            return .commit
+        }
+        return (receipts, next)
+    }
+
+    /// There is no room: submissions are refused at once, and what concerns running jobs gets the reserve.
+    private func writeWithoutRoom(_ changes: [Change], _ first: Int, _ db: Database) {
+        isFull.store(true, ordering: .relaxed)
+        reserve.giveUp()
+        var refused: [(number: Int, receipt: Receipt)] = []
+        var kept: [(number: Int, change: Change)] = []
+        for (offset, change) in changes.enumerated() {
+            if case .submitted = change {
+                refused.append((first + offset, .refused))
+            } else {
+                kept.append((first + offset, change))
+            }
+        }
+        report(refused)
+        while !kept.isEmpty {
+            do {
+                let (receipts, next) = try commit(kept.map(\.change), from: 0, db)
+                report(receipts.enumerated().map { (kept[$0.offset].number, $0.element) })
+                kept.removeFirst(next)
+            } catch let error as DatabaseError where error.isFull || error.resultCode == .SQLITE_BUSY {
+                // The reserve is used up too: what has ended waits untold until there is room.
+                usleep(50_000)
+            } catch {
+                fail(StoreFailure("the store cannot be written: \(error)"))
+                return
+            }
+        }
+    }
+
+    /// Looks now and then whether there is room again.
+    private func probe() {
+        let now = nanoseconds()
+        guard now - lastProbe > 250_000_000 else { return }
+        lastProbe = now
+        if reserve.fill() { isFull.store(false, ordering: .relaxed) }
+    }
+
+    /// How many finished jobs there were when the writer began.
+    func count(_ finished: Int) {
+        pool.asyncWriteWithoutTransaction { [cleaner] _ in cleaner.found = finished }
+    }
+
+    // MARK: Once a second
+
+    func tick(at now: Instant) {
+        whenIdle { [self] in
+            if isFull.load(ordering: .relaxed) { probe() }
+        }
+        guard !isFull.load(ordering: .relaxed) else { return }
+        clean(at: now)
+    }
+
+    /// One small step of forgetting, and the next one after whatever has come meanwhile.
+    private func clean(at now: Instant) {
+        pool.asyncWriteWithoutTransaction { [self] db in
+            do {
+                if try cleaner.step(db, retention, added: statements?.finished ?? 0, at: now) { clean(at: now) }
+            } catch let error as DatabaseError where error.isFull || error.resultCode == .SQLITE_BUSY {
+                return
+            } catch {
+                fail(StoreFailure("the store cannot be cleaned: \(error)"))
+            }
+        }
+    }
+
+    private func nanoseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
+
+extension DatabaseError {
+    /// Nothing was written for want of room; in the shared-memory file this is an error of its own.
+    var isFull: Bool {
+        resultCode == .SQLITE_FULL || extendedResultCode == .SQLITE_IOERR_SHMSIZE
+    }
+}
