@@ -1,8 +1,8 @@
 /// What happened, in the past tense: everything that the scheduler ever hears.
 package enum Event: Sendable, Equatable {
-    case submitted(JobSpec)
+    indirect case submitted(JobSpec)
     /// The job was found on disk when the server started.
-    case restored(JobSpec, Remains)
+    indirect case restored(JobSpec, Remains)
     /// The submission is on disk.
     case persisted(JobID)
     /// The submission could not be stored; the job never was.

@@ -1,5 +1,7 @@
 /// One live job, as the scheduler sees it.
-struct Life {
+///
+/// A class only so that a look at it copies nothing: it belongs to one scheduler and never leaves it.
+final class Life {
     let spec: JobSpec
     let queue: Int
     var state: JobState
@@ -20,6 +22,12 @@ struct Life {
     var crashes = 0
     /// Set once the job has ended and waits for its outcome to be on disk.
     var conclusion: Conclusion?
+
+    init(_ spec: JobSpec, queue: Int) {
+        self.spec = spec
+        self.queue = queue
+        state = .queued
+    }
 
     enum Place {
         case none

@@ -93,113 +93,109 @@ package struct Scheduler: ~Copyable {
     // MARK: Coming in
 
     private mutating func submitted(_ spec: JobSpec, _ now: Instant, _ actions: inout [Action]) {
-        guard lives[spec.id] == nil else { return }
-        let queue = queue(named: spec.queue)
-        lives[spec.id] = Life(spec: spec, queue: queue, state: .queued)
+        guard !lives.contains(spec.id) else { return }
+        let life = Life(spec, queue: queue(named: spec.queue))
+        lives[spec.id] = life
         // A place that is free now is kept: submission and start then reach the disk together.
         let claims =
-            spec.key == nil && spec.notBefore.map { $0 <= now } ?? true && !queues[queue].isPaused
+            spec.key == nil && spec.notBefore.map { $0 <= now } ?? true && !queues[life.queue].isPaused
             && hasRoom(spec.pool, forQuick: spec.isQuick) && bestHead(for: spec.pool) == nil
-        if claims { claim(spec.id) }
+        if claims { claim(life) }
         actions.append(.persist(spec.id, attempt: claims ? 1 : 0))
     }
 
     private mutating func restored(
         _ spec: JobSpec, _ remains: Remains, _ now: Instant, _ actions: inout [Action]
     ) {
-        guard lives[spec.id] == nil else { return }
-        var life = Life(spec: spec, queue: queue(named: spec.queue), state: .queued)
+        guard !lives.contains(spec.id) else { return }
+        let life = Life(spec, queue: queue(named: spec.queue))
         life.isPersisted = true
         life.attempt = remains.attempt
         life.crashes = remains.crashes
         lives[spec.id] = life
         if remains.wasCancelled {
             let how: StopMethod = remains.wasRunning ? .sigkill : .beforeStart
-            return conclude(spec.id, .cancelled(how, took: .zero), now, &actions)
+            return conclude(life, .cancelled(how, took: .zero), now, &actions)
         }
         if remains.wasRunning, remains.attempt >= spec.maxAttempts {
-            return conclude(spec.id, .failed(.lost), now, &actions)
+            return conclude(life, .failed(.lost), now, &actions)
         }
         if remains.wasRunning { actions.append(.publish(spec.id, .retrying(due: now, crashes: life.crashes))) }
         guard let notBefore = spec.notBefore, notBefore > now, !remains.wasRunning else {
-            return admit(spec.id, now, &actions)
+            return admit(life, now, &actions)
         }
         // A job that waits for its retry still holds its key.
         if remains.attempt > 0, let key = spec.key { keys[key, default: FIFO()].append(spec.id) }
-        schedule(spec.id, until: notBefore, cause: remains.attempt > 0 ? .retry : .start)
+        schedule(life, until: notBefore, cause: remains.attempt > 0 ? .retry : .start)
         actions.append(.publish(spec.id, .scheduled(until: notBefore)))
     }
 
     private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        guard lives.contains(id), !lives[known: id].isPersisted else { return }
-        lives[known: id].isPersisted = true
+        guard let life = lives[id], !life.isPersisted else { return }
+        life.isPersisted = true
         actions.append(.answer(id))
-        if let requested = lives[known: id].cancelRequestedAt {
-            releasePlace(of: id)
-            conclude(id, .cancelled(.beforeStart, took: now - requested), now, &actions)
-            fill(lives[known: id].spec.pool, now, &actions)
-        } else if lives[known: id].place == .claimed {
+        if life.cancelRequestedAt != nil {
+            concludeBeforeStart(life, now, &actions)
+        } else if life.place == .claimed {
             actions.append(.publish(id, .queued(position: 1)))
-            handOver(id, now, &actions)
-        } else if let notBefore = lives[known: id].spec.notBefore, notBefore > now {
-            schedule(id, until: notBefore, cause: .start)
+            handOver(life, now, &actions)
+        } else if let notBefore = life.spec.notBefore, notBefore > now {
+            schedule(life, until: notBefore, cause: .start)
             actions.append(.publish(id, .scheduled(until: notBefore)))
         } else {
-            admit(id, now, &actions)
+            admit(life, now, &actions)
         }
     }
 
     /// A submission that never reached the disk leaves no trace.
     private mutating func persistFailed(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
         guard let life = lives[id], !life.isPersisted else { return }
-        releasePlace(of: id)
+        releasePlace(of: life)
         lives[id] = nil
         fill(life.spec.pool, now, &actions)
     }
 
-    private mutating func schedule(_ id: JobID, until time: Instant, cause: DueTimes.Cause) {
-        lives[known: id].state = .scheduled
-        due.insert(DueTimes.Entry(at: time, id: id, attempt: lives[known: id].attempt, cause: cause))
+    private mutating func schedule(_ life: Life, until time: Instant, cause: DueTimes.Cause) {
+        life.state = .scheduled
+        due.insert(DueTimes.Entry(at: time, id: life.spec.id, attempt: life.attempt, cause: cause))
     }
 
     /// Lets a job that is due wait for its key, or for its pool.
-    private mutating func admit(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        if let key = lives[known: id].spec.key {
-            keys[key, default: FIFO()].append(id)
-            if keys[key]!.first != id {
-                lives[known: id].state = .blocked
-                actions.append(.publish(id, .blocked))
+    private mutating func admit(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        if let key = life.spec.key {
+            keys[key, default: FIFO()].append(life.spec.id)
+            if keys[key]!.first != life.spec.id {
+                life.state = .blocked
+                actions.append(.publish(life.spec.id, .blocked))
                 return
             }
         }
-        enqueue(id, now, &actions)
+        enqueue(life, now, &actions)
     }
 
-    private mutating func enqueue(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        let order = nextOrder
+    private mutating func enqueue(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        let (id, pool) = (life.spec.id, life.spec.pool)
+        life.order = nextOrder
         nextOrder += 1
-        let spec = lives[known: id].spec
-        let queue = lives[known: id].queue
-        lives[known: id].state = .queued
-        lives[known: id].order = order
-        let position = queues[queue].lanes[spec.pool.index].append(id, priority: spec.priority, order: order)
+        life.state = .queued
+        let position = queues[life.queue].lanes[pool.index].append(
+            id, priority: life.spec.priority, order: life.order)
         actions.append(.publish(id, .queued(position: position)))
-        fill(spec.pool, now, &actions)
+        fill(pool, now, &actions)
     }
 
     // MARK: Running
 
     /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
     private mutating func fill(_ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
-        while hasRoom(pool, forQuick: true), let (queue, head) = bestHead(for: pool) {
-            let id = head.ticket.id
-            guard hasRoom(pool, forQuick: lives[known: id].spec.isQuick) else { return }
-            queues[queue].lanes[pool.index].popFirst(priority: head.priority)
-            claim(id)
-            if isDurable, lives[known: id].spec.maxAttempts == 1 {
-                actions.append(.persistStart(id, attempt: 1))
+        while hasRoom(pool, forQuick: true), let (life, priority) = bestHead(for: pool) {
+            guard hasRoom(pool, forQuick: life.spec.isQuick) else { return }
+            queues[life.queue].lanes[pool.index].popFirst(priority: priority)
+            claim(life)
+            if isDurable, life.spec.maxAttempts == 1 {
+                actions.append(.persistStart(life.spec.id, attempt: 1))
             } else {
-                handOver(id, now, &actions)
+                handOver(life, now, &actions)
             }
         }
     }
@@ -208,105 +204,99 @@ package struct Scheduler: ~Copyable {
         !isDrained && rooms[pool.index].hasRoom(forQuick: quick)
     }
 
-    /// Takes a place for the job's next attempt.
-    private mutating func claim(_ id: JobID) {
-        lives[known: id].attempt += 1
-        lives[known: id].place = .claimed
-        lives[known: id].stopping = nil
-        let (pool, quick) = (lives[known: id].spec.pool.index, lives[known: id].spec.isQuick)
-        rooms[pool].busy += 1
-        if !quick { rooms[pool].slow += 1 }
+    private mutating func bestHead(for pool: PoolName) -> (life: Life, priority: Int)? {
+        var best: (life: Life, priority: Int)?
+        for index in queues.indices where !queues[index].isPaused {
+            var found: Life?
+            let head = queues[index].lanes[pool.index].first { ticket in
+                guard let life = lives[ticket.id], life.order == ticket.order, life.state == .queued,
+                    life.place == .none
+                else { return false }
+                found = life
+                return true
+            }
+            guard let head, let found else { continue }
+            if let (other, priority) = best, (priority, found.order) > (head.priority, other.order) { continue }
+            best = (found, head.priority)
+        }
+        return best
     }
 
-    private mutating func releasePlace(of id: JobID) {
-        let (pool, quick) = (lives[known: id].spec.pool.index, lives[known: id].spec.isQuick)
-        guard lives[known: id].place != .none else { return }
-        if lives[known: id].place == .given { rooms[pool].given -= 1 }
-        lives[known: id].place = .none
-        lives[known: id].isStaged = false
+    /// Takes a place for the job's next attempt.
+    private mutating func claim(_ life: Life) {
+        life.attempt += 1
+        life.place = .claimed
+        life.stopping = nil
+        rooms[life.spec.pool.index].busy += 1
+        if !life.spec.isQuick { rooms[life.spec.pool.index].slow += 1 }
+    }
+
+    private mutating func releasePlace(of life: Life) {
+        guard life.place != .none else { return }
+        let pool = life.spec.pool.index
+        if life.place == .given { rooms[pool].given -= 1 }
+        life.place = .none
+        life.isStaged = false
         rooms[pool].busy -= 1
-        if !quick { rooms[pool].slow -= 1 }
+        if !life.spec.isQuick { rooms[pool].slow -= 1 }
     }
 
     private mutating func startPersisted(
         _ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]
     ) {
         guard let life = current(id, attempt), life.place == .claimed else { return }
-        if let requested = life.cancelRequestedAt {
-            releasePlace(of: id)
-            conclude(id, .cancelled(.beforeStart, took: now - requested), now, &actions)
-            fill(life.spec.pool, now, &actions)
+        if life.cancelRequestedAt != nil {
+            concludeBeforeStart(life, now, &actions)
         } else {
-            handOver(id, now, &actions)
+            handOver(life, now, &actions)
         }
     }
 
-    private mutating func bestHead(for pool: PoolName) -> (queue: Int, head: (ticket: Lane.Ticket, priority: Int))? {
-        var best: (queue: Int, head: (ticket: Lane.Ticket, priority: Int))?
-        for index in queues.indices where !queues[index].isPaused {
-            let head = queues[index].lanes[pool.index].first { ticket in
-                guard let life = lives[ticket.id] else { return false }
-                return life.order == ticket.order && life.state == .queued && life.place == .none
-            }
-            guard let head else { continue }
-            if let (_, other) = best,
-                (other.priority, head.ticket.order) > (head.priority, other.ticket.order)
-            {
-                continue
-            }
-            best = (index, head)
-        }
-        return best
-    }
-
-    private mutating func handOver(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        let (pool, attempt) = (lives[known: id].spec.pool, lives[known: id].attempt)
-        let isStaged = rooms[pool.index].given >= rooms[pool.index].slots
+    private mutating func handOver(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        let pool = life.spec.pool
+        life.isStaged = rooms[pool.index].given >= rooms[pool.index].slots
         rooms[pool.index].given += 1
-        lives[known: id].place = .given
-        lives[known: id].isStaged = isStaged
-        actions.append(.start(id, attempt: attempt, pool))
-        if !isStaged { begin(id, now, &actions) }
+        life.place = .given
+        actions.append(.start(life.spec.id, attempt: life.attempt, pool))
+        if !life.isStaged { begin(life, now, &actions) }
     }
 
-    private mutating func begin(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        lives[known: id].isStaged = false
-        lives[known: id].state = .running
-        let attempt = lives[known: id].attempt
-        if let timeout = lives[known: id].spec.timeout {
-            lives[known: id].hasDeadline = true
-            due.insert(DueTimes.Entry(at: now + timeout, id: id, attempt: attempt, cause: .timeout))
+    private mutating func begin(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        life.isStaged = false
+        life.state = .running
+        if let timeout = life.spec.timeout {
+            life.hasDeadline = true
+            due.insert(
+                DueTimes.Entry(at: now + timeout, id: life.spec.id, attempt: life.attempt, cause: .timeout))
         }
-        actions.append(.publish(id, .started(attempt: attempt)))
+        actions.append(.publish(life.spec.id, .started(attempt: life.attempt)))
     }
 
     private mutating func began(_ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]) {
         guard let life = current(id, attempt), life.isStaged, life.state == .queued else { return }
-        begin(id, now, &actions)
+        begin(life, now, &actions)
     }
 
     private mutating func attemptEnded(
         _ id: JobID, _ attempt: Int, _ end: AttemptEnd, _ now: Instant, _ actions: inout [Action]
     ) {
-        guard var life = current(id, attempt), life.isHandedOver else { return stale() }
-        let pool = life.spec.pool
-        dropDeadline(&life)
+        guard let life = current(id, attempt), life.isHandedOver else { return stale() }
+        dropDeadline(life)
         if end == .crashed { life.crashes += 1 }
-        lives[id] = life
-        releasePlace(of: id)
+        releasePlace(of: life)
         if end == .returned, life.cancelRequestedAt == nil {
-            lives[known: id].attempt -= 1
-            enqueue(id, now, &actions)
+            life.attempt -= 1
+            enqueue(life, now, &actions)
         } else if let conclusion = conclusion(of: life, end, now) {
-            conclude(id, conclusion, now, &actions)
+            conclude(life, conclusion, now, &actions)
         } else if life.stopping == .shutDown {
             // Left for the next server, which finds it waiting.
             actions.append(.publish(id, .retrying(due: now, crashes: life.crashes)))
-            enqueue(id, now, &actions)
+            enqueue(life, now, &actions)
         } else {
-            retry(id, now, &actions)
+            retry(life, now, &actions)
         }
-        fill(pool, now, &actions)
+        fill(life.spec.pool, now, &actions)
     }
 
     /// How the job ends because its attempt ended so; nil when there is to be another attempt.
@@ -332,11 +322,10 @@ package struct Scheduler: ~Copyable {
         }
     }
 
-    private mutating func retry(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        let attempt = lives[known: id].attempt
-        let at = now + backoff.delay(afterAttempt: attempt, random: random.fraction())
-        schedule(id, until: at, cause: .retry)
-        actions.append(.publish(id, .retrying(due: at, crashes: lives[known: id].crashes)))
+    private mutating func retry(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        let at = now + backoff.delay(afterAttempt: life.attempt, random: random.fraction())
+        schedule(life, until: at, cause: .retry)
+        actions.append(.publish(life.spec.id, .retrying(due: at, crashes: life.crashes)))
     }
 
     // MARK: Ending
@@ -344,61 +333,58 @@ package struct Scheduler: ~Copyable {
     private mutating func cancelRequested(
         _ id: JobID, _ grace: Duration, _ now: Instant, _ actions: inout [Action]
     ) {
-        guard var life = lives[id], life.conclusion == nil else { return }
+        guard let life = lives[id], life.conclusion == nil else { return }
         guard life.isPersisted else {
             // Not accepted yet: it will end as soon as it is.
-            if life.cancelRequestedAt == nil { lives[known: id].cancelRequestedAt = now }
+            if life.cancelRequestedAt == nil { life.cancelRequestedAt = now }
             return
         }
         switch life.state {
-        case .running, .suspended:
+        case .queued where life.place == .none:
+            queues[life.queue].lanes[life.spec.pool.index].remove(priority: life.spec.priority)
+            conclude(life, .cancelled(.beforeStart, took: .zero), now, &actions)
+        case .running, .suspended, .queued:
             life.state = .cancelling
             life.cancelRequestedAt = now
             let alreadyStopping = life.stopping != nil
             life.stopping = .cancel
-            lives[id] = life
             actions.append(.publish(id, .cancelling))
-            if !alreadyStopping { askToStop(id, life, grace, &actions) }
-        case .queued where life.place != .none:
-            life.state = .cancelling
-            life.cancelRequestedAt = now
-            life.stopping = .cancel
-            lives[id] = life
-            actions.append(.publish(id, .cancelling))
-            if life.isHandedOver { askToStop(id, life, grace, &actions) }
-        case .queued:
-            queues[life.queue].lanes[life.spec.pool.index].remove(priority: life.spec.priority)
-            conclude(id, .cancelled(.beforeStart, took: .zero), now, &actions)
+            if life.isHandedOver, !alreadyStopping { askToStop(life, .cancel, grace, &actions) }
         case .scheduled, .blocked:
-            conclude(id, .cancelled(.beforeStart, took: .zero), now, &actions)
+            conclude(life, .cancelled(.beforeStart, took: .zero), now, &actions)
         case .cancelling, .succeeded, .failed, .cancelled:
             return  // late: true when sent, overtaken on the way
         }
     }
 
-    private func askToStop(_ id: JobID, _ life: Life, _ grace: Duration, _ actions: inout [Action]) {
-        actions.append(.stop(id, attempt: life.attempt, life.spec.pool, life.stopping!, grace: grace))
+    private func askToStop(_ life: Life, _ reason: StopReason, _ grace: Duration, _ actions: inout [Action]) {
+        life.stopping = reason
+        actions.append(.stop(life.spec.id, attempt: life.attempt, life.spec.pool, reason, grace: grace))
+    }
+
+    private mutating func concludeBeforeStart(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+        releasePlace(of: life)
+        conclude(life, .cancelled(.beforeStart, took: now - (life.cancelRequestedAt ?? now)), now, &actions)
+        fill(life.spec.pool, now, &actions)
     }
 
     private mutating func conclude(
-        _ id: JobID, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
+        _ life: Life, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
     ) {
-        lives[known: id].conclusion = conclusion
-        lives[known: id].state = conclusion.state
-        actions.append(.record(id, conclusion))
-        if let key = lives[known: id].spec.key { release(key, of: id, now, &actions) }
+        life.conclusion = conclusion
+        life.state = conclusion.state
+        actions.append(.record(life.spec.id, conclusion))
+        if let key = life.spec.key { release(key, of: life.spec.id, now, &actions) }
     }
 
     /// Passes the key on, or forgets one that waited for it.
     private mutating func release(_ key: String, of id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        guard var waiting = keys[key] else { return }
-        let held = waiting.first == id
-        guard held else { return }
+        guard var waiting = keys[key], waiting.first == id else { return }
         repeat {
             _ = waiting.popFirst()
         } while waiting.first.map { lives[$0]?.conclusion != nil || lives[$0] == nil } == true
         keys[key] = waiting.isEmpty ? nil : waiting
-        if let next = waiting.first { enqueue(next, now, &actions) }
+        if let next = waiting.first.flatMap({ lives[$0] }) { enqueue(next, now, &actions) }
     }
 
     private mutating func recorded(_ id: JobID, _ actions: inout [Action]) {
@@ -409,9 +395,9 @@ package struct Scheduler: ~Copyable {
 
     private mutating func shutDown(_ grace: Duration, _ actions: inout [Action]) {
         isDrained = true
-        for id in lives.ids.sorted() where lives[known: id].isHandedOver && lives[known: id].stopping == nil {
-            lives[known: id].stopping = .shutDown
-            askToStop(id, lives[known: id], grace, &actions)
+        for life in lives.values.sorted(by: { $0.spec.id < $1.spec.id }) where life.isHandedOver && life.stopping == nil
+        {
+            askToStop(life, .shutDown, grace, &actions)
         }
     }
 
@@ -422,13 +408,11 @@ package struct Scheduler: ~Copyable {
         while let entry = due.popDue(at: now) {
             guard let life = lives[entry.id], Self.isLive(entry, life) else { continue }
             switch entry.cause {
-            case .start: admit(entry.id, now, &actions)
-            case .retry: enqueue(entry.id, now, &actions)
+            case .start: admit(life, now, &actions)
+            case .retry: enqueue(life, now, &actions)
             case .timeout:
-                lives[known: entry.id].hasDeadline = false
-                guard life.stopping == nil else { continue }
-                lives[known: entry.id].stopping = .timeout
-                askToStop(entry.id, lives[known: entry.id], Self.timeoutGrace, &actions)
+                life.hasDeadline = false
+                if life.stopping == nil { askToStop(life, .timeout, Self.timeoutGrace, &actions) }
             }
         }
     }
@@ -436,10 +420,9 @@ package struct Scheduler: ~Copyable {
     /// How long an attempt past its deadline is only asked to end.
     package static let timeoutGrace = Duration.seconds(5)
 
-    private mutating func dropDeadline(_ life: inout Life) {
+    private mutating func dropDeadline(_ life: Life) {
         guard life.hasDeadline else { return }
         life.hasDeadline = false
-        lives[life.spec.id] = life
         due.overtake { [lives] entry in lives[entry.id].map { Self.isLive(entry, $0) } ?? false }
     }
 

@@ -129,7 +129,7 @@ final class PoolBench {
             reports.progress.append(progress)
             onProgress?()
         case .log(_, _, let text): reports.logs.append(text)
-        case .began, .placed, .output: break
+        case .began, .placed, .output, .childStarted, .childEnded: break
         }
     }
 }

@@ -15,6 +15,9 @@ package final class SQLiteStore: JobStore {
     /// Rows that one page of a filtered list looks at; the next page goes on from there.
     private static let scannedRows = 20_000
 
+    /// Changes that are handed to the writer before the turn is over, so that it need not wait for a long one.
+    private static let handful = 16
+
     package var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
 
     private let loop: EventLoop
@@ -80,7 +83,9 @@ package final class SQLiteStore: JobStore {
     // MARK: Writing
 
     package func write(_ change: Change) -> Receipt? {
-        if !isClosed { outgoing.append(change) }
+        guard !isClosed else { return nil }
+        outgoing.append(change)
+        if outgoing.count >= Self.handful { flush() }
         return nil
     }
 

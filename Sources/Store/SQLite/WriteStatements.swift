@@ -1,64 +1,89 @@
 import GRDB
+import GRDBSQLite
 import Jobs
-
-import struct Foundation.Data
 
 /// The statements of the hot path, prepared once, and what each change is on disk.
 ///
 /// Belongs to the writing queue.
 final class WriteStatements {
-    private let insertLive, start, requeue, cancel, reserve, deleteLive: Statement
-    private let insertEvents, trimEvents, deleteEvents, insertFinished: Statement
-    private let findKey, insertKey, insertChild, deleteChild: Statement
+    private let insertLive, start, requeue, cancel, reserve, deleteLive: HotStatement
+    private let insertEvents, trimEvents, deleteEvents, insertFinished: HotStatement
+    private let findKey, insertKey, insertChild, deleteChild: HotStatement
     /// Jobs that have been added to the finished ones.
     private(set) var finished = 0
 
     init(_ db: Database) throws {
-        insertLive = try db.makeStatement(
-            sql: """
-                INSERT INTO live (id, task, pool, queue, priority, max_attempts, timeout, key, labels, input, created_at,
-                not_before, due_at, started_at, attempt, running) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-                """)
-        start = try db.makeStatement(
-            sql:
-                "UPDATE live SET attempt = ?1, running = 1, started_at = ?2, due_at = NULL WHERE id = ?3 AND running = 0"
-                + " AND attempt = ?1 - 1")
-        requeue = try db.makeStatement(
-            sql: "UPDATE live SET attempt = ?, running = 0, due_at = ?, crashes = ? WHERE id = ? AND attempt >= ?")
-        cancel = try db.makeStatement(sql: "UPDATE live SET cancelled = 1 WHERE id = ?")
-        reserve = try db.makeStatement(sql: "UPDATE live SET reserved = ? WHERE id = ?")
-        deleteLive = try db.makeStatement(sql: "DELETE FROM live WHERE id = ? AND attempt = ?")
-        insertEvents = try db.makeStatement(sql: "INSERT INTO events (job, last, events) VALUES (?,?,?)")
-        trimEvents = try db.makeStatement(sql: "DELETE FROM events WHERE job = ? AND last <= ?")
-        deleteEvents = try db.makeStatement(sql: "DELETE FROM events WHERE job = ?")
-        insertFinished = try db.makeStatement(
-            sql: """
-                INSERT INTO finished (id, state, task, pool, queue, finished_at, priority, max_attempts, attempt, timeout,
-                key, labels, created_at, not_before, started_at, facts, events, input, result, log, log_dropped)
-                VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-                """)
-        findKey = try db.makeStatement(sql: "SELECT job, fingerprint FROM keys WHERE key = ?")
-        insertKey = try db.makeStatement(
-            sql: "INSERT INTO keys (key, fingerprint, job, created_at) VALUES (?,?,?,?)")
-        insertChild = try db.makeStatement(sql: "INSERT OR REPLACE INTO children (pid, started_at) VALUES (?,?)")
-        deleteChild = try db.makeStatement(sql: "DELETE FROM children WHERE pid = ?")
+        insertLive = try HotStatement(
+            db,
+            """
+            INSERT INTO live (id, task, pool, queue, priority, max_attempts, timeout, key, labels, input, created_at,
+            not_before, due_at, started_at, attempt, running) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            """)
+        start = try HotStatement(
+            db,
+            """
+            UPDATE live SET attempt = ?1, running = 1, started_at = ?2, due_at = NULL
+            WHERE id = ?3 AND running = 0 AND attempt = ?1 - 1
+            """)
+        requeue = try HotStatement(
+            db,
+            """
+            UPDATE live SET attempt = ?1, running = 0, due_at = ?2, crashes = ?3
+            WHERE id = ?4 AND running = 1 AND attempt IN (?1, ?1 + 1)
+            """)
+        cancel = try HotStatement(db, "UPDATE live SET cancelled = 1 WHERE id = ?")
+        reserve = try HotStatement(db, "UPDATE live SET reserved = ? WHERE id = ?")
+        deleteLive = try HotStatement(db, "DELETE FROM live WHERE id = ? AND attempt = ?")
+        insertEvents = try HotStatement(db, "INSERT INTO events (job, last, events) VALUES (?,?,?)")
+        trimEvents = try HotStatement(db, "DELETE FROM events WHERE job = ? AND last <= ?")
+        deleteEvents = try HotStatement(db, "DELETE FROM events WHERE job = ?")
+        insertFinished = try HotStatement(
+            db,
+            """
+            INSERT INTO finished (id, state, task, pool, queue, finished_at, priority, max_attempts, attempt, timeout,
+            key, labels, created_at, not_before, started_at, facts, events, input, result, log, log_dropped)
+            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            """)
+        findKey = try HotStatement(db, "SELECT job, fingerprint FROM keys WHERE key = ?")
+        insertKey = try HotStatement(db, "INSERT INTO keys (key, fingerprint, job, created_at) VALUES (?,?,?,?)")
+        insertChild = try HotStatement(db, "INSERT OR REPLACE INTO children (pid, started_at) VALUES (?,?)")
+        deleteChild = try HotStatement(db, "DELETE FROM children WHERE pid = ?")
     }
 
-    func apply(_ change: Change, _ db: Database) throws -> Receipt {
+    func apply(_ change: Change) throws -> Receipt {
         switch change {
         case .submitted(let job, let attempt, let identity): return try submit(job, attempt, identity)
         case .started(let id, let attempt, let time):
-            return try run(start, [attempt, time.nanoseconds, id.column], fencedIn: db)
+            start.bind(attempt)
+            start.bind(time.nanoseconds)
+            start.bind(id.column)
+            return try fenced(start)
         case .requeued(let id, let attempt, let due, let crashes):
-            return try run(requeue, [attempt, due.nanoseconds, crashes, id.column, attempt], fencedIn: db)
-        case .cancelRequested(let id): return try run(cancel, [id.column], fencedIn: db)
-        case .happened(let id, let events, let reserved): return try append(events, reserved, to: id, db)
+            requeue.bind(attempt)
+            requeue.bind(due.nanoseconds)
+            requeue.bind(crashes)
+            requeue.bind(id.column)
+            return try fenced(requeue)
+        case .cancelRequested(let id):
+            cancel.bind(id.column)
+            return try fenced(cancel)
+        case .happened(let id, let events, let reserved): return try append(events, reserved, to: id)
         case .ended(let job, let outcome, let attempt, let hasHistory):
-            guard try run(deleteLive, [job.id.column, attempt], fencedIn: db) == .stored else { return .stale }
-            if hasHistory { try run(deleteEvents, [job.id.column]) }
+            deleteLive.bind(job.id.column)
+            deleteLive.bind(attempt)
+            guard try fenced(deleteLive) == .stored else { return .stale }
+            if hasHistory {
+                deleteEvents.bind(job.id.column)
+                try deleteEvents.run()
+            }
             try finish(job, outcome)
-        case .childStarted(let child): try run(insertChild, [child.pid, child.startedAt])
-        case .childEnded(let pid): try run(deleteChild, [pid])
+        case .childStarted(let child):
+            insertChild.bind(Int64(child.pid))
+            insertChild.bind(child.startedAt)
+            try insertChild.run()
+        case .childEnded(let pid):
+            deleteChild.bind(Int64(pid))
+            try deleteChild.run()
         case .reached: break
         }
         return .stored
@@ -66,56 +91,89 @@ final class WriteStatements {
 
     private func submit(_ job: JobRecord, _ attempt: Int, _ identity: Identity?) throws -> Receipt {
         if let identity {
-            if let row = try Row.fetchOne(findKey, arguments: [identity.key]) {
-                let fingerprint: Data = row[1]
-                return .duplicate(of: JobID(column: row[0]), isSame: Array(fingerprint) == identity.fingerprint)
-            }
-            try run(insertKey, [identity.key, identity.fingerprint.blob, job.id.column, job.createdAt.nanoseconds])
+            if let earlier = try use(of: identity) { return earlier }
+            insertKey.bind(identity.key)
+            insertKey.bind(blob: identity.fingerprint)
+            insertKey.bind(job.id.column)
+            insertKey.bind(job.createdAt.nanoseconds)
+            try insertKey.run()
         }
-        try run(
-            insertLive,
-            [
-                job.id.column, job.task, job.pool.rawValue, job.queue, job.priority, job.maxAttempts,
-                job.timeout?.nanoseconds, job.key, Facts.write(labels: job.labels), Facts.text(job.input),
-                job.createdAt.nanoseconds, job.notBefore?.nanoseconds, job.notBefore?.nanoseconds,
-                attempt > 0 ? job.createdAt.nanoseconds : nil, attempt, attempt > 0,
-            ])
+        insertLive.bind(job.id.column)
+        insertLive.bind(job.task)
+        insertLive.bind(job.pool.rawValue)
+        insertLive.bind(job.queue)
+        insertLive.bind(job.priority)
+        insertLive.bind(job.maxAttempts)
+        insertLive.bind(job.timeout?.nanoseconds)
+        insertLive.bind(job.key)
+        insertLive.bind(Facts.write(labels: job.labels))
+        insertLive.bind(utf8: job.input)
+        insertLive.bind(job.createdAt.nanoseconds)
+        insertLive.bind(job.notBefore?.nanoseconds)
+        insertLive.bind(job.notBefore?.nanoseconds)
+        insertLive.bind(attempt > 0 ? job.createdAt.nanoseconds : nil)
+        insertLive.bind(attempt)
+        insertLive.bind(attempt > 0 ? 1 : 0)
+        try insertLive.run()
         return .stored
     }
 
-    private func append(_ events: [JobEvent], _ reserved: Int, to id: JobID, _ db: Database) throws -> Receipt {
-        guard try run(reserve, [reserved, id.column], fencedIn: db) == .stored else { return .stale }
+    private func use(of identity: Identity) throws -> Receipt? {
+        findKey.bind(identity.key)
+        return try findKey.first { row in
+            let bytes = UnsafeRawBufferPointer(
+                start: sqlite3_column_blob(row, 1), count: Int(sqlite3_column_bytes(row, 1)))
+            return .duplicate(
+                of: JobID(column: sqlite3_column_int64(row, 0)), isSame: bytes.elementsEqual(identity.fingerprint))
+        }
+    }
+
+    private func append(_ events: [JobEvent], _ reserved: Int, to id: JobID) throws -> Receipt {
+        reserve.bind(reserved)
+        reserve.bind(id.column)
+        guard try fenced(reserve) == .stored else { return .stale }
         guard let last = events.last?.seq else { return .stored }
-        try run(insertEvents, [id.column, last, Facts.text(Facts.write(events))])
-        if last > EventLog.kept { try run(trimEvents, [id.column, last - 2 * EventLog.kept]) }
+        insertEvents.bind(id.column)
+        insertEvents.bind(last)
+        insertEvents.bind(utf8: Facts.write(events))
+        try insertEvents.run()
+        guard last > EventLog.kept else { return .stored }
+        trimEvents.bind(id.column)
+        trimEvents.bind(last - 2 * EventLog.kept)
+        try trimEvents.run()
         return .stored
     }
 
     private func finish(_ job: JobRecord, _ outcome: Outcome) throws {
         let log = outcome.log.tail
-        try run(
-            insertFinished,
-            [
-                job.id.column, outcome.state.rawValue, job.task, job.pool.rawValue, job.queue,
-                outcome.finishedAt.nanoseconds, job.priority, job.maxAttempts, outcome.attempt,
-                job.timeout?.nanoseconds, job.key, Facts.write(labels: job.labels), job.createdAt.nanoseconds,
-                job.notBefore?.nanoseconds, outcome.startedAt?.nanoseconds, Facts.text(Facts.write(outcome)),
-                Facts.text(Facts.write(outcome.events.all)), Facts.text(job.input),
-                outcome.result.isEmpty ? nil : Facts.text(outcome.result), log.isEmpty ? nil : Array(log).blob,
-                outcome.log.end - log.count,
-            ])
+        insertFinished.bind(job.id.column)
+        insertFinished.bind(outcome.state.rawValue)
+        insertFinished.bind(job.task)
+        insertFinished.bind(job.pool.rawValue)
+        insertFinished.bind(job.queue)
+        insertFinished.bind(outcome.finishedAt.nanoseconds)
+        insertFinished.bind(job.priority)
+        insertFinished.bind(job.maxAttempts)
+        insertFinished.bind(outcome.attempt)
+        insertFinished.bind(job.timeout?.nanoseconds)
+        insertFinished.bind(job.key)
+        insertFinished.bind(Facts.write(labels: job.labels))
+        insertFinished.bind(job.createdAt.nanoseconds)
+        insertFinished.bind(job.notBefore?.nanoseconds)
+        insertFinished.bind(outcome.startedAt?.nanoseconds)
+        insertFinished.bind(utf8: Facts.write(outcome))
+        insertFinished.bind(utf8: Facts.write(outcome.events.all))
+        insertFinished.bind(utf8: job.input)
+        insertFinished.bind(utf8: outcome.result)
+        insertFinished.bind(blob: log)
+        insertFinished.bind(outcome.log.end - log.count)
+        try insertFinished.run()
         finished += 1
     }
 
-    private func run(_ statement: Statement, _ arguments: StatementArguments) throws {
-        statement.setUncheckedArguments(arguments)
-        try statement.execute()
-    }
-
     /// Runs what must change one row: the fence.
-    private func run(_ statement: Statement, _ arguments: StatementArguments, fencedIn db: Database) throws -> Receipt {
-        try run(statement, arguments)
-        return db.changesCount == 1 ? .stored : .stale
+    private func fenced(_ statement: HotStatement) throws -> Receipt {
+        try statement.run() == 1 ? .stored : .stale
     }
 }
 
@@ -123,9 +181,4 @@ extension JobID {
     /// As the tables have it: 42 bits of milliseconds leave the sign alone until the year 2109.
     var column: Int64 { Int64(bitPattern: rawValue) }
     init(column: Int64) { self.init(rawValue: UInt64(bitPattern: column)) }
-}
-
-extension [UInt8] {
-    /// As a value that is stored as a blob.
-    var blob: DatabaseValue { withUnsafeBufferPointer { Data(buffer: $0) }.databaseValue }
 }

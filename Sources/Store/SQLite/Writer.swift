@@ -146,7 +146,7 @@ final class Writer: @unchecked Sendable {
                 if refuses, case .submitted = changes[next] {
                     receipts.append(.refused)
                 } else {
-                    receipts.append(try statements.apply(changes[next], db))
+                    receipts.append(try statements.apply(changes[next]))
                 }
                 next += 1
             } while next < changes.count && nanoseconds() - began < Self.batchNanoseconds
