@@ -87,6 +87,7 @@ let package = Package(
         tests("JobsTests", ["Jobs"]),
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
+        tests("StoreTests", ["EventLoop", "Jobs", "Store"]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],

@@ -66,10 +66,17 @@ package final class HTTPServer {
         return taken
     }
 
+    /// Serves a socket that was open before us, and stays open after us.
+    package func listen(on socket: InheritedSocket) throws {
+        listeners.append(try Listener(socket.duplicate(), nil, on: loop) { [unowned self] in accept($0) })
+    }
+
     package var connectionCount: Int { connections.count }
 
     /// Stops accepting, closes idle connections, and calls `done` when the last one is gone.
     package func drain(_ done: @escaping () -> Void) {
+        // Who has connected already is served; with the listener they would be thrown away.
+        for listener in listeners { listener.acceptWaiting() }
         isDraining = true
         listeners = []
         for connection in Array(connections.values) { connection.drain() }

@@ -6,13 +6,14 @@ import Glibc
 /// One listening socket. When descriptors run out it answers 503 with its spare one and pauses for 100 ms.
 final class Listener {
     private var listener: OpaquePointer!
-    private let address: ListenAddress
+    private let address: ListenAddress?
     private let accept: (CInt) -> Void
     /// Given up for a moment when there are no descriptors left, so that a client can be told.
     private var spare: CInt = open("/dev/null", O_RDONLY | O_CLOEXEC)
     private var pause: Timer?
 
-    init(_ descriptor: CInt, _ address: ListenAddress, on loop: EventLoop, accept: @escaping (CInt) -> Void)
+    /// - Parameter address: What goes with the listener; nil: the socket is somebody else's, who keeps it.
+    init(_ descriptor: CInt, _ address: ListenAddress?, on loop: EventLoop, accept: @escaping (CInt) -> Void)
         throws(LoopError)
     {
         self.accept = accept
@@ -31,7 +32,17 @@ final class Listener {
     deinit {
         if let listener { evconnlistener_free(listener) }
         if spare >= 0 { close(spare) }
-        if case .unix(let path) = address { unlink(path) }
+        if case .unix(let path)? = address { unlink(path) }
+    }
+
+    /// Accepts whoever is waiting; not on a socket that stays open for the next server.
+    func acceptWaiting() {
+        guard address != nil else { return }
+        while true {
+            let descriptor = spindle_accept(evconnlistener_get_fd(listener))
+            guard descriptor >= 0 else { return }
+            accept(descriptor)
+        }
     }
 
     /// Tells a client that there is no room, and closes.

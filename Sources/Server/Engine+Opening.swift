@@ -26,7 +26,7 @@ extension Engine {
         let found = try store.begin(
             at: Instant(nanoseconds: wallNanoseconds()), boot: bootID(),
             name: String(UInt64.random(in: 0...UInt64.max), radix: 36))
-        let variable = (name: "SPINDLE_STORE", value: found.name)
+        let variable = (name: "SPINDLE_OWNER", value: found.name)
         endOrphans(found, "\(variable.name)=\(variable.value)", logger)
         var options = options
         options.childVariables[variable.name] = variable.value

@@ -11,7 +11,7 @@ package struct Gate: Sendable {
 
     init(_ options: ServerOptions, openPaths: [String]) {
         tokens = options.tokens
-        let listening = options.addresses.compactMap(\.host)
+        let listening = (options.addresses + options.inherited.map(\.address)).compactMap(\.host)
         hosts =
             (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 }
             + options.allowedHosts)

@@ -58,8 +58,9 @@ package final class Server {
         api.connections = { [unowned self] in near.connectionCount }
         let shared = options.loops > 1
         let taken = try options.addresses.map { try near.listen(on: $0, shared: shared) }
+        for socket in options.inherited { try near.listen(on: socket) }
         for number in 1..<max(options.loops, 1) { try addLoop(number, taken, handlers) }
-        return taken
+        return options.inherited.map(\.address) + taken
     }
 
     /// Ends everything in order: no new connections, running jobs get their time, then all is stopped.
@@ -119,6 +120,7 @@ package final class Server {
         let box = LoopBound(HTTPServerBox(), on: loop)
         let limits = options.limits
         let tls = options.tls
+        let inherited = options.inherited
         let tcp = addresses.filter { if case .tcp = $0 { true } else { false } }
         far.append(FarLoop(loop: loop, server: box))
         let logger = self.logger
@@ -126,12 +128,11 @@ package final class Server {
             loop.adopt()
             let server = HTTPServer(on: loop, limits: limits, tls: tls, handlers: handlers)
             box.value.server = server
-            for address in tcp {
-                do {
-                    _ = try server.listen(on: address, shared: true)
-                } catch {
-                    logger.error("a loop cannot listen", metadata: ["loop": "\(number)", "why": "\(error)"])
-                }
+            do {
+                for address in tcp { _ = try server.listen(on: address, shared: true) }
+                for socket in inherited { try server.listen(on: socket) }
+            } catch {
+                logger.error("a loop cannot listen", metadata: ["loop": "\(number)", "why": "\(error)"])
             }
             loop.run()
         }

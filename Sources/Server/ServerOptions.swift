@@ -13,6 +13,8 @@ package enum StoreChoice: Sendable, Equatable {
 /// Everything that can be set about a server.
 package struct ServerOptions: Sendable {
     package var addresses: [ListenAddress] = []
+    /// Sockets that were open before the server.
+    package var inherited: [InheritedSocket] = []
     package var loops = 1
     package var threads = 1
     package var processes = 1

@@ -98,3 +98,12 @@ private func daysSinceEpoch(_ year: Int, _ month: Int, _ day: Int) -> Int {
     let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
     return era * 146_097 + dayOfEra - 719_468
 }
+
+extension Instant {
+    /// As the API writes it, for people.
+    package var text: String {
+        var bytes: [UInt8] = []
+        bytes.append(timestamp: self)
+        return String(decoding: bytes.dropFirst().dropLast(), as: UTF8.self)
+    }
+}

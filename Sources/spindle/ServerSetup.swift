@@ -30,6 +30,13 @@ struct ServerSetup {
     }
 
     private mutating func setAddresses(_ settings: Settings) throws {
+        do throws(ListenAddress.Failure) {
+            options.inherited = try InheritedSocket.takeAll()
+        } catch {
+            throw CommandFailure(.usage, error.description)
+        }
+        // Who passes sockets on has decided where to listen, unless more is asked for.
+        if !options.inherited.isEmpty, settings.isDefault(.listen) { return }
         options.addresses = try settings.list(.listen).map { text in
             do throws(ListenAddress.Failure) {
                 return try ListenAddress(text)
@@ -60,6 +67,8 @@ struct ServerSetup {
         case let path:
             StateDirectory.make(for: path)
             options.store = .file(path)
+            // The server before us on the same sockets may still be finishing its jobs.
+            if !options.inherited.isEmpty { options.storePatience = 60 }
         }
     }
 
@@ -91,7 +100,7 @@ struct ServerSetup {
         case (.some, nil): throw settings.wrong(.tlsCert, "needs --tls-key")
         case (nil, .some): throw settings.wrong(.tlsKey, "needs --tls-cert")
         }
-        let open = options.addresses.first { !$0.isLocal }
+        let open = (options.addresses + options.inherited.map(\.address)).first { !$0.isLocal }
         if try settings.flag(.noAuth) {
             guard open == nil else {
                 throw settings.wrong(.noAuth, "works on loopback only, and \(open!) is not")

@@ -79,6 +79,7 @@ struct Settings {
 
     // MARK: Reading values
 
+    func isDefault(_ setting: Setting) -> Bool { values[setting]?.origin == "default" }
     func list(_ setting: Setting) -> [String] { values[setting]?.texts ?? [] }
     func text(_ setting: Setting) -> String? { values[setting]?.texts.last }
 
