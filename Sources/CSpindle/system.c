@@ -54,6 +54,11 @@ int spindle_pipe(int ends[2]) {
     return 0;
 }
 
+int spindle_has_unread(int socket) {
+    char byte;
+    return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 int spindle_accept(int listener) {
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return fd < 0 ? -errno : fd;

@@ -328,10 +328,12 @@ final class Connection: ResponseSink, TransportOwner {
         setDeadline(after: 2_000_000_000)
     }
 
-    /// For a server that stops: closes what is idle, lets the rest finish.
+    /// For a server that stops: closes what is idle, lets the rest finish. Who has only just come, or has just sent
+    /// something, is answered first.
     func drain() {
         closesAfterAnswer = true
-        if phase == .reading, parser.place == .between, unsent == 0 { close() }
+        guard phase == .reading, parser.place == .between, unsent == 0 else { return }
+        if requests > 0, !transport.hasUnread { close() }
     }
 
     func close() {

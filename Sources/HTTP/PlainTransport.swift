@@ -29,6 +29,7 @@ final class PlainTransport: Transport {
     deinit { close() }
 
     let backlog = 0
+    var hasUnread: Bool { !isClosed && spindle_has_unread(descriptor) != 0 }
 
     func write(_ bytes: UnsafeRawBufferPointer) -> Int {
         guard !isClosed else { return bytes.count }

@@ -1,5 +1,6 @@
 import CLibevent
 import COpenSSL
+import CSpindle
 import EventLoop
 import Glibc
 
@@ -35,6 +36,12 @@ final class TLSTransport: Transport {
     var backlog: Int {
         guard let bufferevent else { return 0 }
         return evbuffer_get_length(bufferevent_get_output(bufferevent))
+    }
+
+    var hasUnread: Bool {
+        guard let bufferevent else { return false }
+        return evbuffer_get_length(bufferevent_get_input(bufferevent)) > 0
+            || spindle_has_unread(bufferevent_getfd(bufferevent)) != 0
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) -> Int {

@@ -8,6 +8,8 @@ protocol Transport: AnyObject {
     func write(_ bytes: UnsafeRawBufferPointer) -> Int
     /// Bytes taken but not yet given to the kernel.
     var backlog: Int { get }
+    /// Whether the peer has sent something that has not been read.
+    var hasUnread: Bool { get }
     /// Stops reading; the end of the peer is still noticed.
     func pauseReading()
     func resumeReading()

@@ -12,6 +12,9 @@ import Store
 ///
 /// Made and used on the first loop's thread.
 package final class Server {
+    /// How long a connection that has not asked for anything yet may keep a server that is otherwise done.
+    private static let lastWord = Duration.seconds(1)
+
     package let engine: Engine
     private let options: ServerOptions
     private let loop: EventLoop
@@ -21,6 +24,9 @@ package final class Server {
     private var far: [FarLoop] = []
     private var drainDeadline: Deadline?
     private var isStopping = false
+    /// Loops that still have connections.
+    private var openSides = 0
+    private var haveAttemptsEnded = false
     private var whenStopped: (() -> Void)?
 
     /// An HTTP side on a loop of its own.
@@ -73,11 +79,21 @@ package final class Server {
         logger.notice("stopping", metadata: ["live": "\(engine.live.count)"])
         drainDeadline = Deadline(after: options.drainTime, on: loop) { [unowned self] in hurry() }
         engine.drain { [unowned self] in closeDown() }
-        near.drain {}
+        openSides = 1 + far.count
+        near.drain { [unowned self] in sideClosed() }
+        let bound = LoopBound(self, on: loop)
         for far in far {
             let server = far.server
-            far.loop.submit { server.value.server?.drain {} }
+            far.loop.submit {
+                server.value.server?.drain { bound.loop.submit { bound.value.sideClosed() } }
+            }
         }
+    }
+
+    /// All connections of one loop are gone.
+    private func sideClosed() {
+        openSides -= 1
+        if openSides == 0, haveAttemptsEnded { finish() }
     }
 
     private func hurry() {
@@ -95,9 +111,16 @@ package final class Server {
         for pool in engine.pools {
             pool.shutDown { [unowned self] in
                 open -= 1
-                if open == 0 { finish() }
+                if open == 0 { lastAttemptEnded() }
             }
         }
+    }
+
+    /// Who has only just connected still gets an answer.
+    private func lastAttemptEnded() {
+        haveAttemptsEnded = true
+        guard openSides > 0 else { return finish() }
+        drainDeadline = Deadline(after: Self.lastWord, on: loop) { [unowned self] in finish() }
     }
 
     private func finish() {

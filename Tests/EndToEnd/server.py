@@ -27,36 +27,64 @@ class Answer:
 
 
 class Server:
-    def __init__(self, *arguments, env=None, files=None):
+    """A server and its home, which survives it until `stop`."""
+
+    def __init__(self, *arguments, env=None, files=None, prefix=(), listen=True, pass_fds=()):
         self.home = tempfile.TemporaryDirectory()
         for name, text in (files or {}).items():
             path = pathlib.Path(self.home.name, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        environment = dict(os.environ, XDG_STATE_HOME=self.home.name + "/state", TMPDIR=self.home.name, **(env or {}))
+        self.base = dict(os.environ, XDG_STATE_HOME=self.home.name + "/state", TMPDIR=self.home.name, **(env or {}))
+        self.store = self.home.name + "/state/spindle/spindle.db"
+        where = ["--listen", "127.0.0.1:0"] if listen else []
+        self.line = [*prefix, BINARY, "serve", *where, *arguments]
+        self.pass_fds = pass_fds
         self.log = open(self.home.name + "/log", "w+")
+        try:
+            self.start()
+        except RuntimeError:
+            self.log.close()
+            self.home.cleanup()
+            raise
+
+    def start(self):
+        """Starts it, or starts it again."""
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", *arguments], stdout=subprocess.PIPE, stderr=self.log,
-            text=True, env=environment, cwd=self.home.name)
+            self.line, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.base, cwd=self.home.name,
+            pass_fds=self.pass_fds)
         self.lines = []
         while not any(line.startswith("dashboard:") for line in self.lines):
             line = self.process.stdout.readline()
             if not line:
+                self.process.wait(PATIENCE)
+                self.process.stdout.close()
                 raise RuntimeError("the server did not start: " + pathlib.Path(self.log.name).read_text())
             self.lines.append(line.strip())
         self.port = int(re.search(r":(\d+)$", self.lines[0]).group(1))
         self.url = f"http://127.0.0.1:{self.port}"
         found = re.search(r"Bearer ([0-9a-f]+)", " ".join(self.lines))
         self.token = found.group(1) if found else None
-        self.environment = dict(environment, SPINDLE_URL=self.url, SPINDLE_TOKEN=self.token or "")
+        self.environment = dict(self.base, SPINDLE_URL=self.url, SPINDLE_TOKEN=self.token or "")
 
-    def stop(self):
-        if self.log.closed:
-            return self.process.returncode
+    def kill(self):
+        """Ends it as a power cut would, as far as the process goes."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+    def end(self):
+        """Asks it to end, and keeps its home; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE)
         self.process.stdout.close()
+        return code
+
+    def stop(self):
+        if self.log.closed:
+            return self.process.returncode
+        code = self.end()
         self.log.close()
         self.home.cleanup()
         return code
@@ -108,10 +136,12 @@ class Server:
         connection.request("GET", f"/v1/jobs/{job}/events", headers={
             "Authorization": "Bearer " + (self.token or ""), "Accept": accept,
             **{name.replace("_", "-"): value for name, value in headers.items()}})
-        response = connection.getresponse()
-        while line := response.readline():
-            yield json.loads(line)
-        connection.close()
+        try:
+            response = connection.getresponse()
+            while line := response.readline():
+                yield json.loads(line)
+        finally:
+            connection.close()
 
     def command(self, *arguments, **options):
         return subprocess.run(

@@ -23,15 +23,12 @@ enum SQLiteFile {
     static func open(_ path: String) throws(StoreFailure) -> DatabasePool {
         do {
             let isNew = access(path, F_OK) != 0
+            if !isNew { try look(at: path) }
             let pool = try DatabasePool(path: path, configuration: configuration)
             if isNew { chmod(path, 0o600) }
             try pool.writeWithoutTransaction { db in
                 try setFullSync(db)
-                try checkOwnership(db)
-                try check(db)
-            }
-            guard try !pool.read({ try Schema.migrator.hasBeenSuperseded($0) }) else {
-                throw StoreFailure("was made by a newer Spindle than this one")
+                try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
             }
             try Schema.migrator.migrate(pool)
             return pool
@@ -48,13 +45,27 @@ enum SQLiteFile {
         else { throw StoreFailure("cannot be made to sync fully") }
     }
 
-    private static func checkOwnership(_ db: Database) throws {
-        let id = try Int32.fetchOne(db, sql: "PRAGMA application_id")
-        if id == Schema.applicationID { return }
-        guard id == 0, try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") == 0 else {
-            throw StoreFailure("is a database of another program")
+    /// Makes sure that the file is ours, whole, and not newer than we are, before anything is written to it.
+    private static func look(at path: String) throws {
+        let queue = try DatabaseQueue(path: path, configuration: configuration)
+        do {
+            try queue.read { db in
+                let id = try Int32.fetchOne(db, sql: "PRAGMA application_id")
+                let isEmpty = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") == 0
+                guard id == Schema.applicationID || id == 0 && isEmpty else {
+                    throw StoreFailure("is a database of another program")
+                }
+                try check(db)
+                guard try !Schema.migrator.hasBeenSuperseded(db) else {
+                    throw StoreFailure("was made by a newer Spindle than this one")
+                }
+            }
+        } catch {
+            // Closing would copy the log into the file; it is to stay as it is, and the process is about to end.
+            _ = Unmanaged.passRetained(queue)
+            throw error
         }
-        try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+        try queue.close()
     }
 
     /// Looks for damage as long as that takes no time that anybody would notice.

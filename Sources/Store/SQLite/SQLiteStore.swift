@@ -118,7 +118,10 @@ package final class SQLiteStore: JobStore {
             bound.loop.submit {
                 checkpointer.close()
                 // What is left in the log is found there at the next start.
-                try? pool.writeWithoutTransaction { try $0.execute(sql: "UPDATE server SET clean = 1") }
+                try? pool.writeWithoutTransaction { db in
+                    try db.execute(sql: "UPDATE server SET clean = 1")
+                    try db.checkpoint(.truncate)
+                }
                 try? pool.close()
                 bound.value()
             }
