@@ -76,13 +76,14 @@ static int launch(void *argument) {
     limit(RLIMIT_CORE, 0);
     if (child->limit_memory) limit(RLIMIT_AS, child->limit_memory);
     if (child->limit_cpu) limit(RLIMIT_CPU, child->limit_cpu);
-    if (child->limit_files) limit(RLIMIT_NOFILE, child->limit_files);
     if ((launch->error = drop_privileges(child))) _exit(127);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     // After setuid, which clears it. The parent may have died before this line: then nobody would tell us.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != launch->parent) _exit(127);
     if ((launch->error = arrange_descriptors(child->descriptors))) _exit(127);
+    // Only now: the parent's descriptors, copied until a moment ago, may have been more than the child may have.
+    if (child->limit_files) limit(RLIMIT_NOFILE, child->limit_files);
     if (child->directory && chdir(child->directory) < 0) {
         launch->error = errno;
         _exit(127);

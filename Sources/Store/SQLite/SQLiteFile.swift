@@ -25,7 +25,10 @@ enum SQLiteFile {
             let isNew = access(path, F_OK) != 0
             if !isNew { try look(at: path) }
             let pool = try DatabasePool(path: path, configuration: configuration)
-            if isNew { chmod(path, 0o600) }
+            if isNew {
+                chmod(path, 0o600)
+                try syncDirectory(of: path)
+            }
             try pool.writeWithoutTransaction { db in
                 try setFullSync(db)
                 try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
@@ -43,6 +46,17 @@ enum SQLiteFile {
         guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2,
             try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal"
         else { throw StoreFailure("cannot be made to sync fully") }
+    }
+
+    /// A file that has just been made is not there after a power cut unless its directory is on disk too. SQLite tries,
+    /// but ignores that it may fail.
+    private static func syncDirectory(of path: String) throws {
+        let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        let descriptor = Glibc.open(directory, O_RDONLY | O_CLOEXEC)
+        defer { close(descriptor) }
+        guard descriptor >= 0, fsync(descriptor) == 0 else {
+            throw StoreFailure("cannot be kept: \(directory): \(String(cString: strerror(errno)))")
+        }
     }
 
     /// Makes sure that the file is ours, whole, and not newer than we are, before anything is written to it.

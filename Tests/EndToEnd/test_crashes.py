@@ -1,0 +1,398 @@
+"""Servers and workers that are killed, disks that fail: nothing accepted is lost, nothing ends twice.
+
+Short here; SPINDLE_KILLS, SPINDLE_SYNC_FAILURES, SPINDLE_FULL_DISKS and SPINDLE_FINISHED make it as long as wanted.
+"""
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from server import PATIENCE, Server
+
+KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
+SYNC_FAILURES = int(os.environ.get("SPINDLE_SYNC_FAILURES", "12"))
+FULL_DISKS = int(os.environ.get("SPINDLE_FULL_DISKS", "6"))
+FINISHED = int(os.environ.get("SPINDLE_FINISHED", "200000"))
+LIVE = "scheduled,blocked,queued,running,suspended,cancelling"
+
+
+class Ledger:
+    """What clients were told: the accepted jobs, and the ends that they have seen."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.accepted = {}
+        self.ended = {}
+        self.answers = 0
+
+    def note(self, job, state=None, attempts=1):
+        with self.lock:
+            self.answers += 1
+            self.accepted.setdefault(job, attempts)
+            if state:
+                assert self.ended.setdefault(job, state) == state, f"{job} ended as {self.ended[job]} and as {state}"
+
+    def check(self, test, server):
+        """Every accepted job has ended exactly once, and as clients were told."""
+        wait_until_idle(server)
+        server.end()
+        with sqlite3.connect(server.store) as store:
+            finished = dict(store.execute("SELECT id, state FROM finished"))
+            live = [row[0] for row in store.execute("SELECT id FROM live")]
+            attempts = dict(store.execute("SELECT id, attempt - max_attempts FROM finished"))
+        store.close()
+        found = {name(number): state for number, state in finished.items()}
+        test.assertEqual([job for job in self.accepted if job not in found], [], "lost")
+        test.assertEqual(live, [], "never ended")
+        test.assertEqual({job: state for job, state in self.ended.items() if found[job] != state}, {}, "ended twice")
+        test.assertEqual([job for job, over in attempts.items() if over > 0], [], "ran too often")
+
+
+def name(number):
+    """A job's id, from its number in the store."""
+    digits = "0123456789abcdefghjkmnpqrstvwxyz"
+    return "".join(digits[number >> shift & 31] for shift in range(60, -1, -5))
+
+
+def wait_until_idle(server):
+    deadline = time.monotonic() + PATIENCE
+    while jobs := server.get(f"/v1/jobs?state={LIVE}&limit=500").json["jobs"]:
+        assert time.monotonic() < deadline, [(job["id"], job["task"], job["state"]) for job in jobs[:5]]
+        server.ask("GET", f"/v1/jobs/{jobs[0]['id']}", headers={"Prefer": "wait=5"})
+
+
+class Load:
+    """Clients that submit whatever there is, until their server is gone."""
+
+    def __init__(self, server, ledger, seed, clients=3):
+        self.ledger = ledger
+        self.failure = None
+        self.headers = {"Content-Type": "application/json", "Authorization": "Bearer " + server.token}
+        self.port = server.port
+        self.threads = [threading.Thread(target=self.run, args=(random.Random(seed * 100 + n),)) for n in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, rng):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        mine = []
+        try:
+            while True:
+                self.one(connection, rng, mine)
+        except (OSError, http.client.HTTPException):
+            pass  # the server is gone
+        except Exception as error:
+            self.failure = error
+        finally:
+            connection.close()
+
+    def one(self, connection, rng, mine):
+        kind = rng.randrange(10)
+        if kind == 0 and mine:
+            job = rng.choice(mine)
+            connection.request("POST", f"/v1/jobs/{job}/cancel", headers=self.headers)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            if answer.status == 200:
+                self.ledger.note(job, body["state"])
+            return
+        if kind < 4:
+            connection.request("POST", "/v1/run/squares", '{"n":10}', self.headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 200:
+                self.ledger.note(answer.getheader("spindle-job"), "succeeded")
+            return
+        attempts = rng.choice([1, 1, 3])
+        task, value = rng.choice([("squares", {"n": 5}), ("sleep", {"seconds": 0.01}), ("burn", {"milliseconds": 2})])
+        job = {"task": task, "input": value, "max_attempts": attempts}
+        if kind == 4:
+            job["delay"] = "30ms"
+        if kind == 5:
+            job["pool"] = "process"
+            job["task"], job["input"] = "squares", {"n": 5}
+        connection.request("POST", "/v1/jobs", json.dumps(job), self.headers)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.status == 202:
+            mine.append(body["id"])
+            self.ledger.note(body["id"], attempts=attempts)
+
+    def join(self):
+        for thread in self.threads:
+            thread.join()
+        if self.failure:
+            raise self.failure
+
+
+class KilledServerTests(unittest.TestCase):
+    def test_a_server_killed_at_any_moment_loses_nothing_and_ends_nothing_twice(self):
+        seed = int(os.environ.get("SPINDLE_SEED", time.time_ns() % 10**9))
+        rng = random.Random(seed)
+        server = Server("--threads", "2", "--processes", "1")
+        self.addCleanup(server.stop)
+        ledger = Ledger()
+        for cycle in range(KILLS):
+            with self.subTest(f"SPINDLE_SEED={seed}, cycle {cycle}"):
+                load = Load(server, ledger, seed + cycle)
+                enough = ledger.answers + rng.randrange(60)
+                while ledger.answers < enough and server.process.poll() is None:
+                    pass
+                server.kill()
+                load.join()
+                server.start()
+        ledger.check(self, server)
+        print(f"{KILLS} kills, {len(ledger.accepted)} jobs accepted, {len(ledger.ended)} ends seen: ", end="", flush=True)
+
+    def test_what_it_ran_is_dead_before_anything_runs_again(self):
+        marker = f"7{os.getpid()}{random.randrange(10**6)}"
+        ledger = tempfile.NamedTemporaryFile("r")
+        self.addCleanup(ledger.close)
+        # Each run leaves two descendants, one in a session of its own, and says whether an earlier run still lives.
+        script = (
+            f"while read job pid; do [ $job = $SPINDLE_JOB ] && kill -0 $pid 2>/dev/null && echo OVERLAP $job >>{ledger.name};"
+            f" done <{ledger.name}; echo $SPINDLE_JOB $$ >>{ledger.name};"
+            f" setsid sleep {marker} & sleep {marker} & exec sleep {marker}")
+        config = f'[commands.family]\ncommand = ["sh", "-c", {json.dumps(script)}]\n'
+        count = 200
+        server = Server("--config", "c.toml", "--processes", str(count), "--drain", "0s", files={"c.toml": config})
+        self.addCleanup(server.stop)
+        jobs = [server.submit("family", max_attempts=2) for _ in range(count)]
+        deadline = time.monotonic() + PATIENCE
+        while len(alive(marker)) < 3 * count:
+            self.assertLess(time.monotonic(), deadline, f"{len(alive(marker))} processes")
+        old = set(alive(marker))
+        server.kill()
+        started = time.monotonic()
+        server.start()
+        while old & set(alive(marker)):
+            self.assertLess(time.monotonic(), started + 2, "children of the killed server are alive after 2 s")
+        while {server.get(f"/v1/jobs/{job}").json["attempt"] for job in jobs} != {2}:
+            self.assertLess(time.monotonic(), deadline + PATIENCE)
+        for job in jobs:
+            server.ask("DELETE", f"/v1/jobs/{job}")
+        wait_until_idle(server)
+        self.assertNotIn("OVERLAP", pathlib.Path(ledger.name).read_text())
+        server.end()
+        while alive(marker):
+            self.assertLess(time.monotonic(), deadline + 2 * PATIENCE)
+
+    def test_it_serves_again_within_a_second_whatever_is_stored(self):
+        server = Server("--threads", "1", "--processes", "1")
+        self.addCleanup(server.stop)
+        waiting = server.submit("squares", delay="1h")
+        server.wait(server.submit("squares"))
+        server.end()
+        fill(server.store, FINISHED, 10_000)
+        server.start()
+        server.submit("squares")
+        server.kill()
+        begun = time.monotonic()
+        server.start()
+        self.assertEqual(server.get("/healthz").status, 200)
+        took = time.monotonic() - begun
+        print(f"{FINISHED} finished and 10000 waiting: {took * 1000:.0f} ms: ", end="", flush=True)
+        self.assertLess(took, 1)
+        self.assertEqual(server.get(f"/v1/jobs/{waiting}").json["state"], "scheduled")
+        # Pages cost the same wherever they are.
+        times, cursor = [], ""
+        for _ in range(30):
+            begun = time.monotonic()
+            page = server.get(f"/v1/jobs?state=succeeded&limit=100{cursor and '&cursor=' + cursor}").json
+            times.append(time.monotonic() - begun)
+            self.assertEqual(len(page["jobs"]), 100)
+            cursor = page["next"]
+        self.assertLess(sorted(times[15:])[7], 10 * sorted(times[:15])[7])
+
+
+def fill(path, finished, live):
+    """Puts copies of a job that is there into a store that nobody uses."""
+    store = sqlite3.connect(path)
+    for table, count in (("finished", finished), ("live", live)):
+        columns = [row[1] for row in store.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
+        names = ", ".join(columns)
+        store.execute(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO {table} (id, {names})"
+            f" SELECT (SELECT min(id) FROM {table}) - i, {names} FROM n, (SELECT * FROM {table} ORDER BY id LIMIT 1)")
+    store.commit()
+    store.close()
+
+
+def alive(marker):
+    """Processes with the marker among their arguments that have not ended."""
+    found = []
+    for directory in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (directory / "cmdline").read_text().split("\0") and " Z " not in (directory / "stat").read_text():
+                found.append(int(directory.name))
+        except OSError:
+            pass  # it has just ended
+    return found
+
+
+class KilledWorkerTests(unittest.TestCase):
+    def setUp(self):
+        self.server = Server("--processes", "2", "--threads", "1")
+        self.addCleanup(self.server.stop)
+
+    def busy_worker(self, job):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for worker in self.server.get("/v1/pools/process").json["workers"]:
+                if worker["job"] == job and worker["state"] == "busy":
+                    return worker["pid"]
+            self.assertLess(time.monotonic(), deadline)
+
+    def test_only_its_job_runs_again_and_the_death_is_noticed_at_once(self):
+        delays = []
+        for _ in range(8):
+            other = self.server.submit("sleep", {"seconds": 0.3}, pool="process")
+            job = self.server.submit("sleep", {"seconds": 0.3}, pool="process", max_attempts=3)
+            pid = self.busy_worker(job)
+            killed = time.time()
+            os.kill(pid, signal.SIGKILL)
+            events = list(self.server.events(job))
+            retrying = next(event for event in events if event["type"] == "retrying")
+            self.assertEqual((retrying["error"]["type"], retrying["error"]["signal"]), ("Crashed", 9))
+            self.assertEqual((events[-1]["type"], events[-1]["attempt"]), ("succeeded", 2))
+            self.assertEqual(self.server.wait(other)["attempt"], 1)
+            delays.append(timestamp(retrying["time"]) - killed)
+        self.assertLess(sorted(delays)[len(delays) // 2], 0.05, delays)
+
+    def test_one_that_stands_still_past_its_time_is_killed_and_its_late_result_is_nobodys(self):
+        job = self.server.submit("sleep", {"seconds": 0.2}, pool="process", timeout="300ms", max_attempts=2)
+        pid = self.busy_worker(job)
+        os.kill(pid, signal.SIGSTOP)
+        events = list(self.server.events(job))
+        self.assertEqual([e["error"]["type"] for e in events if e["type"] == "retrying"], ["Timeout"])
+        self.assertEqual((events[-1]["type"], events[-1]["attempt"]), ("succeeded", 2))
+        metrics = self.server.get("/metrics").body.decode()
+        self.assertIn("spindle_stale_ends_total 0", metrics)
+        self.assertFalse(pathlib.Path(f"/proc/{pid}").exists() and " Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text())
+
+
+def timestamp(text):
+    import datetime
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+@unittest.skipUnless(shutil.which("strace"), "strace is not here")
+class FailedSyncTests(unittest.TestCase):
+    def test_after_a_sync_that_failed_nothing_is_answered_and_nothing_answered_is_lost(self):
+        server = Server("--threads", "2", "--processes", "1")
+        self.addCleanup(server.stop)
+        server.submit("squares")
+        server.end()
+        ledger = Ledger()
+        line = server.line
+        exits = 0
+        for number in range(1, SYNC_FAILURES + 1):
+            when = number if SYNC_FAILURES > 20 else 1 + number * number
+            with self.subTest(f"sync {when} fails"):
+                trace = server.home.name + "/trace"
+                server.line = ["strace", "-f", "-ttt", "-s", "12", "-o", trace, "-e", "trace=fdatasync,recvfrom,sendto",
+                               "-e", f"inject=fdatasync:error=EIO:when={when}", *line]
+                try:
+                    server.start()
+                except RuntimeError:
+                    self.check_trace(trace)  # it failed while it started
+                else:
+                    load = Load(server, ledger, number)
+                    code = server.process.wait(PATIENCE)
+                    server.process.stdout.close()
+                    load.join()
+                    self.assertEqual(code, 74)
+                    exits += 1
+                    self.check_trace(trace)
+        self.assertGreater(exits, 0)
+        server.log.flush()
+        self.assertIn("the store cannot be", pathlib.Path(server.log.name).read_text())
+        server.line = line
+        server.start()
+        ledger.check(self, server)
+
+    def check_trace(self, trace):
+        """Nothing that came in after the last good sync began is answered once a sync has failed."""
+        lines = [line.split(None, 2) for line in pathlib.Path(trace).read_text().splitlines()]
+        # SQLite ignores a directory that cannot be synced: the server has synced it itself.
+        failed = max(n for n, line in enumerate(lines) if "fdatasync" in line[2] and "(INJECTED)" in line[2])
+        good = 0
+        begun = {}
+        for number, (thread, _, call) in enumerate(lines[:failed]):
+            if call.startswith("fdatasync("):
+                begun[thread] = number
+            if "fdatasync" in call and call.endswith("= 0"):
+                good = max(good, begun[thread])
+        for number in range(failed, len(lines)):
+            if late := re.match(r'sendto\((\d+), "HTTP/1.1 20', lines[number][2]):
+                asked = max(n for n, line in enumerate(lines[:number])
+                            if re.match(rf"recvfrom\({late[1]},", line[2]))
+                self.assertLess(asked, good, "answered what no sync can have covered")
+        took = float(lines[-1][1]) - float(lines[failed][1])
+        self.assertLess(took, 1, "lived on after the sync had failed")
+
+
+def can_mount():
+    with tempfile.TemporaryDirectory() as directory:
+        if subprocess.run(["mount", "-t", "tmpfs", "none", directory], capture_output=True).returncode:
+            return False
+        subprocess.run(["umount", directory], check=True)
+        return True
+
+
+@unittest.skipUnless(can_mount(), "may not mount a small disk here")
+class FullDiskTests(unittest.TestCase):
+    def test_a_full_disk_refuses_new_jobs_records_running_ones_and_serves_on(self):
+        disk = tempfile.mkdtemp()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", disk], check=True)
+        self.addCleanup(os.rmdir, disk)
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        server = Server("--store", disk + "/jobs.db", "--threads", "2", "--processes", "1")
+        server.store = disk + "/jobs.db"
+        self.addCleanup(server.stop)
+        ledger, back = Ledger(), []
+        for cycle in range(FULL_DISKS):
+            with self.subTest(f"cycle {cycle}"):
+                running = server.submit("sleep", {"seconds": 0.2})
+                ledger.note(running)
+                with open(disk + "/filler", "wb", buffering=0) as filler:
+                    try:
+                        while filler.write(bytes(1 << 16)):
+                            pass
+                    except OSError:
+                        pass
+                answer = self.submit_until(server, ledger, 507)
+                self.assertIn("retry-after", answer.headers)
+                self.assertEqual(server.wait(running)["state"], "succeeded")
+                os.unlink(disk + "/filler")
+                begun = time.monotonic()
+                self.submit_until(server, ledger, 202)
+                back.append(time.monotonic() - begun)
+                self.assertLess(back[-1], 5)
+        print(f"{FULL_DISKS} full disks, back after {max(back):.2f} s at most: ", end="", flush=True)
+        ledger.check(self, server)
+
+    def submit_until(self, server, ledger, status):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            answer = server.ask("POST", "/v1/jobs", {"task": "squares", "labels": {"pad": "x" * 200}})
+            if answer.status == 202:
+                ledger.note(answer.json["id"])
+            if answer.status == status:
+                return answer
+            self.assertIn(answer.status, (202, 507))
+            self.assertLess(time.monotonic(), deadline, answer.body)
+
+
+if __name__ == "__main__":
+    unittest.main()
