@@ -43,6 +43,36 @@ extension Engine {
         return engine
     }
 
+    /// Takes over what an earlier server has left on disk. What it ran has ended.
+    private func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
+        // What has run goes first: it holds its keys.
+        let order = jobs.filter { $0.remains.attempt > 0 } + jobs.filter { $0.remains.attempt == 0 }
+        for (record, remains) in order {
+            guard let entry = registry[record.task] else {
+                endUnknown(record)
+                continue
+            }
+            let job = LiveJob(record, entry)
+            if remains.wasRunning {
+                let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
+                job.lastResult = AttemptResult(.crashed, error: error)
+            }
+            takeOver(job, remains)
+        }
+    }
+
+    /// A job whose task is not there any more.
+    private func endUnknown(_ record: JobRecord) {
+        let error = JobError(type: "UnknownTask", message: "there is no task \"\(record.task)\" any more")
+        let outcome = Outcome(.failed, of: record, at: now, error: error)
+        journal.write(
+            .ended(record, outcome, attempt: record.attempt, hasHistory: true),
+            then: .then { [unowned self] in
+                record.apply(outcome)
+                store.keep(record)
+            })
+    }
+
     private static func endOrphans(_ found: Found, _ variable: String, _ logger: Logger) {
         guard !found.wasClean else { return }
         let outcome = Orphans.kill(

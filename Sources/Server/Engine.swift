@@ -296,7 +296,7 @@ package final class Engine {
             record.state = .scheduled
             record.dueAt = due
             requeued(job, due: due, crashes: crashes)
-            append(.retrying(job.lastResult.flatMap { failure(of: $0) }, due: due), to: job)
+            append(.retrying(job.lastResult?.failure, due: due), to: job)
         case .cancelling:
             record.state = .cancelling
             journal.write(.cancelRequested(id), then: .nothing(id))
@@ -313,37 +313,10 @@ package final class Engine {
 
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
         guard let job = live[id] else { return }
-        let outcome = outcome(of: job, conclusion)
+        let outcome = job.outcome(conclusion, at: now)
         job.outcome = outcome
         journal.write(
             .ended(job.record, outcome, attempt: job.storedAttempt, hasHistory: job.hasHistory), then: .end(id))
-    }
-
-    private func outcome(of job: LiveJob, _ conclusion: Conclusion) -> Outcome {
-        let record = job.record
-        let last = job.lastResult
-        switch conclusion {
-        case .succeeded:
-            return Outcome(.succeeded, of: record, at: now, result: last?.value ?? [], usage: last?.usage)
-        case .failed(let failure):
-            return Outcome(.failed, of: record, at: now, error: error(of: job, failure), usage: last?.usage)
-        case .cancelled(let how, let took):
-            return Outcome(.cancelled, of: record, at: now, usage: last?.usage, cancel: (how, took))
-        }
-    }
-
-    private func error(of job: LiveJob, _ failure: Conclusion.Failure) -> JobError? {
-        switch failure {
-        case .reported: return job.lastResult?.error
-        case .timeout:
-            let limit = job.record.timeout?.text ?? "its limit"
-            return JobError(type: "Timeout", message: "the attempt took longer than \(limit)")
-        case .crashed(let quarantined):
-            var error = job.lastResult?.error ?? JobError(type: "Crashed", message: "the worker died")
-            if quarantined { error.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
-            return error
-        case .lost: return JobError(type: "Lost", message: "the server ended while the job ran")
-        }
     }
 
     // MARK: What the disk says
@@ -391,15 +364,6 @@ package final class Engine {
         tell(job, .ended) { _ in true }
         streams.ended(record)
         checkIdle()
-    }
-
-    private func failure(of result: AttemptResult) -> JobError? {
-        if let error = result.error { return error }
-        switch result.end {
-        case .stopped: return JobError(type: "Timeout", message: "the attempt took too long")
-        case .crashed: return JobError(type: "Crashed", message: "the worker died")
-        case .succeeded, .failed, .returned: return nil
-        }
     }
 
     private func tell(_ job: LiveJob, _ cause: Waiter.Cause, where wants: (Waiter) -> Bool) {
@@ -485,37 +449,12 @@ package final class Engine {
 
     // MARK: Starting again
 
-    /// Takes over what an earlier server has left on disk. What it ran must have ended.
-    package func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
-        // What has run goes first: it holds its keys.
-        let order = jobs.filter { $0.remains.attempt > 0 } + jobs.filter { $0.remains.attempt == 0 }
-        for (record, remains) in order {
-            guard let entry = registry[record.task] else {
-                endUnknown(record)
-                continue
-            }
-            let job = LiveJob(record, entry)
-            job.storedAttempt = remains.attempt
-            job.hasHistory = true
-            live.add(job)
-            live.accept(job)
-            if remains.wasRunning {
-                let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
-                job.lastResult = AttemptResult(.crashed, error: error)
-            }
-            feed(.restored(spec(of: job, notBefore: record.dueAt), remains))
-        }
-    }
-
-    /// A job whose task is not there any more.
-    private func endUnknown(_ record: JobRecord) {
-        let error = JobError(type: "UnknownTask", message: "there is no task \"\(record.task)\" any more")
-        let outcome = Outcome(.failed, of: record, at: now, error: error)
-        journal.write(
-            .ended(record, outcome, attempt: record.attempt, hasHistory: true),
-            then: .then { [unowned self] in
-                record.apply(outcome)
-                store.keep(record)
-            })
+    /// Goes on with a job that an earlier server has left on disk.
+    func takeOver(_ job: LiveJob, _ remains: Remains) {
+        job.storedAttempt = remains.attempt
+        job.hasHistory = true
+        live.add(job)
+        live.accept(job)
+        feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))
     }
 }

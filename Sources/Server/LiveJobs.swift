@@ -7,7 +7,6 @@ import Store
 /// A job that has not ended: its record, and what only matters while it lives.
 final class LiveJob {
     let record: JobRecord
-    /// nil: the task is gone since the job was submitted, and the job is about to end.
     let entry: TaskRegistry.Entry
     /// The input as a value, for the tasks that run in this process.
     private(set) lazy var input: JSONValue = {
@@ -35,6 +34,46 @@ final class LiveJob {
         self.record = record
         self.entry = entry
         if let input { self.input = input }
+    }
+}
+
+extension LiveJob {
+    /// How the job ends, in full.
+    func outcome(_ conclusion: Conclusion, at now: Instant) -> Outcome {
+        switch conclusion {
+        case .succeeded:
+            return Outcome(.succeeded, of: record, at: now, result: lastResult?.value ?? [], usage: lastResult?.usage)
+        case .failed(let failure):
+            return Outcome(.failed, of: record, at: now, error: error(failure), usage: lastResult?.usage)
+        case .cancelled(let how, let took):
+            return Outcome(.cancelled, of: record, at: now, usage: lastResult?.usage, cancel: (how, took))
+        }
+    }
+
+    private func error(_ failure: Conclusion.Failure) -> JobError? {
+        switch failure {
+        case .reported: return lastResult?.error
+        case .timeout:
+            let limit = record.timeout?.text ?? "its limit"
+            return JobError(type: "Timeout", message: "the attempt took longer than \(limit)")
+        case .crashed(let quarantined):
+            var error = lastResult?.error ?? JobError(type: "Crashed", message: "the worker died")
+            if quarantined { error.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
+            return error
+        case .lost: return JobError(type: "Lost", message: "the server ended while the job ran")
+        }
+    }
+}
+
+extension AttemptResult {
+    /// Why there has to be another attempt; nil when there need not.
+    var failure: JobError? {
+        if let error { return error }
+        switch end {
+        case .stopped: return JobError(type: "Timeout", message: "the attempt took too long")
+        case .crashed: return JobError(type: "Crashed", message: "the worker died")
+        case .succeeded, .failed, .returned: return nil
+        }
     }
 }
 

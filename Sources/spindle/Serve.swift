@@ -28,7 +28,7 @@ struct Serve: ParsableCommand {
         let running = try RunningServer(setup, on: loop)
         running.announce()
         running.stopOnSignals()
-        try running.manager.ready(on: loop)
+        try running.supervisor.ready(on: loop)
         loop.run()
         running.finish()
         Glibc.exit(0)
@@ -43,7 +43,7 @@ func environment(_ name: String) -> String? {
 final class RunningServer {
     let server: Server
     let addresses: [ListenAddress]
-    let manager = ServiceManager()
+    let supervisor = Supervisor()
     private let setup: ServerSetup
     private let loop: EventLoop
     private let logger: Logger
@@ -123,7 +123,7 @@ final class RunningServer {
     }
 
     func stop() {
-        manager.stopping()
+        supervisor.stopping()
         server.stop { [loop] in loop.stop() }
     }
 

@@ -1,10 +1,10 @@
 import EventLoop
 import Glibc
 
-/// Tells the service manager how the server is.
+/// Tells the supervisor how the server is.
 ///
 /// Source: sd_notify(3), sd_watchdog_enabled(3). Does nothing where there is none.
-final class ServiceManager {
+final class Supervisor {
     private let socket: CInt
     private var address = sockaddr_un()
     private var addressSize: socklen_t = 0
