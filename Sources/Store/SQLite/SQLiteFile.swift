@@ -15,7 +15,10 @@ enum SQLiteFile {
         configuration.busyMode = .timeout(5)
         configuration.maximumReaderCount = 3
         configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0")
+            // In KiB: the writer's pages are worth keeping; readers come rarely, and to all places.
+            let cache = db.configuration.readonly ? 2048 : 32768
+            try db.execute(
+                sql: "PRAGMA cache_size = -\(cache); PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0")
         }
         return configuration
     }
