@@ -41,6 +41,7 @@ let package = Package(
         library("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .target(name: "CSpindle"),
         .target(name: "CDashboard"),
+        .target(name: "CPythonSDK"),
 
         // Floor 0: three foundations.
         module("EventLoop", ["CLibevent"]),
@@ -77,6 +78,7 @@ let package = Package(
             name: "spindle",
             dependencies: [
                 "EventLoop", "JSON", "Jobs", "HTTP", "HTTPClient", "Pools", "Server", "Store", "Tasks", "CSpindle",
+                "CPythonSDK",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

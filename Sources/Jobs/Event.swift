@@ -21,6 +21,8 @@ package enum Event: Sendable, Equatable {
     ///   - slots: Attempts that run at once.
     ///   - ahead: Quick attempts that may wait inside the pool, for each slot.
     case poolResized(PoolName, slots: Int, ahead: Int)
+    /// - Parameter slots: Light attempts that worker processes run at once.
+    case lightRoomResized(slots: Int)
     case queuePaused(String, Bool)
     /// The server stops: what runs may go on, nothing else starts.
     case drained

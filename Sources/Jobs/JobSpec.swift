@@ -16,10 +16,13 @@ package struct JobSpec: Sendable, Equatable {
     package var key: String?
     /// Whether earlier attempts of this task were so short that the next one may wait inside the pool.
     package var isQuick: Bool
+    /// Whether its attempts only wait, many at once in one worker: they have a room of their own.
+    package var isLight: Bool
 
     package init(
         id: JobID, pool: PoolName, queue: String = "default", priority: Int = 0, maxAttempts: Int = 1,
-        timeout: Duration? = nil, notBefore: Instant? = nil, key: String? = nil, isQuick: Bool = false
+        timeout: Duration? = nil, notBefore: Instant? = nil, key: String? = nil, isQuick: Bool = false,
+        isLight: Bool = false
     ) {
         self.id = id
         self.pool = pool
@@ -30,5 +33,15 @@ package struct JobSpec: Sendable, Equatable {
         self.notBefore = notBefore
         self.key = key
         self.isQuick = isQuick
+        self.isLight = isLight
     }
+}
+
+extension JobSpec {
+    /// Rooms of attempts: one for each pool, and one for light attempts in worker processes.
+    static let rooms = PoolName.allCases.count + 1
+    static let lightRoom = PoolName.allCases.count
+
+    /// Which room its attempts are in.
+    var room: Int { isLight ? Self.lightRoom : pool.index }
 }

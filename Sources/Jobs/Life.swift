@@ -63,6 +63,6 @@ struct PoolRoom {
 struct QueueRoom {
     let name: String
     var isPaused = false
-    /// One for each pool, by ``PoolName/index``.
-    var lanes = [Lane](repeating: Lane(), count: PoolName.allCases.count)
+    /// One for each room.
+    var lanes = [Lane](repeating: Lane(), count: JobSpec.rooms)
 }

@@ -2,21 +2,23 @@
 extension Scheduler {
     /// - Returns: The first broken promise, in words; nil when all hold.
     package func brokenInvariant() -> String? {
-        for pool in PoolName.allCases {
-            let inHand = lives.values.filter { $0.spec.pool == pool && $0.place != .none }
-            let room = rooms[pool.index]
-            guard room.busy == inHand.count else { return "\(pool): busy \(room.busy), but \(inHand.count) in hand" }
-            let given = inHand.count { $0.isHandedOver }
-            guard room.given == given else { return "\(pool): \(room.given) given, but \(given) in its hands" }
-            let slow = inHand.count { !$0.spec.isQuick }
-            guard room.slow == slow else { return "\(pool): slow \(room.slow), but \(slow) in hand" }
-            let waiting = lives.values.count { $0.spec.pool == pool && $0.waitsInLane }
-            guard self.waiting(for: pool) == waiting else {
-                return "\(pool): \(self.waiting(for: pool)) tickets for \(waiting) waiting jobs"
+        for pool in rooms.indices {
+            let inHand = lives.values.filter { $0.spec.room == pool && $0.place != .none }
+            let room = rooms[pool]
+            guard room.busy == inHand.count else {
+                return "room \(pool): busy \(room.busy), but \(inHand.count) in hand"
             }
-            let idle = hasFreePlace(pool)
-            let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool.index].depth == 0 }
-            guard !idle || held else { return "\(pool): a slot is free while a job waits" }
+            let given = inHand.count { $0.isHandedOver }
+            guard room.given == given else { return "room \(pool): \(room.given) given, but \(given) in its hands" }
+            let slow = inHand.count { !$0.spec.isQuick }
+            guard room.slow == slow else { return "room \(pool): slow \(room.slow), but \(slow) in hand" }
+            let waiting = lives.values.count { $0.spec.room == pool && $0.waitsInLane }
+            guard self.waiting(in: pool) == waiting else {
+                return "room \(pool): \(self.waiting(in: pool)) tickets for \(waiting) waiting jobs"
+            }
+            let idle = hasFreePlace(in: pool)
+            let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool].depth == 0 }
+            guard !idle || held else { return "room \(pool): a slot is free while a job waits" }
         }
         for life in lives.values {
             let id = life.spec.id

@@ -16,7 +16,7 @@ extension Scheduler {
     package func position(of id: JobID) -> Int? {
         guard let life = lives[id], life.state == .queued, life.isPersisted else { return nil }
         if life.place != .none { return 1 }
-        return queues[life.queue].lanes[life.spec.pool.index].position(of: life.order, priority: life.spec.priority)
+        return queues[life.queue].lanes[life.spec.room].position(of: life.order, priority: life.spec.priority)
     }
 
     /// Workers that a live job has killed.
@@ -40,11 +40,13 @@ extension Scheduler {
 
     /// Jobs that wait for a pool, over all queues.
     package func waiting(for pool: PoolName) -> Int {
-        queues.reduce(0) { $0 + $1.lanes[pool.index].depth }
+        waiting(in: pool.index) + (pool == .process ? waiting(in: JobSpec.lightRoom) : 0)
     }
 
-    /// Whether the pool would take one more attempt.
-    func hasFreePlace(_ pool: PoolName) -> Bool { !isDrained && rooms[pool.index].busy < rooms[pool.index].slots }
+    func waiting(in room: Int) -> Int { queues.reduce(0) { $0 + $1.lanes[room].depth } }
+
+    /// Whether the room would take one more attempt.
+    func hasFreePlace(in room: Int) -> Bool { !isDrained && rooms[room].busy < rooms[room].slots }
 
     /// Attempts that pools have in hand, and those that are about to be handed over.
     package var takenPlaces: Int { rooms.reduce(0) { $0 + $1.busy } }

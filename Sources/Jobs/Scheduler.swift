@@ -36,7 +36,7 @@ package struct Scheduler: ~Copyable {
     var lives = JobTable<Life>()
     var queues: [QueueRoom] = []
     var queueIndex: [String: Int] = [:]
-    var rooms = [PoolRoom](repeating: PoolRoom(), count: PoolName.allCases.count)
+    var rooms = [PoolRoom](repeating: PoolRoom(), count: JobSpec.rooms)
     var due = DueTimes()
     /// Who holds a key, and who waits for it.
     var keys: [String: FIFO<JobID>] = [:]
@@ -80,10 +80,13 @@ package struct Scheduler: ~Copyable {
         case .poolResized(let pool, let slots, let ahead):
             rooms[pool.index].slots = slots
             rooms[pool.index].ahead = ahead
-            fill(pool, now, &actions)
+            fill(pool.index, now, &actions)
+        case .lightRoomResized(let slots):
+            rooms[JobSpec.lightRoom].slots = slots
+            fill(JobSpec.lightRoom, now, &actions)
         case .queuePaused(let name, let isPaused):
             queues[queue(named: name)].isPaused = isPaused
-            for pool in PoolName.allCases { fill(pool, now, &actions) }
+            for room in rooms.indices { fill(room, now, &actions) }
         case .drained: isDrained = true
         case .shutDown(let grace): shutDown(grace, &actions)
         }
@@ -99,7 +102,7 @@ package struct Scheduler: ~Copyable {
         // A place that is free now is kept: submission and start then reach the disk together.
         let claims =
             spec.key == nil && spec.notBefore.map { $0 <= now } ?? true && !queues[life.queue].isPaused
-            && hasRoom(spec.pool, forQuick: spec.isQuick) && bestHead(for: spec.pool) == nil
+            && hasRoom(spec.room, forQuick: spec.isQuick) && bestHead(for: spec.room) == nil
         if claims { claim(life) }
         actions.append(.persist(spec.id, attempt: claims ? 1 : 0))
     }
@@ -152,7 +155,7 @@ package struct Scheduler: ~Copyable {
         guard let life = lives[id], !life.isPersisted else { return }
         releasePlace(of: life)
         lives[id] = nil
-        fill(life.spec.pool, now, &actions)
+        fill(life.spec.room, now, &actions)
     }
 
     private mutating func schedule(_ life: Life, until time: Instant, cause: DueTimes.Cause) {
@@ -174,23 +177,23 @@ package struct Scheduler: ~Copyable {
     }
 
     private mutating func enqueue(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        let (id, pool) = (life.spec.id, life.spec.pool)
+        let (id, room) = (life.spec.id, life.spec.room)
         life.order = nextOrder
         nextOrder += 1
         life.state = .queued
-        let position = queues[life.queue].lanes[pool.index].append(
+        let position = queues[life.queue].lanes[room].append(
             id, priority: life.spec.priority, order: life.order)
         actions.append(.publish(id, .queued(position: position)))
-        fill(pool, now, &actions)
+        fill(room, now, &actions)
     }
 
     // MARK: Running
 
     /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
-    private mutating func fill(_ pool: PoolName, _ now: Instant, _ actions: inout [Action]) {
-        while hasRoom(pool, forQuick: true), let (life, priority) = bestHead(for: pool) {
-            guard hasRoom(pool, forQuick: life.spec.isQuick) else { return }
-            queues[life.queue].lanes[pool.index].popFirst(priority: priority)
+    private mutating func fill(_ room: Int, _ now: Instant, _ actions: inout [Action]) {
+        while hasRoom(room, forQuick: true), let (life, priority) = bestHead(for: room) {
+            guard hasRoom(room, forQuick: life.spec.isQuick) else { return }
+            queues[life.queue].lanes[room].popFirst(priority: priority)
             claim(life)
             if isDurable, life.spec.maxAttempts == 1 {
                 actions.append(.persistStart(life.spec.id, attempt: 1))
@@ -200,15 +203,15 @@ package struct Scheduler: ~Copyable {
         }
     }
 
-    private func hasRoom(_ pool: PoolName, forQuick quick: Bool) -> Bool {
-        !isDrained && rooms[pool.index].hasRoom(forQuick: quick)
+    private func hasRoom(_ room: Int, forQuick quick: Bool) -> Bool {
+        !isDrained && rooms[room].hasRoom(forQuick: quick)
     }
 
-    private mutating func bestHead(for pool: PoolName) -> (life: Life, priority: Int)? {
+    private mutating func bestHead(for room: Int) -> (life: Life, priority: Int)? {
         var best: (life: Life, priority: Int)?
         for index in queues.indices where !queues[index].isPaused {
             var found: Life?
-            let head = queues[index].lanes[pool.index].first { ticket in
+            let head = queues[index].lanes[room].first { ticket in
                 guard let life = lives[ticket.id], life.order == ticket.order, life.state == .queued,
                     life.place == .none
                 else { return false }
@@ -227,18 +230,18 @@ package struct Scheduler: ~Copyable {
         life.attempt += 1
         life.place = .claimed
         life.stopping = nil
-        rooms[life.spec.pool.index].busy += 1
-        if !life.spec.isQuick { rooms[life.spec.pool.index].slow += 1 }
+        rooms[life.spec.room].busy += 1
+        if !life.spec.isQuick { rooms[life.spec.room].slow += 1 }
     }
 
     private mutating func releasePlace(of life: Life) {
         guard life.place != .none else { return }
-        let pool = life.spec.pool.index
-        if life.place == .given { rooms[pool].given -= 1 }
+        let room = life.spec.room
+        if life.place == .given { rooms[room].given -= 1 }
         life.place = .none
         life.isStaged = false
-        rooms[pool].busy -= 1
-        if !life.spec.isQuick { rooms[pool].slow -= 1 }
+        rooms[room].busy -= 1
+        if !life.spec.isQuick { rooms[room].slow -= 1 }
     }
 
     private mutating func startPersisted(
@@ -253,11 +256,11 @@ package struct Scheduler: ~Copyable {
     }
 
     private mutating func handOver(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        let pool = life.spec.pool
-        life.isStaged = rooms[pool.index].given >= rooms[pool.index].slots
-        rooms[pool.index].given += 1
+        let room = life.spec.room
+        life.isStaged = rooms[room].given >= rooms[room].slots
+        rooms[room].given += 1
         life.place = .given
-        actions.append(.start(life.spec.id, attempt: life.attempt, pool))
+        actions.append(.start(life.spec.id, attempt: life.attempt, life.spec.pool))
         if !life.isStaged { begin(life, now, &actions) }
     }
 
@@ -296,7 +299,7 @@ package struct Scheduler: ~Copyable {
         } else {
             retry(life, now, &actions)
         }
-        fill(life.spec.pool, now, &actions)
+        fill(life.spec.room, now, &actions)
     }
 
     /// How the job ends because its attempt ended so; nil when there is to be another attempt.
@@ -341,7 +344,7 @@ package struct Scheduler: ~Copyable {
         }
         switch life.state {
         case .queued where life.place == .none:
-            queues[life.queue].lanes[life.spec.pool.index].remove(priority: life.spec.priority)
+            queues[life.queue].lanes[life.spec.room].remove(priority: life.spec.priority)
             conclude(life, .cancelled(.beforeStart, took: .zero), now, &actions)
         case .running, .suspended, .queued:
             life.state = .cancelling
@@ -365,7 +368,7 @@ package struct Scheduler: ~Copyable {
     private mutating func concludeBeforeStart(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
         releasePlace(of: life)
         conclude(life, .cancelled(.beforeStart, took: now - (life.cancelRequestedAt ?? now)), now, &actions)
-        fill(life.spec.pool, now, &actions)
+        fill(life.spec.room, now, &actions)
     }
 
     private mutating func conclude(

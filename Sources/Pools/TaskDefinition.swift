@@ -13,6 +13,8 @@ package final class TaskDefinition: Sendable {
         case function(blocking: Blocking?, async: Async?)
         /// One child process per attempt.
         case command(CommandDefinition)
+        /// A task of workers in some language; concurrent ones run beside others in the same worker.
+        case worker(fleet: String, isConcurrent: Bool)
     }
 
     /// Runs on a thread of its own, or alone in a worker process. Returns its result as JSON.
@@ -48,6 +50,11 @@ package final class TaskDefinition: Sendable {
         self.maxAttempts = maxAttempts
         self.body = body
         self.check = check
+    }
+
+    /// Whether its attempts only wait, many at once in one worker.
+    package var isConcurrent: Bool {
+        if case .worker(_, isConcurrent: true) = body { true } else { false }
     }
 
     /// Names are 1 to 64 letters, digits, `-`, `_` or `.`: they stand in addresses and metrics.

@@ -4,17 +4,18 @@ import Glibc
 import JSON
 import Jobs
 
-/// One warm worker process, as the server sees it: its channel, its output, and the attempts it has in hand.
+/// One warm worker process, as the server sees it: its channel, its output, and the calls it has in hand.
 ///
 /// ```
 ///   starting ──initialised──► ready ⇄ busy ──► ended
 ///        └──30 s, or exit──────────────────────► ended
 /// ```
 ///
-/// Attempts are answered in the order in which they were sent: the first in hand runs, the others wait in its pipe.
+/// Calls stand in a line: the first of them runs, the others wait in the worker's pipe, and they are answered in order.
+/// Concurrent ones run beside the line, all at once, and are answered as they end.
 final class WorkerProcess {
     enum Change {
-        case ready
+        case ready(WorkerDescription)
         /// Something about an attempt.
         case report(Report)
         /// The process is gone; everything in hand has been reported.
@@ -25,11 +26,16 @@ final class WorkerProcess {
     static let initialiseTime = Duration.seconds(30)
     /// What a worker writes besides its attempts is kept for the message about its death, in bytes.
     private static let keptErrors = 2048
+    /// A result that comes by file, in bytes.
+    private static let longestFile = 64 << 20
 
     let pid: pid_t
     private(set) var isReady = false
-    private(set) var inHand: [Attempt] = []
+    /// Calls that wait for each other; the first one runs.
+    private(set) var line: [WorkerCall] = []
+    private(set) var concurrent: [Int: WorkerCall] = [:]
     private let loop: EventLoop
+    private let fleet: String
     private let directory: String
     private let limits: ChildLimits
     private let onChange: (WorkerProcess, Change) -> Void
@@ -39,23 +45,18 @@ final class WorkerProcess {
     private var errors: LineReader!
     private var writable: Watch?
     private var out: [UInt8] = []
-    private var firstMessage = 1
     private var nextMessage = 1
     private var lastErrors = ""
-    private var wasCancelled: Set<AttemptID> = []
-    private var lastProgress: Int64 = 0
-    private var heldProgress: Progress?
-    private var progressTimer: Deadline?
-    private var headStarted: Int64 = 0
     private var startTimer: Deadline?
     private var ranOutOfMemory = false
     private var problem: String?
 
     init(
-        _ spawned: SpawnedChild, limits: ChildLimits, on loop: EventLoop, spawner: Spawner,
+        _ spawned: SpawnedChild, of fleet: String, limits: ChildLimits, on loop: EventLoop, spawner: Spawner,
         onChange: @escaping (WorkerProcess, Change) -> Void
     ) throws(LoopError) {
         pid = spawned.pid
+        self.fleet = fleet
         directory = spawned.directory
         self.loop = loop
         self.limits = limits
@@ -79,24 +80,37 @@ final class WorkerProcess {
     }
 
     var hasEnded: Bool { child.hasEnded }
+    var isIdle: Bool { line.isEmpty && concurrent.isEmpty }
+    /// The job that it works on, or one of them.
+    var job: JobID? { (line.first ?? concurrent.values.first)?.attempt.id.job }
+
+    func has(_ id: AttemptID) -> Bool {
+        line.contains { $0.attempt.id == id } || concurrent.values.contains { $0.attempt.id == id }
+    }
 
     // MARK: To the worker
 
     func run(_ attempt: Attempt) {
-        inHand.append(attempt)
-        if inHand.count == 1 { headStarted = monotonicNanoseconds() }
-        out.append(contentsOf: WorkerProtocol.run(id: nextMessage, attempt, directory: directory))
+        let call = WorkerCall(nextMessage, attempt, isConcurrent: attempt.task.isConcurrent)
         nextMessage += 1
+        if call.isConcurrent {
+            concurrent[call.id] = call
+        } else {
+            line.append(call)
+        }
+        if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
+        out.append(contentsOf: WorkerProtocol.run(id: call.id, attempt, directory: directory))
     }
 
     /// Asks the worker to end an attempt, and ends the worker when it does not.
     func stop(_ id: AttemptID, grace: Duration) {
-        guard let index = inHand.firstIndex(where: { $0.id == id }), !wasCancelled.contains(id) else { return }
-        wasCancelled.insert(id)
-        out.append(contentsOf: WorkerProtocol.cancel(id: firstMessage + index, grace: grace))
+        let call = line.first { $0.attempt.id == id } ?? concurrent.values.first { $0.attempt.id == id }
+        guard let call, !call.wasCancelled else { return }
+        call.wasCancelled = true
+        out.append(contentsOf: WorkerProtocol.cancel(id: call.id, grace: grace))
         flush()
         // One that still waits in the pipe must not cost the one that runs its life.
-        if index == 0 { child.stop(after: grace) }
+        if call.isConcurrent || call === line.first { child.stop(after: grace) }
     }
 
     /// Lets the worker finish and exit.
@@ -134,7 +148,7 @@ final class WorkerProcess {
 
     /// Ends the worker if it holds more memory than it may.
     func checkMemory() {
-        guard limits.memoryBytes > 0, !inHand.isEmpty, child.residentBytes > limits.memoryBytes else { return }
+        guard limits.memoryBytes > 0, !isIdle, child.residentBytes > limits.memoryBytes else { return }
         ranOutOfMemory = true
         child.killTree()
     }
@@ -149,73 +163,109 @@ final class WorkerProcess {
             return fail("sent a line that is no JSON: \(error)")
         }
         switch message {
-        case .initialized:
-            isReady = true
-            startTimer = nil
-            onChange(self, .ready)
-        case .result(let id, let value, let usage):
-            let result = AttemptResult(.succeeded, value: onOneLine(value))
-            ended(id, result, usage)
+        case .initialized(_, let answer): initialised(answer)
+        case .result(let id, let value, let file, let usage): succeeded(id, value, file, usage)
+        case .error(0, _, let error, _) where !isReady: fail("refused to initialise: \(error.message)")
         case .error(let id, let code, let error, let canRetry):
             let end: AttemptEnd =
                 code == WorkerProtocol.ErrorCode.cancelled ? .stopped(.cooperative) : .failed(canRetry: canRetry)
             ended(id, AttemptResult(end, error: error), nil)
-        case .progress(let id, let progress): if isHead(id) { tell(progress) }
-        case .output(let id, let json): if isHead(id) { tell(.output(inHand[0].id, json: onOneLine(json))) }
-        case .log(_, _, let text): log([Array(text.utf8)], "log")
+        case .progress(let id, let progress):
+            running(id)?.progressed(progress, on: loop) { [unowned self] in tell($0) }
+        case .output(let id, let json):
+            if let call = running(id) { tell(.output(call.attempt.id, json: onOneLine(json))) }
+        case .log(let id, _, let text): log([Array(text.utf8)], "log", of: id.flatMap { running($0) })
         case .ignored: break
         }
     }
 
-    private func isHead(_ id: Int) -> Bool { id == firstMessage && !inHand.isEmpty }
-
-    private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
-        // Attempts are answered in order; anything else is a stray answer and dropped.
-        guard isHead(id) else { return }
-        releaseProgress()
-        let attempt = inHand.removeFirst()
-        firstMessage += 1
-        var result = result
-        let now = monotonicNanoseconds()
-        result.usage = Usage(workerReported: usage)
-        result.usage.wallNanoseconds = now - headStarted
-        headStarted = now
-        if wasCancelled.remove(attempt.id) != nil { child.keepGoing() }
-        if let next = inHand.first, wasCancelled.contains(next.id) { child.stop(after: .seconds(5)) }
-        tell(.ended(attempt.id, result))
-        if let next = inHand.first { tell(.began(next.id)) }
-    }
-
-    /// At most ten a second for a job; the last one is never lost.
-    private func tell(_ progress: Progress) {
-        let now = monotonicNanoseconds()
-        if now - lastProgress >= 100_000_000 {
-            lastProgress = now
-            heldProgress = nil
-            tell(.progress(inHand[0].id, progress))
-        } else {
-            heldProgress = progress
-            if progressTimer == nil {
-                progressTimer = Deadline(after: .milliseconds(100), on: loop) { [unowned self] in releaseProgress() }
-            }
+    private func initialised(_ answer: JSONValue) {
+        do throws(TaskFailure) {
+            let description = try WorkerDescription(answer, fleet: fleet)
+            isReady = true
+            startTimer = nil
+            onChange(self, .ready(description))
+        } catch {
+            fail(error.message)
         }
     }
 
-    private func releaseProgress() {
-        progressTimer = nil
-        guard let held = heldProgress, let head = inHand.first else { return }
-        heldProgress = nil
-        lastProgress = monotonicNanoseconds()
-        tell(.progress(head.id, held))
+    /// The call that a message is about, if it runs.
+    private func running(_ id: Int) -> WorkerCall? {
+        if let first = line.first, first.id == id { return first }
+        return concurrent[id]
+    }
+
+    private func succeeded(_ id: Int, _ value: [UInt8], _ file: String?, _ usage: JSONValue?) {
+        guard let call = running(id) else { return }
+        var value = value
+        if let file {
+            guard let content = contents(of: file) else {
+                let error = JobError(type: "InvalidOutput", message: "the file of its result, \(file), is no JSON")
+                return ended(id, AttemptResult(.failed(canRetry: false), error: error), usage)
+            }
+            value = content
+        }
+        if let schema = call.attempt.task.output, let found = violation(of: schema, in: value) {
+            let error = JobError(type: "InvalidOutput", message: "the result does not fit: \(found)")
+            return ended(id, AttemptResult(.failed(canRetry: false), error: error), usage)
+        }
+        ended(id, AttemptResult(.succeeded, value: onOneLine(value)), usage)
+    }
+
+    private func violation(of schema: JSONSchema, in bytes: [UInt8]) -> String? {
+        // It is JSON: the line that it came in was.
+        guard let value = try? JSONReader.value(of: bytes), let first = schema.violations(in: value).first else {
+            return nil
+        }
+        return "\(first.pointer.isEmpty ? "" : first.pointer + ": ")\(first.detail)"
+    }
+
+    /// A result that was too long for a line, from a file in the worker's directory.
+    private func contents(of path: String) -> [UInt8]? {
+        let isInside = path.hasPrefix(directory + "/") && !path.contains("/../")
+        guard isInside, let file = fopen(path, "r") else { return nil }
+        defer {
+            fclose(file)
+            unlink(path)
+        }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while bytes.count <= Self.longestFile {
+            let count = fread(&buffer, 1, buffer.count, file)
+            guard count > 0 else { break }
+            bytes += buffer[..<count]
+        }
+        guard bytes.count <= Self.longestFile, (try? JSONReader.value(of: bytes)) != nil else { return nil }
+        return bytes
+    }
+
+    private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
+        // An answer to what nobody asked is dropped.
+        guard let call = running(id) else { return }
+        call.release { tell($0) }
+        if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
+        var result = result
+        let now = monotonicNanoseconds()
+        result.usage = Usage(workerReported: usage)
+        result.usage.wallNanoseconds = now - call.started
+        let isAnotherAsked = concurrent.values.contains(where: \.wasCancelled)
+        if call.wasCancelled, !isAnotherAsked { child.keepGoing() }
+        tell(.ended(call.attempt.id, result))
+        guard !call.isConcurrent, let next = line.first else { return }
+        next.started = now
+        if next.wasCancelled { child.stop(after: .seconds(5)) }
+        tell(.began(next.attempt.id))
     }
 
     private func tell(_ report: Report) { onChange(self, .report(report)) }
 
-    private func log(_ lines: [[UInt8]], _ stream: String) {
-        for line in lines {
-            let text = String(decoding: line, as: UTF8.self)
+    /// - Parameter call: Whose output it is; nil: nobody says, so the line's first.
+    private func log(_ lines: [[UInt8]], _ stream: String, of call: WorkerCall? = nil) {
+        for text in lines {
+            let text = String(decoding: text, as: UTF8.self)
             if stream == "stderr" { lastErrors = String((lastErrors + text + "\n").suffix(Self.keptErrors)) }
-            if let head = inHand.first { tell(.log(head.id, stream: stream, text: text)) }
+            if let call = call ?? line.first { tell(.log(call.attempt.id, stream: stream, text: text)) }
         }
     }
 
@@ -238,28 +288,28 @@ final class WorkerProcess {
         output.drain()
         errors.drain()
         let why = problem ?? Self.words(exit)
-        releaseProgress()
-        if let head = inHand.first {
-            inHand.removeFirst()
-            tell(.ended(head.id, end(of: head, exit, why)))
+        let running = line.prefix(1) + concurrent.values.sorted { $0.id < $1.id }
+        let waiting = line.dropFirst()
+        line = []
+        concurrent = [:]
+        for call in running {
+            call.release { tell($0) }
+            tell(.ended(call.attempt.id, end(of: call, exit, why)))
         }
-        let rest = inHand
-        inHand = []
-        for attempt in rest { tell(.ended(attempt.id, AttemptResult(.returned))) }
+        for call in waiting { tell(.ended(call.attempt.id, AttemptResult(.returned))) }
         channel.close()
         output.close()
         errors.close()
         writable = nil
         startTimer = nil
-        progressTimer = nil
         let details = lastErrors.isEmpty ? "" : ": " + lastErrors
         onChange(self, .ended(why: why + details))
     }
 
-    private func end(of attempt: Attempt, _ exit: Child.Exit, _ why: String) -> AttemptResult {
+    private func end(of call: WorkerCall, _ exit: Child.Exit, _ why: String) -> AttemptResult {
         var usage = Usage(exit.usage)
-        usage.wallNanoseconds = monotonicNanoseconds() - headStarted
-        if wasCancelled.contains(attempt.id) {
+        usage.wallNanoseconds = monotonicNanoseconds() - call.started
+        if call.wasCancelled {
             return AttemptResult(.stopped(child.stopped ?? .cooperative), usage: usage)
         }
         if ranOutOfMemory {

@@ -72,7 +72,8 @@ package enum WorkerProtocol {
 
     /// One message from a worker.
     enum Message {
-        case result(id: Int, value: [UInt8], usage: JSONValue?)
+        /// - Parameter file: Where the value stands instead, when it is too long for a line.
+        case result(id: Int, value: [UInt8], file: String?, usage: JSONValue?)
         case error(id: Int, code: Int, JobError, canRetry: Bool)
         case initialized(id: Int, JSONValue)
         case progress(id: Int, Progress)
@@ -90,6 +91,7 @@ package enum WorkerProtocol {
         var params: JSONValue?
         var error: JSONValue?
         var value: Range<Int>?
+        var file: String?
         var usage: JSONValue?
         var answer: JSONValue?
         try JSONReader.withReader(of: line) { (reader) throws(JSONError) in
@@ -104,6 +106,7 @@ package enum WorkerProtocol {
                     try reader.readObject { (key, reader) throws(JSONError) in
                         switch key {
                         case "value": value = try reader.readRange()
+                        case "file": file = try reader.readValue().string
                         case "usage": usage = try reader.readValue()
                         default: _ = try reader.readValue()
                         }
@@ -117,7 +120,7 @@ package enum WorkerProtocol {
         guard let id else { return .ignored }
         if let error { return failure(id, error) }
         if let answer { return isReady ? .ignored : .initialized(id: id, answer) }
-        return .result(id: id, value: value.map { Array(line[$0]) } ?? Array("null".utf8), usage: usage)
+        return .result(id: id, value: value.map { Array(line[$0]) } ?? Array("null".utf8), file: file, usage: usage)
     }
 
     private static func notification(_ method: String, _ params: JSONValue) -> Message {

@@ -14,8 +14,10 @@ extension Engine {
         _ options: ServerOptions, tasks: [TaskDefinition], on loop: EventLoop, logger: Logger
     ) throws -> Engine {
         guard case .file(let path) = options.store else {
-            return try Engine(
+            let engine = try Engine(
                 options, tasks: tasks, MemoryStore(options.retention), on: loop, logger: logger)
+            try engine.awaitFleets()
+            return engine
         }
         let store = try SQLiteStore(
             path, options.retention, on: loop, waitingForOwner: options.storePatience
@@ -31,6 +33,7 @@ extension Engine {
         var options = options
         options.childVariables[variable.name] = variable.value
         let engine = try Engine(options, tasks: tasks, store, lastID: found.lastID, on: loop, logger: logger)
+        try engine.awaitFleets()
         engine.restore(found.jobs)
         if !found.jobs.isEmpty || !found.wasClean {
             logger.notice(
@@ -41,6 +44,24 @@ extension Engine {
                 ])
         }
         return engine
+    }
+
+    /// Turns the loop until the tasks of all fleets are known: before that no job can be taken.
+    ///
+    /// - Throws: ``FleetFailure`` for a fleet whose workers do not start.
+    private func awaitFleets() throws(FleetFailure) {
+        var missing = Set(options.fleets.map(\.name).filter { $0 != WorkerFleet.builtIn })
+        var failure: FleetFailure?
+        whenDescribed = { [unowned self] fleet, why in
+            missing.remove(fleet)
+            if let why, failure == nil { failure = FleetFailure(description: "\(fleet): the worker \(why)") }
+            loop.stop()
+        }
+        while !missing.isEmpty, failure == nil { loop.run() }
+        whenDescribed = nil
+        guard let failure else { return }
+        for pool in pools { (pool as? ProcessPool)?.killAll() }
+        throw failure
     }
 
     /// Takes over what an earlier server has left on disk. What it ran has ended.
@@ -93,6 +114,11 @@ extension Engine {
         guard fgets(&line, 64, file) != nil else { return "" }
         return String(decoding: line.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
+}
+
+/// Workers that do not start, in words for people.
+package struct FleetFailure: Error, CustomStringConvertible {
+    package let description: String
 }
 
 extension StoreFailure {

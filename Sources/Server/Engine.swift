@@ -43,6 +43,8 @@ package final class Engine {
     private var ticker: Ticker?
     private var historian: Historian!
     private var whenIdle: (() -> Void)?
+    /// Told when a fleet's tasks are known, or why they are not.
+    var whenDescribed: ((_ fleet: String, _ why: String?) -> Void)?
     private let isDurable: Bool
 
     /// - Parameter lastID: The greatest id that any job of the store ever had.
@@ -70,15 +72,13 @@ package final class Engine {
     private func openPools() throws {
         let report: (Report) -> Void = { [unowned self] in receive($0) }
         var processes = ProcessPoolOptions(
-            slots: options.processes, workerArguments: options.workerArguments, directoryRoot: options.workRoot)
+            slots: options.processes, fleets: options.fleets, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
         processes.variables = options.childVariables
         pools = [
             LoopPool(slots: options.loopSlots, on: loop, report: report),
             ThreadPool(slots: options.threads, on: loop, report: report),
-            try ProcessPool(processes, on: loop, report: report) { [logger] why in
-                logger.warning("a worker ended", metadata: ["why": "\(why)"])
-            },
+            try ProcessPool(processes, on: loop, report: report) { [unowned self] in receive($0) },
         ]
         for pool in pools { feed(.poolResized(pool.name, slots: pool.slots, ahead: pool.ahead)) }
     }
@@ -129,7 +129,7 @@ package final class Engine {
         return JobSpec(
             id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
             maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
-            isQuick: job.entry.isQuick(in: record.pool))
+            isQuick: job.entry.isQuick(in: record.pool), isLight: job.entry.task.isConcurrent)
     }
 
     func cancel(_ id: JobID, grace: Duration = Engine.defaultGrace) {
@@ -405,6 +405,17 @@ package final class Engine {
         case .childStarted(let pid):
             journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))
         case .childEnded(let pid): journal.write(.childEnded(pid: pid), then: .nothing(nil))
+        }
+    }
+
+    private func receive(_ notice: ProcessPoolNotice) {
+        switch notice {
+        case .described(let fleet, let description):
+            for task in description.tasks { registry.add(task) }
+            feed(.lightRoomResized(slots: pools.compactMap { $0 as? ProcessPool }.first?.lightSlots ?? 0))
+            whenDescribed?(fleet, nil)
+        case .broken(let fleet, let why): whenDescribed?(fleet, why)
+        case .workerEnded(let why): logger.warning("a worker ended", metadata: ["why": "\(why)"])
         }
     }
 

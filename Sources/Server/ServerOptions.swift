@@ -20,8 +20,8 @@ package struct ServerOptions: Sendable {
     package var processes = 1
     /// Async attempts on the loop at once.
     package var loopSlots = 4096
-    /// The program and arguments of warm workers.
-    package var workerArguments: [String] = []
+    /// The programs of warm workers.
+    package var fleets: [WorkerFleet] = []
     /// Where children have their working directories.
     package var workRoot = ""
     package var childLimits = ChildLimits()

@@ -52,6 +52,9 @@ package final class TaskRegistry {
         for task in tasks { entries[task.name] = Entry(task) }
     }
 
+    /// Adds a task, or puts it in the place of the one with its name.
+    package func add(_ task: TaskDefinition) { entries[task.name] = Entry(task) }
+
     package subscript(name: String) -> Entry? { entries[name] }
 
     package var names: [String] { entries.keys.sorted() }

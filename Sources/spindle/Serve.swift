@@ -67,6 +67,8 @@ final class RunningServer {
             throw CommandFailure(.usage, failure.description)
         } catch let failure as StoreFailure {
             throw CommandFailure(.usage, failure.description)
+        } catch let failure as FleetFailure {
+            throw CommandFailure(.usage, failure.description)
         }
         if getuid() == 0 {
             logger.warning("running as root: workers and commands run as root too")

@@ -37,6 +37,11 @@ struct ServeFlags: ParsableArguments {
     @Option(help: ArgumentHelp("A file of Python tasks. Repeatable.", valueName: "FILE"))
     var python: [String] = []
 
+    @Option(
+        help: ArgumentHelp("What runs the files of --python: a name or a path (default python3).", valueName: "PROGRAM")
+    )
+    var interpreter: String?
+
     @Option(help: ArgumentHelp("Where the token is, or is to be made.", valueName: "FILE"))
     var tokenFile: String?
 
@@ -74,7 +79,8 @@ struct ServeFlags: ParsableArguments {
         return [
             .listen: listen, .store: one(store), .drain: one(drain), .keepJobs: one(keepJobs), .keepAge: one(keepAge),
             .loops: one(loops), .threads: one(threads), .processes: one(processes),
-            .python: python, .tokenFile: one(tokenFile), .noAuth: flag(noAuth), .publicDirectory: one(publicDirectory),
+            .python: python, .interpreter: one(interpreter), .tokenFile: one(tokenFile), .noAuth: flag(noAuth),
+            .publicDirectory: one(publicDirectory),
             .filesRoot: one(filesRoot), .allowFetch: allowFetch, .demoFaults: flag(demoFaults), .allowHost: allowHost,
             .tlsCert: one(tlsCert), .tlsKey: one(tlsKey), .allowPlaintext: flag(allowPlaintextOnNetwork),
         ]

@@ -24,7 +24,8 @@ struct ServerSetup {
         options.version = Version.text
         options.allowedHosts = settings.list(.allowHost)
         options.publicDirectory = settings.text(.publicDirectory)
-        options.workerArguments = WorkerCommand.arguments(tasks)
+        options.fleets = [WorkerFleet(name: WorkerFleet.builtIn, argv: WorkerCommand.arguments(tasks))]
+        options.fleets += try settings.workers + pythonFleets(settings)
         let temporary = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         options.workRoot = "\(temporary)/spindle-\(getpid())"
     }
@@ -50,8 +51,28 @@ struct ServerSetup {
         options.loops = try settings.count(.loops, in: 1...64)
         options.threads = try settings.count(.threads, in: 1...1024)
         options.processes = try settings.count(.processes, in: 1...1024)
-        guard settings.list(.python).isEmpty else {
-            throw settings.wrong(.python, "is not in this build yet: it has no Python workers")
+    }
+
+    /// One fleet for each file of Python tasks.
+    private func pythonFleets(_ settings: Settings) throws -> [WorkerFleet] {
+        let files = settings.list(.python)
+        guard !files.isEmpty else { return [] }
+        let interpreter: String
+        do throws(TaskFailure) {
+            interpreter = try findExecutable(settings.text(.interpreter) ?? "python3")
+        } catch {
+            throw settings.wrong(.interpreter, error.message)
+        }
+        let sdk = try PythonSDK.directory()
+        return try files.map { file in
+            guard let resolved = realpath(file, nil) else {
+                throw settings.wrong(.python, "\(file): \(String(cString: strerror(errno)))")
+            }
+            defer { free(resolved) }
+            // What is printed is to be seen when it is printed.
+            return WorkerFleet(
+                name: file, argv: [interpreter, "\(sdk)/spindle.py", String(cString: resolved)],
+                environment: ["PYTHONUNBUFFERED": "1"])
         }
     }
 

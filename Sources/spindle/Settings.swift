@@ -1,12 +1,13 @@
 import Glibc
 import JSON
+import Jobs
 import Pools
 import Server
 import TOMLKit
 
 /// Everything that `serve` can be told, by flag, environment or file: one line for each.
 enum Setting: String, CaseIterable {
-    case listen, store, loops, threads, processes, python, drain
+    case listen, store, loops, threads, processes, python, interpreter, drain
     case keepJobs = "keep-jobs"
     case keepAge = "keep-age"
     case tokenFile = "token-file"
@@ -46,6 +47,8 @@ struct Settings {
     private(set) var values: [Setting: Value] = [:]
     /// Tasks that are programs, from the file's `[commands.NAME]`.
     private(set) var commands: [TaskDefinition] = []
+    /// Workers in any language, from the file's `[workers.NAME]`.
+    private(set) var workers: [WorkerFleet] = []
 
     /// - Parameters:
     ///   - flags: What the command line said.
@@ -70,6 +73,7 @@ struct Settings {
         let texts: [Setting: [String]] = [
             .listen: ["127.0.0.1:8080"], .store: ["\(state)/spindle.db"], .drain: ["10s"], .keepJobs: ["1000000"],
             .keepAge: ["7d"], .loops: ["1"], .threads: [cores], .processes: [cores], .python: [],
+            .interpreter: ["python3"],
             .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
             .allowFetch: [], .demoFaults: ["false"], .allowHost: [], .tlsCert: [], .tlsKey: [],
             .allowPlaintext: ["false"],
@@ -132,8 +136,12 @@ struct Settings {
                 commands = try member.value.members.map { try commandTask($0.key, $0.value, path) }
                 continue
             }
+            if member.key == "workers" {
+                workers = try member.value.members.map { try workerFleet($0.key, $0.value, path) }
+                continue
+            }
             guard let setting = Setting.allCases.first(where: { $0.key == member.key }) else {
-                let near = nearest(to: member.key, among: Setting.allCases.map(\.key) + ["commands"])
+                let near = nearest(to: member.key, among: Setting.allCases.map(\.key) + ["commands", "workers"])
                 throw CommandFailure(
                     .usage, "\(path): unknown key \"\(member.key)\"" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
             }

@@ -19,7 +19,7 @@ struct Spindle: ParsableCommand {
         version: Version.text,
         subcommands: [
             Serve.self, Demo.self, Run.self, Submit.self, WatchCommand.self, List.self, Cancel.self, TasksCommand.self,
-            QueuesCommand.self, PoolsCommand.self, Bench.self, Config.self, StoreCommand.self,
+            QueuesCommand.self, PoolsCommand.self, Bench.self, Config.self, StoreCommand.self, PythonPath.self,
         ])
 
     static func main() {

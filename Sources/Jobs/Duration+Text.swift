@@ -1,5 +1,3 @@
-import Jobs
-
 /// Durations as the API and the command line write them: `250ms`, `30s`, `5m`, `2h`.
 extension Duration {
     /// - Parameter text: A decimal number and a unit: `us`, `ms`, `s`, `m`, `h`, `d`. Not negative.
