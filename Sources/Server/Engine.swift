@@ -410,6 +410,7 @@ package final class Engine {
 
     private func receive(_ notice: ProcessPoolNotice) {
         switch notice {
+        case .described(WorkerFleet.builtIn, _): break  // known from the beginning, and to other pools too
         case .described(let fleet, let description):
             for task in description.tasks { registry.add(task) }
             feed(.lightRoomResized(slots: pools.compactMap { $0 as? ProcessPool }.first?.lightSlots ?? 0))

@@ -158,9 +158,11 @@ class KilledServerTests(unittest.TestCase):
         marker = f"7{os.getpid()}{random.randrange(10**6)}"
         ledger = tempfile.NamedTemporaryFile("r")
         self.addCleanup(ledger.close)
-        # Each run leaves two descendants, one in a session of its own, and says whether an earlier run still lives.
+        # Each run leaves two descendants, one in a session of its own, and says whether an earlier run still lives
+        # (one that has ended and waits for its parent's attention does not).
         script = (
-            f"while read job pid; do [ $job = $SPINDLE_JOB ] && kill -0 $pid 2>/dev/null && echo OVERLAP $job >>{ledger.name};"
+            f"while read job pid; do [ $job = $SPINDLE_JOB ] && grep -q 'State:.[^ZX]' /proc/$pid/status 2>/dev/null &&"
+            f" echo OVERLAP $job >>{ledger.name};"
             f" done <{ledger.name}; echo $SPINDLE_JOB $$ >>{ledger.name};"
             f" setsid sleep {marker} & sleep {marker} & exec sleep {marker}")
         config = f'[commands.family]\ncommand = ["sh", "-c", {json.dumps(script)}]\n'
