@@ -2,7 +2,7 @@
 ///
 /// For inputs, schemas and configuration; payloads that only pass through stay bytes. Objects keep the order of their
 /// members. Whole numbers that fit 64 bits are ``integer(_:)``, all others ``number(_:)``.
-package indirect enum JSONValue: Sendable, Equatable {
+package enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)
     case integer(Int)

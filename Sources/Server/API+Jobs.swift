@@ -32,7 +32,7 @@ extension API {
         body.append(job: record, position: engine.scheduler.position(of: record.id), now: engine.now)
         body.append("\n")
         var response = Response.json(status, body)
-        response.set("ETag", record.etag)
+        response.set("ETag", raw: record.etagBytes)
         response.set("Cache-Control", "no-store")
         response.set("Spindle-Durability", engine.durability)
         if record.state.isFinal { response.set("Server-Timing", raw: record.serverTiming) }
@@ -274,5 +274,16 @@ extension API {
 
 extension JobRecord {
     /// Changes whenever anything that a client can see does.
-    var etag: String { "\"\(id)-\(events.lastSeq)\"" }
+    var etag: String { String(decoding: etagBytes, as: UTF8.self) }
+
+    var etagBytes: [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(32)
+        out.append("\"")
+        id.write(to: &out)
+        out.append("-")
+        out.append(integer: events.lastSeq)
+        out.append("\"")
+        return out
+    }
 }

@@ -107,7 +107,7 @@ extension API {
     private func answerNow(_ exchange: Exchange, _ record: JobRecord, _ style: AnswerStyle, replay: Bool) {
         if case .result = style.kind, record.state.isFinal { return respondResult(exchange, record, replay: replay) }
         var response = jobResponse(record, status: record.state.isFinal && style.waitTime != nil ? 200 : 202)
-        if response.status == 202 { response.set("Location", "/v1/jobs/\(record.id)") }
+        if response.status == 202 { response.set("Location", raw: record.location) }
         if style.preferences.wait != nil {
             response.set("Preference-Applied", "wait=\(style.preferences.waitText)")
         } else if style.preferences.respondsAsync {
@@ -238,6 +238,15 @@ extension JobID {
 }
 
 extension JobRecord {
+    /// The job's address.
+    var location: [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(32)
+        out.append("/v1/jobs/")
+        id.write(to: &out)
+        return out
+    }
+
     /// `queue;dur=1.2, run;dur=0.3, store;dur=0.4`, in milliseconds: waiting for its pool, running, waiting for the disk.
     var serverTiming: [UInt8] {
         var out: [UInt8] = []

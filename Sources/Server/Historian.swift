@@ -24,7 +24,8 @@ final class Historian {
         if job.record.events.lastSeq > job.record.events.reserved, engine.streams.isWatched(job.record.id) {
             urgent.append(job)
         }
-        guard job.history == .clean else { return }
+        // Of a job that waits for its first start the disk knows all there is: when it was accepted.
+        guard job.history == .clean, job.record.attempt > 0 || job.hasHistory else { return }
         job.history = .dirty
         dirty.append(job)
         if timer == nil { timer = Deadline(after: Self.delay, on: engine.loop) { [unowned self] in write() } }
