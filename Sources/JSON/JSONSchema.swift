@@ -19,10 +19,12 @@ package struct SchemaError: Error, Equatable, CustomStringConvertible {
 
 /// A JSON Schema (2020-12), compiled for checking.
 ///
-/// The subset: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `minimum`, `maximum`,
-/// `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `minLength`, `maxLength`, `minItems`, `maxItems`, `uniqueItems`.
-/// `title`, `description`, `default`, `examples`, `format` and `$schema` are annotations. Any other keyword is refused:
-/// a schema that silently checks less than it says is worse than none.
+/// The subset: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`,
+/// `maxProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`, `minimum`, `maximum`,
+/// `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `minLength`, `maxLength`, `anyOf`, `allOf`, `oneOf`, `not`, and
+/// `$ref` to `#` or into the root's `$defs`. `title`, `description`, `default`, `examples`, `deprecated`, `readOnly`,
+/// `writeOnly`, `format`, `$comment` and `$schema` are annotations. Any other keyword is refused: a schema that silently
+/// checks less than it says is worse than none.
 package struct JSONSchema: Sendable {
     /// The schema as it was given.
     package let source: JSONValue
@@ -30,7 +32,16 @@ package struct JSONSchema: Sendable {
 
     package init(_ source: JSONValue) throws(SchemaError) {
         self.source = source
-        root = try Node(source, at: "")
+        let definitions = Definitions()
+        for definition in source["$defs"]?.members ?? [] {
+            let pointer = "/$defs/" + escapedPointer(definition.key)
+            definitions.nodes["#" + pointer] = try Node(definition.value, at: pointer, definitions)
+        }
+        root = try Node(source, at: "", definitions)
+        definitions.nodes["#"] = root
+        if let missing = definitions.wanted.first(where: { definitions.nodes[$0.key] == nil }) {
+            throw SchemaError(pointer: missing.value, detail: "nothing is at \(missing.key)")
+        }
     }
 
     /// All that keeps `value` from fitting, in the order in which it stands in the value.
@@ -41,7 +52,18 @@ package struct JSONSchema: Sendable {
     }
 }
 
-private let annotations: Set<String> = ["title", "description", "default", "examples", "format", "$schema"]
+private let annotations: Set<String> = [
+    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format", "$comment",
+    "$schema",
+]
+
+/// What `$ref` can name.
+// Guard: filled while the schema is compiled; only read afterwards.
+private final class Definitions: @unchecked Sendable {
+    var nodes: [String: Node] = [:]
+    /// Names that were referred to, and where.
+    var wanted: [String: String] = [:]
+}
 private let typeNames: Set<String> = ["null", "boolean", "integer", "number", "string", "array", "object"]
 
 /// One level of a schema. A class, because schemas nest.
@@ -54,6 +76,12 @@ private final class Node: Sendable {
     let additional: Node?
     let additionalForbidden: Bool
     let items: Node?
+    let prefix: [Node]
+    let all, any, one: [Node]
+    let not: Node?
+    let isImpossible: Bool
+    let reference: String?
+    private let definitions: Definitions
     let bounds: Bounds
 
     struct Bounds: Sendable {
@@ -66,10 +94,12 @@ private final class Node: Sendable {
         var maxLength: Int?
         var minItems: Int?
         var maxItems: Int?
+        var minProperties: Int?
+        var maxProperties: Int?
         var uniqueItems = false
     }
 
-    init(_ source: JSONValue, at pointer: String) throws(SchemaError) {
+    init(_ source: JSONValue, at pointer: String, _ definitions: Definitions) throws(SchemaError) {
         var types: Set<String> = []
         var allowed: [JSONValue]?
         var properties: [String: Node] = [:]
@@ -77,11 +107,14 @@ private final class Node: Sendable {
         var additional: Node?
         var additionalForbidden = false
         var items: Node?
+        var lists: [String: [Node]] = [:]
+        var not: Node?
+        var reference: String?
         var bounds = Bounds()
         switch source {
-        case .object, .bool(true): break
-        case .null, .bool, .integer, .number, .string, .array:
-            throw SchemaError(pointer: pointer, detail: "a schema is an object or true")
+        case .object, .bool: break
+        case .null, .integer, .number, .string, .array:
+            throw SchemaError(pointer: pointer, detail: "a schema is an object, true or false")
         }
         for member in source.members {
             let here = pointer + "/" + member.key
@@ -91,13 +124,29 @@ private final class Node: Sendable {
             case "const": allowed = [member.value]
             case "properties":
                 for property in member.value.members {
-                    properties[property.key] = try Node(property.value, at: here + "/" + property.key)
+                    properties[property.key] = try Node(
+                        property.value, at: here + "/" + escapedPointer(property.key), definitions)
                 }
             case "required": required = (member.value.elements ?? []).compactMap(\.string)
             case "additionalProperties":
                 additionalForbidden = member.value == .bool(false)
-                additional = additionalForbidden ? nil : try Node(member.value, at: here)
-            case "items": items = try Node(member.value, at: here)
+                additional = additionalForbidden ? nil : try Node(member.value, at: here, definitions)
+            case "items": items = try Node(member.value, at: here, definitions)
+            case "not": not = try Node(member.value, at: here, definitions)
+            case "prefixItems", "allOf", "anyOf", "oneOf":
+                guard let parts = member.value.elements, !parts.isEmpty else {
+                    throw SchemaError(pointer: here, detail: "expected a list of schemas")
+                }
+                for (index, part) in parts.enumerated() {
+                    lists[member.key, default: []].append(try Node(part, at: "\(here)/\(index)", definitions))
+                }
+            case "$ref":
+                guard let name = member.value.string, name == "#" || name.hasPrefix("#/$defs/") else {
+                    throw SchemaError(pointer: here, detail: "only # and #/$defs/… can be referred to")
+                }
+                reference = name
+                definitions.wanted[name] = here
+            case "$defs" where pointer.isEmpty: break
             case let key where annotations.contains(key): break
             default: try Self.bound(member, at: here, into: &bounds)
             }
@@ -109,6 +158,14 @@ private final class Node: Sendable {
         self.additional = additional
         self.additionalForbidden = additionalForbidden
         self.items = items
+        prefix = lists["prefixItems"] ?? []
+        all = lists["allOf"] ?? []
+        any = lists["anyOf"] ?? []
+        one = lists["oneOf"] ?? []
+        self.not = not
+        isImpossible = source == .bool(false)
+        self.reference = reference
+        self.definitions = definitions
         self.bounds = bounds
     }
 
@@ -133,6 +190,7 @@ private final class Node: Sendable {
         ]
         let counts: [String: WritableKeyPath<Bounds, Int?>] = [
             "minLength": \.minLength, "maxLength": \.maxLength, "minItems": \.minItems, "maxItems": \.maxItems,
+            "minProperties": \.minProperties, "maxProperties": \.maxProperties,
         ]
         if let path = numbers[member.key], let number = member.value.number {
             bounds[keyPath: path] = number
@@ -147,13 +205,24 @@ private final class Node: Sendable {
 
     // MARK: Checking
 
-    func check(_ value: JSONValue, at pointer: String, into found: inout [SchemaViolation]) {
+    /// How often a reference may lead to another one before a step into the value.
+    private static let deepest = 64
+
+    func check(_ value: JSONValue, at pointer: String, into found: inout [SchemaViolation], depth: Int = 0) {
         func fail(_ detail: String) { found.append(SchemaViolation(pointer: pointer, detail: detail)) }
+        if isImpossible { return fail("nothing may stand here") }
+        if let reference, let node = definitions.nodes[reference] {
+            guard depth < Self.deepest else { return fail("the schema refers to itself without end") }
+            node.check(value, at: pointer, into: &found, depth: depth + 1)
+        }
+        if !all.isEmpty || !any.isEmpty || !one.isEmpty || not != nil {
+            checkParts(value, at: pointer, into: &found, depth: depth)
+        }
         if !types.isEmpty, !fits(value) {
             fail("expected \(types.sorted().joined(separator: " or ")), got \(value.typeName)")
             return
         }
-        if let allowed, !allowed.contains(value) {
+        if let allowed, !allowed.contains(where: { $0.isSame(as: value) }) {
             let choices = allowed.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: ", ")
             fail(allowed.count == 1 ? "must be \(choices)" : "must be one of \(choices)")
         }
@@ -164,16 +233,47 @@ private final class Node: Sendable {
             checkCount(text.unicodeScalars.count, bounds.minLength, bounds.maxLength, "characters", fail)
         case .array(let elements):
             checkCount(elements.count, bounds.minItems, bounds.maxItems, "items", fail)
-            if bounds.uniqueItems, elements.indices.contains(where: { elements[..<$0].contains(elements[$0]) }) {
+            if bounds.uniqueItems,
+                elements.indices.contains(where: { index in
+                    elements[..<index].contains { $0.isSame(as: elements[index]) }
+                })
+            {
                 fail("items must differ")
             }
-            guard let items else { return }
             for (index, element) in elements.enumerated() {
-                items.check(element, at: "\(pointer)/\(index)", into: &found)
+                let node = index < prefix.count ? prefix[index] : items
+                node?.check(element, at: "\(pointer)/\(index)", into: &found)
             }
         case .object(let members): checkObject(members, at: pointer, into: &found)
         case .null, .bool: break
         }
+    }
+
+    /// `allOf`, `anyOf`, `oneOf` and `not`.
+    private func checkParts(
+        _ value: JSONValue, at pointer: String, into found: inout [SchemaViolation], depth: Int
+    ) {
+        func fail(_ detail: String) { found.append(SchemaViolation(pointer: pointer, detail: detail)) }
+        func violations(_ node: Node) -> [SchemaViolation] {
+            var found: [SchemaViolation] = []
+            node.check(value, at: pointer, into: &found, depth: depth + 1)
+            return found
+        }
+        for node in all { node.check(value, at: pointer, into: &found, depth: depth + 1) }
+        if !any.isEmpty {
+            let attempts = any.map(violations)
+            // What came closest says most.
+            if !attempts.contains(where: \.isEmpty), let nearest = attempts.max(by: { $0.depth < $1.depth }) {
+                found.append(contentsOf: nearest)
+            }
+        }
+        if !one.isEmpty {
+            let fitting = one.count { violations($0).isEmpty }
+            if fitting != 1 {
+                fail(fitting == 0 ? "fits none of the alternatives" : "fits several of the alternatives")
+            }
+        }
+        if let not, violations(not).isEmpty { fail("must not be so") }
     }
 
     private func fits(_ value: JSONValue) -> Bool {
@@ -201,6 +301,9 @@ private final class Node: Sendable {
     }
 
     private func checkObject(_ members: [JSONValue.Member], at pointer: String, into found: inout [SchemaViolation]) {
+        checkCount(members.count, bounds.minProperties, bounds.maxProperties, "members") {
+            found.append(SchemaViolation(pointer: pointer, detail: $0))
+        }
         for member in members {
             let node = properties[member.key]
             if let node = node ?? additional {
@@ -229,4 +332,24 @@ private func decimal(_ number: Double) -> String {
 package func escapedPointer(_ name: String) -> String {
     guard name.utf8.contains(where: { $0 == UInt8(ascii: "~") || $0 == UInt8(ascii: "/") }) else { return name }
     return name.map { $0 == "~" ? "~0" : $0 == "/" ? "~1" : String($0) }.joined()
+}
+
+extension [SchemaViolation] {
+    /// How far into the value the first violation lies.
+    fileprivate var depth: Int { first.map { $0.pointer.utf8.count { $0 == UInt8(ascii: "/") } } ?? 0 }
+}
+
+extension JSONValue {
+    /// Equal as JSON Schema has it: 1 is 1.0, and the order of members says nothing.
+    fileprivate func isSame(as other: JSONValue) -> Bool {
+        switch (self, other) {
+        case (.array(let left), .array(let right)):
+            return left.count == right.count && zip(left, right).allSatisfy { $0.isSame(as: $1) }
+        case (.object(let left), .object(let right)):
+            return left.count == right.count
+                && left.allSatisfy { member in other[member.key].map { member.value.isSame(as: $0) } ?? false }
+        case (.number, .integer), (.integer, .number): return number == other.number
+        default: return self == other
+        }
+    }
 }

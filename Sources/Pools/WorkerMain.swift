@@ -12,6 +12,8 @@ package final class WorkerMain {
     /// How often a running task looks for messages.
     private static let pollInterval: Int64 = 10_000_000
     private static let descriptor: CInt = 3
+    /// Answers to what took less are gathered.
+    private static let quickNanoseconds: Int64 = 200_000
 
     private let tasks: [String: TaskDefinition]
     private var splitter = LineSplitter(maximumBytes: WorkerProtocol.maximumLine)
@@ -22,6 +24,8 @@ package final class WorkerMain {
     private var cancelled: Set<Int> = []
     private var isDraining = false
     private var lastPoll: Int64 = 0
+    /// Tasks whose last run was quick.
+    private var quick: Set<String> = []
 
     private struct Call {
         let id: Int
@@ -143,6 +147,8 @@ package final class WorkerMain {
     }
 
     private func perform(_ call: Call) {
+        // What has been answered is not to wait for what may take long.
+        if !out.isEmpty, !quick.contains(call.task) { flush() }
         current = call.id
         defer {
             current = nil
@@ -171,7 +177,9 @@ package final class WorkerMain {
                 $0.append("}}")
             }
             // What took long is answered at once; tiny answers go out together.
-            if usage.wallNanoseconds > 200_000 { flush() }
+            let isQuick = usage.wallNanoseconds < Self.quickNanoseconds
+            if isQuick { quick.insert(call.task) } else { quick.remove(call.task) }
+            if !isQuick { flush() }
         } catch is TaskCancelled {
             answer(call.id) { $0.append(#""error":{"code":-32800,"message":"cancelled"}"#) }
         } catch {

@@ -51,7 +51,7 @@ PROTOCOL = 1
 MAX_LINE = 1 << 20
 #: Coroutines of one process at once.
 CONCURRENCY = 1000
-#: Answers that took less than this wait for the next ones, in seconds.
+#: Answers to what took less than this are gathered, in seconds.
 QUICK = 0.0002
 
 
@@ -130,6 +130,7 @@ class Task:
             self.defaults["timeout"] = timeout if isinstance(timeout, str) else f"{timeout}s"
         if max_attempts is not None:
             self.defaults["max_attempts"] = max_attempts
+        self.is_quick = False
         self.bind, self.input, self.output = _signature(function)
 
     def described(self):
@@ -336,6 +337,7 @@ class Worker:
         self.calls = {}
         self.queue = queue.SimpleQueue()
         self.partial = b""
+        self.flushes = False
         self.loop = None
         self.encode = json.JSONEncoder(separators=(",", ":"), default=_default).encode
 
@@ -405,6 +407,7 @@ class Worker:
             task = self.tasks.get(params.get("task"))
             if task is not None and task.is_async:
                 call.future = self.loop.create_task(self.run_async(task, call))
+                call.future.add_done_callback(lambda _: self.settled(call))
             else:
                 self.queue.put(call)
         elif method == "cancel":
@@ -504,6 +507,9 @@ class Worker:
     def perform(self, call):
         global _main_call
         task = self.tasks.get(call.params.get("task"))
+        # What has been answered is not to wait for what may take long.
+        if self.pending and not (task and task.is_quick):
+            self.flush()
         begun = time.perf_counter()
         before = _usage()
         try:
@@ -526,7 +532,10 @@ class Worker:
         finally:
             _main_call = None
         self.calls.pop(call.id, None)
-        if time.perf_counter() - begun > QUICK:
+        took = time.perf_counter() - begun
+        if task:
+            task.is_quick = took < QUICK
+        if took > QUICK:
             self.flush()
 
     def drive(self, generator, call):
@@ -561,9 +570,23 @@ class Worker:
             self.fail(call.id, error)
         finally:
             self.calls.pop(call.id, None)
-            # What ends in the same turn is answered together.
-            if len(self.pending) == 1:
-                self.loop.call_soon(self.flush)
+            self.flush_soon()
+
+    def settled(self, call):
+        """A coroutine that was cancelled before its first step has answered nothing."""
+        if self.calls.pop(call.id, None):
+            self.fail(call.id, Cancelled())
+            self.flush_soon()
+
+    def flush_soon(self):
+        """What ends in the same turn of the loop is answered together."""
+        if not self.flushes:
+            self.flushes = True
+            self.loop.call_soon(self.flush_now)
+
+    def flush_now(self):
+        self.flushes = False
+        self.flush()
 
 
 def _usage(before=None):

@@ -20,6 +20,7 @@ struct Spindle: ParsableCommand {
         subcommands: [
             Serve.self, Demo.self, Run.self, Submit.self, WatchCommand.self, List.self, Cancel.self, TasksCommand.self,
             QueuesCommand.self, PoolsCommand.self, Bench.self, Config.self, StoreCommand.self, PythonPath.self,
+            WorkerCheck.self,
         ])
 
     static func main() {

@@ -42,7 +42,8 @@ final class PoolBench {
         case .thread: pool = ThreadPool(slots: 2, on: loop, report: report)
         case .process, .gpu:
             let options = ProcessPoolOptions(
-                slots: 2, fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])],
+                slots: 2,
+                fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])],
                 directoryRoot: "/tmp/spindle-test-\(getpid())-\(UInt64.random(in: 0...UInt64.max))")
             pool = try ProcessPool(options, on: loop, report: report, notice: { _ in })
         }
