@@ -94,12 +94,12 @@ class PythonTests(ServerTest):
         self.assertEqual(len(self.run_task("big", {"size": 3_000_000}).body), 3_000_002)
 
     def wait_for(self, job, state):
-        etag = None
+        headers = {}
         while True:
-            found = self.server.ask("GET", f"/v1/jobs/{job}", headers={"Prefer": "wait=5", **({"If-None-Match": etag} if etag else {})})
+            found = self.server.ask("GET", f"/v1/jobs/{job}", headers=headers)
             if found.status == 200 and found.json["state"] == state:
                 return
-            etag = found.headers["etag"]
+            headers = {"Prefer": "wait=5", "If-None-Match": found.headers["etag"]}
 
     def pid(self, job):
         return next(w["pid"] for w in self.server.get("/v1/pools/process").json["workers"] if w["job"] == job)
