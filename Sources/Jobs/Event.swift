@@ -15,6 +15,9 @@ package enum Event: Sendable, Equatable {
     /// The outcome is on disk.
     case recorded(JobID)
     case cancelRequested(JobID, grace: Duration)
+    /// Somebody wants the running attempt to stand still, or to go on.
+    case suspendRequested(JobID)
+    case resumeRequested(JobID)
     /// Time has passed: whatever was due, is.
     case becameDue
     /// - Parameters:
@@ -72,6 +75,8 @@ package enum Action: Sendable, Equatable {
     case start(JobID, attempt: Int, PoolName)
     /// Ask the pool to end the attempt; it answers with `.attemptEnded`.
     case stop(JobID, attempt: Int, PoolName, StopReason, grace: Duration)
+    /// Let the attempt stand still, or go on.
+    case hold(JobID, attempt: Int, PoolName, Bool)
     /// Tell whoever watches the job.
     case publish(JobID, Notice)
     /// Store the outcome, then say `.recorded`.
@@ -96,6 +101,8 @@ package enum Notice: Sendable, Equatable {
     /// - Parameter crashes: Workers that the job has killed so far.
     case retrying(due: Instant, crashes: Int)
     case cancelling
+    case suspended
+    case resumed
 }
 
 /// A job's end.

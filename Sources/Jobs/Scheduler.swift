@@ -19,6 +19,8 @@
 /// | queued, in a pool | attemptEnded: returned              | queued          | publish                         |
 /// | running           | deadline, shutDown                  | running         | stop; then as not succeeded     |
 /// | running           | cancelRequested                     | cancelling      | stop, publish                   |
+/// | running           | suspendRequested                    | suspended       | hold, publish                   |
+/// | suspended         | resumeRequested                     | running         | hold no longer, publish         |
 /// | cancelling        | attemptEnded, however               | cancelled       | record                          |
 /// | waiting, any      | cancelRequested                     | cancelled       | record                          |
 /// | ended             | recorded                            | (gone)          | conclude                        |
@@ -76,6 +78,8 @@ package struct Scheduler: ~Copyable {
         case .attemptEnded(let id, let attempt, let end): attemptEnded(id, attempt, end, now, &actions)
         case .recorded(let id): recorded(id, &actions)
         case .cancelRequested(let id, let grace): cancelRequested(id, grace, now, &actions)
+        case .suspendRequested(let id): hold(id, true, &actions)
+        case .resumeRequested(let id): hold(id, false, &actions)
         case .becameDue: becameDue(now, &actions)
         case .poolResized(let pool, let slots, let ahead):
             rooms[pool.index].slots = slots
@@ -329,6 +333,14 @@ package struct Scheduler: ~Copyable {
         let at = now + backoff.delay(afterAttempt: life.attempt, random: random.fraction())
         schedule(life, until: at, cause: .retry)
         actions.append(.publish(life.spec.id, .retrying(due: at, crashes: life.crashes)))
+    }
+
+    private func hold(_ id: JobID, _ isHeld: Bool, _ actions: inout [Action]) {
+        // Its deadline goes on: a suspended job holds its place.
+        guard let life = lives[id], life.state == (isHeld ? .running : .suspended) else { return }
+        life.state = isHeld ? .suspended : .running
+        actions.append(.hold(id, attempt: life.attempt, life.spec.pool, isHeld))
+        actions.append(.publish(id, isHeld ? .suspended : .resumed))
     }
 
     // MARK: Ending

@@ -96,6 +96,29 @@ package protocol Pool: AnyObject {
     func start(_ attempt: Attempt)
     /// Asks the attempt to end, and makes it end after `grace` where that is possible.
     func stop(_ id: AttemptID, grace: Duration)
+    /// Lets the attempt stand still, or go on. Only where attempts are processes.
+    func hold(_ id: AttemptID, _ isHeld: Bool)
+    /// Sends a signal to the attempt's processes.
+    ///
+    /// - Returns: Whether there were any.
+    func signal(_ id: AttemptID, _ number: CInt) -> Bool
+    /// Writes to the attempt's standard input.
+    func write(_ bytes: [UInt8], closing: Bool, to id: AttemptID) -> InputAnswer
     /// Ends everything; `done` is called when nothing runs any more.
     func shutDown(_ done: @escaping () -> Void)
+}
+
+/// What became of bytes for an attempt's standard input.
+package enum InputAnswer: Sendable {
+    case taken
+    /// More is waiting than may; later there is room again.
+    case full
+    /// It has no input, or has closed it.
+    case closed
+}
+
+extension Pool {
+    package func hold(_ id: AttemptID, _ isHeld: Bool) {}
+    package func signal(_ id: AttemptID, _ number: CInt) -> Bool { false }
+    package func write(_ bytes: [UInt8], closing: Bool, to id: AttemptID) -> InputAnswer { .closed }
 }

@@ -51,6 +51,14 @@ final class Child {
         close(pidfd)
     }
 
+    /// Lets the group stand still, or go on.
+    func hold(_ isHeld: Bool) { signal(isHeld ? SIGSTOP : SIGCONT) }
+
+    /// Sends a signal to the group.
+    func signal(_ number: CInt) {
+        if !hasEnded { kill(-pid, number) }
+    }
+
     /// Asks with SIGTERM after `grace`, and kills two seconds later.
     func stop(after grace: Duration) {
         guard !hasEnded, step == nil else { return }

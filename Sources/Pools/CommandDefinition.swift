@@ -19,16 +19,19 @@ package struct CommandDefinition: Sendable {
     package let mayBeginWithDash: Set<String>
     /// Environment variables beyond the allow-list.
     package let environment: [String: String]
+    /// Whether its standard input is a pipe that clients write to; else it is empty.
+    package let takesInput: Bool
 
     package init(
         argv: [String], result: ResultFormat = .text, progress: String? = nil, mayBeginWithDash: Set<String> = [],
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], takesInput: Bool = false
     ) {
         self.argv = argv
         self.result = result
         self.progress = progress
         self.mayBeginWithDash = mayBeginWithDash
         self.environment = environment
+        self.takesInput = takesInput
     }
 
     /// Fills the placeholders.

@@ -5,7 +5,7 @@ import Jobs
 
 /// One attempt as a child process of its own: a command from the configuration.
 final class CommandRun {
-    /// Of each stream, this much is kept for the result and the log, in bytes; the rest is counted.
+    /// At least this much of the end of its output is kept for the result, in bytes.
     static let keptOutput = 1024 * 1024
     private static let maximumLine = 64 * 1024
     /// How long a pipe may stay open after the child is gone: somebody else holds it then.
@@ -21,6 +21,7 @@ final class CommandRun {
     private var progress: ProgressPattern?
     private var child: Child!
     private var readers: [LineReader] = []
+    private var input: ChildInput?
     private var kept: [UInt8] = []
     private var total = 0
     private var openPipes = 3
@@ -44,8 +45,11 @@ final class CommandRun {
         pid = spawned.pid
         progress = ProgressPattern(command.progress)
         child = try Child(spawned, on: loop, spawner: spawner) { [unowned self] in exited($0) }
+        if spawned.input >= 0 { input = ChildInput(spawned.input, on: loop) }
         readers = [
-            try reader(spawned.output) { [unowned self] in takeOutput($0) },
+            try reader(spawned.output, onBytes: { [unowned self] in keep($0) }) { [unowned self] in
+                for line in $0 { take(line, "stdout") }
+            },
             try reader(spawned.errors) { [unowned self] in for line in $0 { take(line, "stderr") } },
             try reader(spawned.channel) { [unowned self] in for line in $0 { takeEvent(line) } },
         ]
@@ -56,6 +60,10 @@ final class CommandRun {
         wasStopped = true
         child.terminate()
     }
+
+    func hold(_ isHeld: Bool) { child.hold(isHeld) }
+    func signal(_ number: CInt) { child.signal(number) }
+    func write(_ bytes: [UInt8], closing: Bool) -> InputAnswer { input?.write(bytes, closing: closing) ?? .closed }
 
     func killNow() {
         wasStopped = true
@@ -70,24 +78,24 @@ final class CommandRun {
 
     // MARK: What it says
 
-    private func reader(_ descriptor: CInt, _ onLines: @escaping ([[UInt8]]) -> Void) throws(LoopError) -> LineReader {
+    private func reader(
+        _ descriptor: CInt, onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
+        _ onLines: @escaping ([[UInt8]]) -> Void
+    ) throws(LoopError) -> LineReader {
         try LineReader(
-            descriptor, maximumBytes: Self.maximumLine, on: loop, onLines: onLines,
+            descriptor, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onBytes: onBytes,
+            onLines: onLines,
             onProblem: { [unowned self] _ in
                 openPipes -= 1
                 finishIfDone()
             })
     }
 
-    private func takeOutput(_ lines: [[UInt8]]) {
-        for line in lines {
-            total += line.count + 1
-            if kept.count + line.count < Self.keptOutput {
-                kept.append(contentsOf: line)
-                kept.append(0x0A)
-            }
-            take(line, "stdout")
-        }
+    /// Keeps the end of what it prints: its result.
+    private func keep(_ bytes: UnsafeBufferPointer<UInt8>) {
+        total += bytes.count
+        kept.append(contentsOf: bytes)
+        if kept.count >= 2 * Self.keptOutput { kept.removeFirst(kept.count - Self.keptOutput) }
     }
 
     private func take(_ line: [UInt8], _ stream: String) {
@@ -113,6 +121,7 @@ final class CommandRun {
 
     private func exited(_ exit: Child.Exit) {
         self.exit = exit
+        input = nil
         for reader in readers { reader.drain() }
         drainTimer = Deadline(after: Self.drainTime, on: loop) { [unowned self] in
             openPipes = 0
@@ -150,7 +159,7 @@ final class CommandRun {
     }
 
     private func success() -> AttemptResult {
-        var text = kept
+        var text = kept.count > Self.keptOutput ? Array(kept.suffix(Self.keptOutput)) : kept
         if text.last == 0x0A { text.removeLast() }
         switch command.result {
         case .text:
@@ -160,7 +169,8 @@ final class CommandRun {
                 _ = try JSONReader.value(of: text)
                 return AttemptResult(.succeeded, value: onOneLine(text))
             } catch {
-                let what = total > kept.count ? "output over \(Self.keptOutput) bytes" : "stdout is no JSON: \(error)"
+                let what =
+                    total > Self.keptOutput ? "output over \(Self.keptOutput) bytes" : "stdout is no JSON: \(error)"
                 return AttemptResult(.failed(canRetry: false), error: JobError(type: "InvalidOutput", message: what))
             }
         }

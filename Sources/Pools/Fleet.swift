@@ -89,10 +89,13 @@ final class Fleet {
             end(id, AttemptResult(.stopped(.beforeStart)))
             return true
         }
-        guard let worker = live.values.first(where: { $0.has(id) }) else { return false }
+        guard let worker = worker(of: id) else { return false }
         worker.stop(id, grace: grace)
         return true
     }
+
+    /// The worker that has an attempt in hand.
+    func worker(of id: AttemptID) -> WorkerProcess? { live.values.first { $0.has(id) } }
 
     private func placeWaiting() {
         let attempts = waiting

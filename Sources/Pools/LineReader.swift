@@ -4,9 +4,14 @@ import Glibc
 /// Cuts a stream of bytes into lines.
 struct LineSplitter {
     let maximumBytes: Int
+    /// Whether a line over the bound becomes several.
+    let cutsLongLines: Bool
     private var partial: [UInt8] = []
 
-    init(maximumBytes: Int) { self.maximumBytes = maximumBytes }
+    init(maximumBytes: Int, cutsLongLines: Bool = false) {
+        self.maximumBytes = maximumBytes
+        self.cutsLongLines = cutsLongLines
+    }
 
     /// - Parameter line: Called for each complete line, without its line feed.
     /// - Returns: False when a line is longer than allowed; what was held of it is dropped.
@@ -30,11 +35,11 @@ struct LineSplitter {
                 line(whole)
             }
         }
-        if partial.count > maximumBytes {
-            partial = []
-            return false
-        }
-        return true
+        guard partial.count > maximumBytes else { return true }
+        var whole: [UInt8] = []
+        swap(&whole, &partial)
+        if cutsLongLines { line(whole) }
+        return cutsLongLines
     }
 
     /// What stands after the last line feed.
@@ -57,20 +62,24 @@ final class LineReader {
 
     let descriptor: CInt
     private var splitter: LineSplitter
+    private let onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)?
     private let onLines: ([[UInt8]]) -> Void
     private let onProblem: (Problem) -> Void
     private var watch: Watch?
     private(set) var isClosed = false
 
     /// - Parameters:
+    ///   - onBytes: Called with what one read brought, as it is.
     ///   - onLines: Called with all lines of one read.
     ///   - onProblem: Called once; nothing is read afterwards.
     init(
-        _ descriptor: CInt, maximumBytes: Int, on loop: EventLoop, onLines: @escaping ([[UInt8]]) -> Void,
-        onProblem: @escaping (Problem) -> Void
+        _ descriptor: CInt, maximumBytes: Int, cutsLongLines: Bool = false, on loop: EventLoop,
+        onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
+        onLines: @escaping ([[UInt8]]) -> Void, onProblem: @escaping (Problem) -> Void
     ) throws(LoopError) {
         self.descriptor = descriptor
-        splitter = LineSplitter(maximumBytes: maximumBytes)
+        splitter = LineSplitter(maximumBytes: maximumBytes, cutsLongLines: cutsLongLines)
+        self.onBytes = onBytes
         self.onLines = onLines
         self.onProblem = onProblem
         let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in readOnce() }
@@ -106,6 +115,7 @@ final class LineReader {
             }
             var lines: [[UInt8]] = []
             let bytes = UnsafeBufferPointer(rebasing: buffer[..<count].bindMemory(to: UInt8.self)[...])
+            onBytes?(bytes)
             let fits = splitter.feed(bytes) { lines.append($0) }
             if !lines.isEmpty { onLines(lines) }
             if !fits { fail(.tooLong) }

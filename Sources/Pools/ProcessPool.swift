@@ -127,6 +127,33 @@ package final class ProcessPool: Pool {
         }
     }
 
+    package func hold(_ id: AttemptID, _ isHeld: Bool) {
+        commands[id]?.hold(isHeld)
+        worker(of: id)?.hold(isHeld)
+    }
+
+    package func signal(_ id: AttemptID, _ number: CInt) -> Bool {
+        if let run = commands[id] {
+            run.signal(number)
+        } else if let worker = worker(of: id) {
+            worker.signal(number)
+        } else {
+            return false
+        }
+        return true
+    }
+
+    package func write(_ bytes: [UInt8], closing: Bool, to id: AttemptID) -> InputAnswer {
+        commands[id]?.write(bytes, closing: closing) ?? .closed
+    }
+
+    private func worker(of id: AttemptID) -> WorkerProcess? {
+        for fleet in fleets.values {
+            if let worker = fleet.worker(of: id) { return worker }
+        }
+        return nil
+    }
+
     package func shutDown(_ done: @escaping () -> Void) {
         whenIdle = done
         for fleet in fleets.values { fleet.drain() }
@@ -154,7 +181,7 @@ package final class ProcessPool: Pool {
             ) { _, ours in ours }
             let spec = ChildSpec(
                 argv: argv, environment: options.environment(adding: variables), channel: .pipe,
-                directoryRoot: options.directoryRoot, limits: options.limits)
+                takesInput: command.takesInput, directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
             // The pid follows when there is one; whoever watches wants to know now.
             report(.placed(attempt.id, worker: "command"))

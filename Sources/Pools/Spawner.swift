@@ -16,6 +16,8 @@ struct ChildSpec: Sendable {
     var argv: [String]
     var environment: [String]
     var channel: Channel
+    /// Whether its standard input is a pipe; else it is empty.
+    var takesInput = false
     /// The working directory is made fresh below this one.
     var directoryRoot: String
     var limits = ChildLimits()
@@ -38,6 +40,8 @@ struct SpawnedChild: Sendable {
     let output: CInt
     let errors: CInt
     let channel: CInt
+    /// The writing end of its standard input; -1: there is none.
+    let input: CInt
     let directory: String
 }
 
@@ -138,10 +142,12 @@ final class Spawner: @unchecked Sendable {
     private func start(_ spec: ChildSpec) throws(SpawnFailure) -> SpawnedChild {
         var ends = Ends()
         defer { ends.closeAll() }
-        try ends.open(spec.channel)
+        try ends.open(spec.channel, takesInput: spec.takesInput)
         let directory = try makeDirectory(below: spec.directoryRoot)
         var child = spindle_child()
-        child.descriptors = (ends.null, ends.output.write, ends.errors.write, ends.channel.write)
+        child.descriptors = (
+            spec.takesInput ? ends.input.read : ends.null, ends.output.write, ends.errors.write, ends.channel.write
+        )
         child.limit_cpu = spec.limits.cpuSeconds
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
@@ -163,7 +169,7 @@ final class Spawner: @unchecked Sendable {
         owned.insert(pid)
         return SpawnedChild(
             pid: pid, pidfd: pidfd, output: ends.take(\.output), errors: ends.take(\.errors),
-            channel: ends.take(\.channel), directory: directory)
+            channel: ends.take(\.channel), input: ends.takeInput(), directory: directory)
     }
 
     private func makeDirectory(below root: String) throws(SpawnFailure) -> String {
@@ -187,10 +193,16 @@ final class Spawner: @unchecked Sendable {
         var output = Pair()
         var errors = Pair()
         var channel = Pair()
+        var input = Pair()
 
-        mutating func open(_ kind: ChildSpec.Channel) throws(SpawnFailure) {
+        mutating func open(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
             null = Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
             var made = null >= 0 && pipe(&output) && pipe(&errors)
+            if takesInput {
+                made = made && pipe(&input)
+                // Of this one the other end is ours.
+                if made { _ = (fcntl(input.read, F_SETFL, 0), fcntl(input.write, F_SETFL, O_NONBLOCK)) }
+            }
             switch kind {
             case .pipe: made = made && pipe(&channel)
             case .socket:
@@ -213,9 +225,17 @@ final class Spawner: @unchecked Sendable {
             return self[keyPath: pair].read
         }
 
+        mutating func takeInput() -> CInt {
+            defer { input.write = -1 }
+            return input.write
+        }
+
         func closeAll() {
-            for descriptor in [null, output.read, output.write, errors.read, errors.write, channel.read, channel.write]
-            where descriptor >= 0 { close(descriptor) }
+            let all = [
+                null, output.read, output.write, errors.read, errors.write, channel.read, channel.write, input.read,
+                input.write,
+            ]
+            for descriptor in all where descriptor >= 0 { close(descriptor) }
         }
 
         private func pipe(_ pair: inout Pair) -> Bool {

@@ -107,6 +107,8 @@ final class WorkerProcess {
         let call = line.first { $0.attempt.id == id } ?? concurrent.values.first { $0.attempt.id == id }
         guard let call, !call.wasCancelled else { return }
         call.wasCancelled = true
+        // One that stands still hears nothing.
+        child.hold(false)
         out.append(contentsOf: WorkerProtocol.cancel(id: call.id, grace: grace))
         flush()
         // One that still waits in the pipe must not cost the one that runs its life.
@@ -121,6 +123,8 @@ final class WorkerProcess {
     }
 
     func killNow() { child.killTree() }
+    func hold(_ isHeld: Bool) { child.hold(isHeld) }
+    func signal(_ number: CInt) { child.signal(number) }
 
     /// Writes what the turn has gathered.
     func flush() {

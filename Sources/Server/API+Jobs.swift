@@ -7,7 +7,7 @@ import Store
 /// Looking at jobs, following them, ending them.
 extension API {
     /// Calls `body` with a job, wherever it is: in memory at once, on disk when it has been read.
-    private func withRecord(
+    func withRecord(
         _ exchange: Exchange, _ text: String, _ body: @escaping (JobRecord) throws(Problem) -> Void
     ) throws(Problem) {
         let missing = Problem.notFound("there is no job \"\(text)\"")

@@ -70,7 +70,8 @@ final class API {
             let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter {
                 $0 != " "
             }
-            return type == "application/json" || type == "application/x-ndjson"
+            // Forms and plain text are what a foreign page can send without asking; these are not.
+            return type == "application/json" || type == "application/x-ndjson" || type == "application/octet-stream"
                 || type.hasPrefix("application/") && type.hasSuffix("+json")
         }
         guard isJSON == true else {

@@ -142,6 +142,12 @@ package final class Engine {
     /// Somebody has begun to follow a job.
     func follow(_ id: JobID) { if isDurable { historian.look(at: id) } }
 
+    /// Notes in a running job's log what was done to it.
+    func remark(_ text: String, on record: JobRecord) {
+        guard let job = live[record.id] else { return }
+        append(.log(stream: "control", text: text), to: job)
+    }
+
     /// Calls `done` once everything that has been decided so far is on disk.
     func whenStored(_ done: @escaping () -> Void) { journal.write(.reached, then: .then(done)) }
 
@@ -238,6 +244,8 @@ package final class Engine {
         case .start(let id, let attempt, let pool): start(id, attempt, pool)
         case .stop(let id, let attempt, let pool, _, let grace):
             self.pool(pool)?.stop(AttemptID(job: id, number: attempt), grace: grace)
+        case .hold(let id, let attempt, let pool, let isHeld):
+            self.pool(pool)?.hold(AttemptID(job: id, number: attempt), isHeld)
         case .publish(let id, let notice): publish(id, notice)
         case .record(let id, let conclusion): conclude(id, conclusion)
         case .conclude(let id, _): announceEnd(of: id)
@@ -301,6 +309,12 @@ package final class Engine {
             record.state = .cancelling
             journal.write(.cancelRequested(id), then: .nothing(id))
             append(.cancelling, to: job)
+        case .suspended:
+            record.state = .suspended
+            append(.suspended, to: job)
+        case .resumed:
+            record.state = .running
+            append(.resumed, to: job)
         }
         if !job.waiters.isEmpty { tell(job, .changed) { $0.wantsChanges } }
     }

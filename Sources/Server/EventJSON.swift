@@ -14,6 +14,8 @@ extension JobEvent {
         case .output: "output"
         case .retrying: "retrying"
         case .cancelling: "cancelling"
+        case .suspended: "suspended"
+        case .resumed: "resumed"
         case .succeeded: "succeeded"
         case .failed: "failed"
         case .cancelled: "cancelled"
@@ -38,7 +40,7 @@ extension [UInt8] {
         append(#","attempt":"#)
         append(integer: event.attempt)
         switch event.kind {
-        case .accepted, .cancelling: break
+        case .accepted, .cancelling, .suspended, .resumed: break
         case .queued(let position):
             append(#","position":"#)
             append(integer: position)

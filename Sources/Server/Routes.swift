@@ -22,6 +22,12 @@ extension API {
             Route(.post, "/v1/jobs/{id}/cancel", .submit, "Cancel a job", cancelJob),
             Route(.delete, "/v1/jobs/{id}", .submit, "Cancel a job", cancelJob),
             Route(
+                .post, "/v1/jobs/{id}/stdin", .submit, "Write to a program's standard input", parameters: ["close"],
+                writeInput),
+            Route(.post, "/v1/jobs/{id}/signal", .submit, "Send a signal to a job's processes", signalJob),
+            Route(.post, "/v1/jobs/{id}/suspend", .submit, "Let a job's processes stand still", suspendJob),
+            Route(.post, "/v1/jobs/{id}/resume", .submit, "Let a job's processes go on", resumeJob),
+            Route(
                 .get, "/v1/events", .read, "Events of all jobs, from now on", parameters: JobFilter.parameters,
                 allEvents),
             Route(.get, "/v1/tasks", .read, "Tasks that can be run", listTasks),

@@ -12,6 +12,7 @@ package struct JobEvent: Sendable, Equatable {
         case output([UInt8])
         indirect case retrying(JobError?, due: Instant)
         case cancelling
+        case suspended, resumed
         /// Result, error, usage and how it was cancelled stand in the record.
         case succeeded, failed, cancelled
         /// Events from here to its own number are not known any more.

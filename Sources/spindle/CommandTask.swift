@@ -16,13 +16,14 @@ import Server
 /// input = { type = "object", required = ["file"], properties = { file = { type = "string" } } }
 /// environment = { FFREPORT = "level=16" }
 /// dash = ["file"]                      # parameters whose value may begin with -
+/// stdin = true                         # clients write to its standard input; else that is empty
 /// ```
 func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> TaskDefinition {
     func wrong(_ why: String) -> CommandFailure { CommandFailure(.usage, "\(path): commands.\(name): \(why)") }
     guard TaskDefinition.isValid(name: name) else { throw wrong("a name has 1 to 64 letters, digits, -, _ or .") }
     let known = [
         "command", "description", "kind", "input", "progress", "result", "timeout", "max_attempts", "environment",
-        "dash",
+        "dash", "stdin",
     ]
     for member in table.members where !known.contains(member.key) {
         let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
@@ -46,7 +47,8 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
     for variable in table["environment"]?.members ?? [] { environment[variable.key] = variable.value.string ?? "" }
     let command = CommandDefinition(
         argv: argv, result: result, progress: progress,
-        mayBeginWithDash: Set((table["dash"]?.elements ?? []).compactMap(\.string)), environment: environment)
+        mayBeginWithDash: Set((table["dash"]?.elements ?? []).compactMap(\.string)), environment: environment,
+        takesInput: table["stdin"]?.bool ?? false)
     let schema: JSONSchema
     do throws(SchemaError) {
         schema = try JSONSchema(table["input"] ?? implicitSchema(command))

@@ -74,3 +74,20 @@ import Testing
         #expect(story.scheduler.state(of: one) == .queued)
     }
 }
+
+@Suite struct SuspensionTests {
+    let one = JobID(rawValue: 1)
+
+    @Test func `a suspended attempt keeps its place, goes on, and can be cancelled`() {
+        var story = Story()
+        _ = story.submit(1)
+        #expect(
+            story.tell(.suspendRequested(one)) == [.hold(one, attempt: 1, .thread, true), .publish(one, .suspended)])
+        #expect(story.tell(.suspendRequested(one)) == [])
+        #expect(started(story.submit(2)).isEmpty)
+        #expect(
+            story.tell(.resumeRequested(one)) == [.hold(one, attempt: 1, .thread, false), .publish(one, .resumed)])
+        _ = story.tell(.suspendRequested(one))
+        #expect(story.tell(.cancelRequested(one, grace: .seconds(5))).first == .publish(one, .cancelling))
+    }
+}

@@ -31,6 +31,8 @@ enum Facts {
         switch event.kind {
         case .accepted: out.append(#","accepted"]"#)
         case .cancelling: out.append(#","cancelling"]"#)
+        case .suspended: out.append(#","suspended"]"#)
+        case .resumed: out.append(#","resumed"]"#)
         case .succeeded: out.append(#","succeeded"]"#)
         case .failed: out.append(#","failed"]"#)
         case .cancelled: out.append(#","cancelled"]"#)
@@ -94,6 +96,8 @@ enum Facts {
         switch (type, parts.count) {
         case ("accepted", 0): return .accepted
         case ("cancelling", 0): return .cancelling
+        case ("suspended", 0): return .suspended
+        case ("resumed", 0): return .resumed
         case ("succeeded", 0): return .succeeded
         case ("failed", 0): return .failed
         case ("cancelled", 0): return .cancelled

@@ -1,0 +1,94 @@
+"""Acting on what runs as a process: input, signals, standing still."""
+import pathlib
+import re
+import time
+
+from server import PATIENCE, ServerTest
+
+CONFIG = r"""
+[commands.echo]
+command = ["cat"]
+stdin = true
+
+[commands.ticks]
+command = ["sh", "-c", "trap 'echo heard; exit 0' USR1; while :; do echo tick; sleep 0.02; done"]
+
+[commands.wide]
+command = ["sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x"]
+"""
+
+
+class ControlTests(ServerTest):
+    files = {"c.toml": CONFIG}
+    arguments = ("--config", "c.toml", "--processes", "4", "--threads", "1")
+
+    def act(self, job, what, body=None, **headers):
+        return self.server.ask("POST", f"/v1/jobs/{job}/{what}", body, headers)
+
+    def started(self, task):
+        job = self.server.submit(task)
+        deadline = time.monotonic() + PATIENCE
+        while not (pid := self.pid(job)):
+            self.assertLess(time.monotonic(), deadline)
+        return job, pid
+
+    def pid(self, job):
+        workers = self.server.get("/v1/pools/process").json["workers"]
+        return next((w["pid"] for w in workers if w["job"] == job), None)
+
+    def test_a_program_reads_what_is_written_to_it(self):
+        job, _ = self.started("echo")
+        self.assertEqual(self.act(job, "stdin", b"hello \xff", **{"Content-Type": "application/octet-stream"}).status, 204)
+        self.assertEqual(self.act(job, "stdin?close=true", '"json"').status, 204)
+        self.assertEqual(self.server.wait(job)["result"], "hello �\"json\"")
+        self.assertEqual(self.act(job, "stdin", '"late"').status, 409)
+
+    def test_a_program_that_stands_still_does_nothing_until_it_goes_on(self):
+        job, pid = self.started("ticks")
+        self.assertEqual(self.act(job, "suspend").json["state"], "suspended")
+        deadline = time.monotonic() + PATIENCE
+        # A shell that is just making a child by vfork waits for it in D when both are stopped.
+        while not self.stands_still(pid):
+            self.assertLess(time.monotonic(), deadline)
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "suspended")
+        self.assertEqual(self.act(job, "resume").json["state"], "running")
+        while self.stands_still(pid):
+            self.assertLess(time.monotonic(), deadline)
+        self.act(job, "suspend")
+        # What stands still can be cancelled too.
+        answer = self.act(job, "cancel", Prefer="wait=20")
+        self.assertEqual((answer.status, answer.json["state"]), (200, "cancelled"))
+        types = [e["type"] for e in self.server.get(f"/v1/jobs/{job}/events?limit=1000", Accept="application/json").json["events"]]
+        self.assertEqual([t for t in types if t in ("suspended", "resumed", "cancelling", "cancelled")],
+                         ["suspended", "resumed", "suspended", "cancelling", "cancelled"])
+
+    def stands_still(self, pid):
+        return re.search("State:\t[TD]", pathlib.Path(f"/proc/{pid}/status").read_text()) is not None
+
+    def test_a_signal_arrives(self):
+        job, _ = self.started("ticks")
+        # Once it has printed something its trap is set.
+        deadline = time.monotonic() + PATIENCE
+        while not any(e["type"] == "log" for e in self.server.get(f"/v1/jobs/{job}/events", Accept="application/json").json["events"]):
+            self.assertLess(time.monotonic(), deadline)
+        self.assertEqual(self.act(job, "signal", {"signal": "SIGUSR1"}).status, 200)
+        done = self.server.wait(job)
+        self.assertEqual(done["state"], "succeeded")
+        self.assertTrue(done["result"].endswith("heard"))
+
+    def test_what_cannot_be_done_is_refused(self):
+        job = self.server.submit("sleep", {"seconds": 60}, pool="loop")
+        for what in ("suspend", "resume", "stdin"):
+            self.assertEqual(self.act(job, what).status, 409, what)
+        self.assertEqual(self.act(job, "signal", {"signal": "USR1"}).status, 409)
+        self.server.ask("DELETE", f"/v1/jobs/{job}")
+        job, _ = self.started("ticks")
+        self.assertEqual(self.act(job, "signal", {"signal": "STOP"}).status, 422)
+        self.assertEqual(self.act(job, "signal", {"sig": 1}).status, 422)
+        self.assertEqual(self.act(job, "stdin", '"x"').status, 409)
+        self.act(job, "cancel", Prefer="wait=20")
+        self.assertEqual(self.act(job, "suspend").status, 409)
+        self.assertEqual(self.act("0000000000000", "suspend").status, 404)
+
+    def test_a_line_of_any_length_is_kept(self):
+        self.assertEqual(self.server.ask("POST", "/v1/run/wide", {}).json, "x" * 300_000)
