@@ -96,6 +96,8 @@ package protocol Pool: AnyObject {
     func start(_ attempt: Attempt)
     /// Asks the attempt to end, and makes it end after `grace` where that is possible.
     func stop(_ id: AttemptID, grace: Duration)
+    /// Changes how many attempts run at once; what runs goes on, and a surplus ends as it becomes idle.
+    func resize(to slots: Int)
     /// Lets the attempt stand still, or go on. Only where attempts are processes.
     func hold(_ id: AttemptID, _ isHeld: Bool)
     /// Sends a signal to the attempt's processes.

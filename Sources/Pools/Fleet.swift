@@ -37,6 +37,8 @@ final class Fleet {
     private var isDescribed = false
     private var isDraining = false
     private var touched: Set<pid_t> = []
+    /// Workers that were drained because there were too many.
+    private var retiring: Set<pid_t> = []
     private var respawn: Deadline?
 
     init(
@@ -70,7 +72,7 @@ final class Fleet {
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
         func load(_ worker: WorkerProcess) -> Int { isConcurrent ? worker.concurrent.count : worker.line.count }
-        let ready = live.values.filter { $0.isReady && !$0.hasEnded }
+        let ready = live.values.filter { $0.isReady && !$0.hasEnded && !retiring.contains($0.pid) }
         guard let worker = ready.min(by: { load($0) < load($1) }),
             load(worker) < (isConcurrent ? concurrency : options.ahead + 1)
         else {
@@ -114,6 +116,24 @@ final class Fleet {
 
     // MARK: Workers
 
+    func resize(to size: Int) {
+        self.size = size
+        while present < size { addWorker() }
+        trim()
+    }
+
+    /// Workers that are ready or will be, and are to stay.
+    private var present: Int { live.values.count { $0.isReady } + starting - retiring.count }
+
+    /// Lets idle workers go while there are more than there should be.
+    private func trim() {
+        for worker in live.values where present > size {
+            guard worker.isReady, worker.isIdle, !retiring.contains(worker.pid) else { continue }
+            retiring.insert(worker.pid)
+            worker.drain()
+        }
+    }
+
     private func addWorker() {
         starting += 1
         let variables = spec.environment.merging(Self.variables) { _, ours in ours }
@@ -153,9 +173,11 @@ final class Fleet {
                 onChange(.described(description))
             }
             placeWaiting()
+            trim()
         case .report(.ended(let id, let result)):
             end(id, result)
             placeWaiting()
+            trim()
         case .report(let other): onChange(.report(other))
         case .ended(let why): ended(worker, why)
         }
@@ -168,6 +190,7 @@ final class Fleet {
             if !worker.isReady { starting -= 1 }
             return checkEmpty()
         }
+        guard retiring.remove(worker.pid) == nil else { return }
         onChange(.workerEnded(why: why))
         if worker.isReady { addWorker() } else { startFailed(why) }
     }
@@ -185,7 +208,7 @@ final class Fleet {
         }
         let pause = Duration.milliseconds(100 * (1 << min(failedStarts, 8)))
         respawn = Deadline(after: pause, on: loop) { [unowned self] in
-            while live.count + starting < size { addWorker() }
+            while present < size { addWorker() }
         }
     }
 

@@ -10,7 +10,7 @@ import Jobs
 /// ```
 package final class LoopPool: Pool {
     package let name = PoolName.loop
-    package let slots: Int
+    package private(set) var slots: Int
     package let ahead = 0
     package let unavailable: String? = nil
 
@@ -36,6 +36,8 @@ package final class LoopPool: Pool {
             WorkerStatus(id: "loop-\(index + 1)", pid: nil, state: .busy, job: id.job)
         }
     }
+
+    package func resize(to slots: Int) { self.slots = slots }
 
     package func start(_ attempt: Attempt) {
         guard case .function(_, let body?) = attempt.task.body else {

@@ -46,7 +46,7 @@ package final class ProcessPool: Pool {
     private static let watchInterval = Duration.milliseconds(100)
 
     package let name = PoolName.process
-    package let slots: Int
+    package private(set) var slots: Int
     package let unavailable: String? = nil
 
     private let options: ProcessPoolOptions
@@ -125,6 +125,11 @@ package final class ProcessPool: Pool {
         } else {
             _ = fleets.values.first { $0.stop(id, grace: grace) }
         }
+    }
+
+    package func resize(to slots: Int) {
+        self.slots = slots
+        for fleet in fleets.values { fleet.resize(to: slots) }
     }
 
     package func hold(_ id: AttemptID, _ isHeld: Bool) {

@@ -21,6 +21,7 @@ final class ThreadFloor: @unchecked Sendable {
         var run: ThreadRun?
         var current: ThreadRun?
         var isSitting = false
+        var isRetired = false
     }
 
     var deliver: LoopBound<([ThreadMessage]) -> Void>!
@@ -35,6 +36,8 @@ final class ThreadFloor: @unchecked Sendable {
     private var queueHead = 0
     private var outbox: [ThreadMessage] = []
     private var isClosed = false
+    /// Threads that are to leave when they have nothing to do.
+    private var surplus = 0
 
     init(_ loop: EventLoop) { self.loop = loop }
 
@@ -110,7 +113,30 @@ final class ThreadFloor: @unchecked Sendable {
         }
     }
 
-    func addThread() {
+    /// Adds threads; those that were to leave and have not yet, stay.
+    func addThreads(_ count: Int) {
+        let staying = lock.withLock {
+            let staying = min(surplus, count)
+            surplus -= staying
+            return staying
+        }
+        for _ in 0..<count - staying { addThread() }
+    }
+
+    /// Lets threads leave: those that sit at once, others when they have ended what they run.
+    func retire(_ count: Int) {
+        lock.withLock {
+            surplus += count
+            while surplus > 0, let number = sitting.popLast() {
+                surplus -= 1
+                seats[number - 1].isRetired = true
+                seats[number - 1].isSitting = false
+                seats[number - 1].condition.signal()
+            }
+        }
+    }
+
+    private func addThread() {
         let number = lock.withLock {
             seats.append(Seat())
             return seats.count
@@ -154,7 +180,7 @@ final class ThreadFloor: @unchecked Sendable {
     private enum Next {
         case run(ThreadRun)
         case sitDown
-        /// The thread had been given up: its place is taken.
+        /// The thread had been given up, or is too many: its place is gone.
         case leave
     }
 
@@ -184,7 +210,7 @@ final class ThreadFloor: @unchecked Sendable {
             seat.isSitting = true
             sitting.append(number)
             while seat.run == nil {
-                if isClosed { return nil }
+                if isClosed || seat.isRetired { return nil }
                 seat.condition.wait(lock)
             }
             seat.current = seat.run
@@ -202,6 +228,11 @@ final class ThreadFloor: @unchecked Sendable {
             first = outbox.isEmpty
             if run.isAbandoned {
                 outbox.append(.returnedLate(thread: number))
+                return .leave
+            }
+            if surplus > 0 {
+                surplus -= 1
+                outbox.append(.ended(thread: number, run.attempt.id, result, next: nil))
                 return .leave
             }
             let following = takeQueued()

@@ -20,7 +20,7 @@ package final class ThreadPool: Pool {
     private static let awakeTime = Duration.microseconds(15)
 
     package let name = PoolName.thread
-    package let slots: Int
+    package private(set) var slots: Int
     package let ahead = 32
     package let unavailable: String? = nil
 
@@ -39,11 +39,20 @@ package final class ThreadPool: Pool {
         self.report = report
         floor = ThreadFloor(loop)
         floor.deliver = LoopBound({ [unowned self] in receive($0) }, on: loop)
-        for _ in 0..<slots { floor.addThread() }
+        floor.addThreads(slots)
         loop.atEndOfTurn { [unowned self] in handOver() }
     }
 
     package var workers: [WorkerStatus] { floor.workers }
+
+    package func resize(to slots: Int) {
+        if slots > self.slots {
+            floor.addThreads(slots - self.slots)
+        } else {
+            floor.retire(self.slots - slots)
+        }
+        self.slots = slots
+    }
 
     package func start(_ attempt: Attempt) {
         guard case .function(.some, _) = attempt.task.body else {
@@ -112,7 +121,7 @@ package final class ThreadPool: Pool {
         runs[run.attempt.id] = nil
         graces[run.attempt.id] = nil
         abandoned += 1
-        floor.addThread()
+        floor.addThreads(1)
         report(.ended(run.attempt.id, AttemptResult(.stopped(.abandoned))))
         checkIdle()
     }

@@ -40,6 +40,62 @@ extension API {
         show(exchange) { $0.append(pool: pool, of: engine) }
     }
 
+    // MARK: Changing them, for as long as the server runs
+
+    /// `{"capacity":8}`
+    func changePool(_ exchange: Exchange, _ name: String) throws(Problem) {
+        guard let pool = PoolName(rawValue: name).flatMap({ engine.pool($0) }) else {
+            throw .notFound("there is no pool \"\(name)\"")
+        }
+        let members = try Self.members(of: exchange.takeBody(), known: ["capacity"])
+        guard let capacity = members["capacity"] else { throw .invalid("/capacity", "is required") }
+        let bounds = pool.name == .loop ? 1...100_000 : 1...1024
+        guard let slots = capacity.integer, bounds.contains(slots) else {
+            throw .invalid(
+                "/capacity", "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound)")
+        }
+        engine.resize(pool, to: slots)
+        show(exchange) { $0.append(pool: pool.name, of: engine) }
+    }
+
+    /// `{"paused":true,"limit":1000}`, either or both.
+    func changeQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
+        guard TaskDefinition.isValid(name: name) else { throw .notFound("there is no queue \"\(name)\"") }
+        guard engine.scheduler.depth(forSubmissionTo: name) != nil else {
+            throw Problem(429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
+        }
+        let members = try Self.members(of: exchange.takeBody(), known: ["paused", "limit"])
+        var paused: Bool?
+        if let value = members["paused"] {
+            paused = value.bool
+            if paused == nil { throw .invalid("/paused", "expected boolean, got \(value.typeName)") }
+        }
+        if let value = members["limit"] {
+            guard let limit = value.integer, (0...10_000_000).contains(limit) else {
+                throw .invalid("/limit", "must be a whole number from 0 to 10000000")
+            }
+            engine.limit(name, to: limit)
+        }
+        if let paused { engine.feed(.queuePaused(name, paused)) }
+        let oldest = engine.oldestWaiting()[name]
+        show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+    }
+
+    private static func members(of body: [UInt8], known: [String]) throws(Problem) -> JSONValue {
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONReader.value(of: body)
+        } catch {
+            throw .malformed(error)
+        }
+        guard case .object(let members) = value else { throw .invalid("", "expected object, got \(value.typeName)") }
+        for member in members where !known.contains(member.key) {
+            let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw .invalid("/\(escapedPointer(member.key))", "unknown member" + near)
+        }
+        return value
+    }
+
     private func list<Element>(
         _ exchange: Exchange, _ name: StaticString, _ elements: [Element], _ write: (inout [UInt8], Element) -> Void
     ) {
@@ -115,7 +171,7 @@ extension [UInt8] {
         append(#","paused":"#)
         append(engine.scheduler.isPaused(name) ? "true" : "false")
         append(#","limit":"#)
-        append(integer: engine.options.queueDepth)
+        append(integer: engine.queueLimit(name))
         append("}")
     }
 

@@ -30,6 +30,8 @@ package final class Engine {
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
+    /// Bounds of single queues; for all others ``ServerOptions/queueDepth`` holds.
+    private(set) var queueLimits: [String: Int] = [:]
     private(set) var queueMeters: [String: QueueMeter] = [:]
 
     private let clockOffset: Int64
@@ -167,13 +169,26 @@ package final class Engine {
             return Problem(
                 429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
         }
-        guard depth >= options.queueDepth else { return nil }
+        let limit = queueLimit(submission.queue)
+        guard depth >= limit else { return nil }
         let rate = queueMeters[submission.queue]?.rate ?? 0
         let seconds = rate > 0 ? min(max(Int((Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
         var problem = Problem(
             429, "queue-full", "queue \"\(submission.queue)\" holds \(depth) jobs, its bound", retryAfter: seconds)
-        problem.limit = (submission.queue, options.queueDepth)
+        problem.limit = (submission.queue, limit)
         return problem
+    }
+
+    func queueLimit(_ queue: String) -> Int {
+        queueLimits.isEmpty ? options.queueDepth : queueLimits[queue] ?? options.queueDepth
+    }
+
+    func limit(_ queue: String, to depth: Int) { queueLimits[queue] = depth }
+
+    func resize(_ pool: any Pool, to slots: Int) {
+        pool.resize(to: slots)
+        feed(.poolResized(pool.name, slots: slots, ahead: pool.ahead))
+        if let processes = pool as? ProcessPool { feed(.lightRoomResized(slots: processes.lightSlots)) }
     }
 
     // MARK: Stopping

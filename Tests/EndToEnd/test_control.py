@@ -92,3 +92,44 @@ class ControlTests(ServerTest):
 
     def test_a_line_of_any_length_is_kept(self):
         self.assertEqual(self.server.ask("POST", "/v1/run/wide", {}).json, "x" * 300_000)
+
+
+class ResizeTests(ServerTest):
+    arguments = ("--processes", "1", "--threads", "1")
+
+    def patch(self, path, body):
+        return self.server.ask("PATCH", path, body)
+
+    def test_a_pool_grows_and_shrinks_while_it_works(self):
+        for pool in ("thread", "process", "loop"):
+            self.assertEqual(self.patch(f"/v1/pools/{pool}", {"capacity": 3}).json["capacity"], 3)
+            jobs = [self.server.submit("sleep", {"seconds": 60}, pool=pool) for _ in range(4)]
+            self.until(lambda: self.states(jobs).count("running") == 3)
+            self.assertEqual(self.patch(f"/v1/pools/{pool}", {"capacity": 1}).json["capacity"], 1)
+            for job in jobs[:3]:
+                self.server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"})
+            self.until(lambda: self.states(jobs)[3] == "running")
+            if pool != "loop":
+                self.until(lambda: len(self.server.get(f"/v1/pools/{pool}").json["workers"]) == 1)
+            self.server.ask("POST", f"/v1/jobs/{jobs[3]}/cancel", headers={"Prefer": "wait=20"})
+        for body in ({"capacity": 0}, {"capacity": "3"}, {}, {"slots": 3}):
+            self.assertEqual(self.patch("/v1/pools/thread", body).status, 422, body)
+
+    def test_a_queue_can_be_paused_and_bounded(self):
+        self.assertTrue(self.patch("/v1/queues/slow", {"paused": True, "limit": 2}).json["paused"])
+        jobs = [self.server.submit("squares", queue="slow") for _ in range(2)]
+        answer = self.server.ask("POST", "/v1/jobs", {"task": "squares", "queue": "slow"})
+        self.assertEqual(answer.status, 429)
+        self.assertEqual(answer.headers["ratelimit-policy"], '"slow";q=2')
+        self.assertEqual(self.states(jobs), ["queued", "queued"])
+        self.assertFalse(self.patch("/v1/queues/slow", {"paused": False}).json["paused"])
+        for job in jobs:
+            self.assertEqual(self.server.wait(job)["state"], "succeeded")
+
+    def states(self, jobs):
+        return [self.server.get(f"/v1/jobs/{job}").json["state"] for job in jobs]
+
+    def until(self, holds):
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            self.assertLess(time.monotonic(), deadline)

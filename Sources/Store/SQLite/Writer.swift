@@ -1,3 +1,4 @@
+import EventLoop
 import GRDB
 import Glibc
 import Jobs
@@ -6,7 +7,7 @@ import Synchronization
 /// The one who writes: takes what has come, commits it as one, says what became of it, and takes what has come since.
 ///
 /// Group commit: while one batch waits for the disk the next one gathers. It runs on GRDB's writing queue, which is serial.
-// Guard: `inbox` is locked; all else belongs to the writing queue, but for `isFull`, which is atomic.
+// Guard: `inbox` by `lock`; all else belongs to the writing queue, but for `isFull`, which is atomic.
 final class Writer: @unchecked Sendable {
     /// Changes of one transaction, and how long it gathers work before it commits, in nanoseconds.
     private static let batch = 512
@@ -23,7 +24,8 @@ final class Writer: @unchecked Sendable {
     typealias Report = @Sendable ([(number: Int, receipt: Receipt)]) -> Void
 
     let pool: DatabasePool
-    private let inbox = Mutex(Inbox())
+    private let lock = Lock()
+    private var inbox = Inbox()
     private let reserve: Reserve
     private let retention: Retention
     private let report: Report
@@ -50,7 +52,7 @@ final class Writer: @unchecked Sendable {
 
     /// Adds changes to what is to be written. From any thread; the order of calls is the order on disk.
     func take(_ changes: [Change]) {
-        let mustStart = inbox.withLock { inbox in
+        let mustStart = lock.withLock {
             inbox.changes.append(contentsOf: changes)
             defer { inbox.isServed = true }
             return !inbox.isServed
@@ -60,7 +62,7 @@ final class Writer: @unchecked Sendable {
 
     /// Calls `done` on the writing queue once everything taken so far is written.
     func whenIdle(_ done: @escaping @Sendable () -> Void) {
-        let mustStart = inbox.withLock { inbox in
+        let mustStart = lock.withLock {
             inbox.whenIdle.append(done)
             defer { inbox.isServed = true }
             return !inbox.isServed
@@ -86,7 +88,7 @@ final class Writer: @unchecked Sendable {
             var changes: [Change] = []
             var first = 0
             var idle: [@Sendable () -> Void] = []
-            inbox.withLock { inbox in
+            lock.withLock {
                 first = inbox.first
                 if inbox.changes.count <= Self.batch {
                     swap(&changes, &inbox.changes)
