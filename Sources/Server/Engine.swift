@@ -117,7 +117,7 @@ package final class Engine {
             id: ids.next(at: now), task: task.name, pool: submission.pool, queue: submission.queue,
             priority: submission.priority, maxAttempts: submission.maxAttempts ?? task.maxAttempts,
             timeout: submission.timeout ?? task.timeout, key: submission.key, labels: submission.labels,
-            input: submission.inputBytes, createdAt: now, notBefore: notBefore)
+            input: submission.inputBytes, createdAt: now, notBefore: notBefore, poolReason: submission.poolReason)
         let job = LiveJob(record, submission.entry, submission.input)
         job.identity = identity
         if isDurable { record.events.reserved = EventLog.firstReserve }
@@ -431,7 +431,9 @@ package final class Engine {
         if let job = current(id) {
             job.lastResult = result
             if result.end == .succeeded {
-                job.entry.note(wallNanoseconds: result.usage.wallNanoseconds, in: job.record.pool)
+                job.entry.note(result.usage, in: job.record.pool)
+            } else if result.end == .crashed {
+                job.entry.noteCrash()
             } else if result.end == .returned, isDurable {
                 // It never began: the disk is to know, or a restart would take it for lost.
                 job.storedAttempt = id.number - 1

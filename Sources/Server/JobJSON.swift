@@ -16,6 +16,10 @@ extension [UInt8] {
         append(jsonString: job.state.rawValue)
         append(#","pool":"#)
         append(jsonString: job.pool.rawValue)
+        if let reason = job.poolReason {
+            append(#","pool_reason":"#)
+            append(jsonString: reason)
+        }
         append(#","queue":"#)
         append(jsonString: job.queue)
         append(#","priority":"#)

@@ -17,6 +17,8 @@ struct Submission {
     var inputBytes: [UInt8] = Array("{}".utf8)
     var input = JSONValue.object([])
     var pool: PoolName
+    /// Why that one, when nobody named one.
+    var poolReason: String?
     var queue = "default"
     var priority = 0
     var timeout: Duration?
@@ -133,9 +135,13 @@ struct Submission {
         throw .invalid("/\(escapedPointer(name))", "unknown member" + near)
     }
 
-    private func choosePool(_ name: String) throws(Problem) -> PoolName {
+    private mutating func choosePool(_ name: String) throws(Problem) -> PoolName {
         let task = entry.task
-        if name == "auto" { return task.pools[0] }
+        if name == "auto" {
+            let choice = entry.choosePool()
+            poolReason = choice.reason
+            return choice.pool
+        }
         let choices = (task.pools.map(\.rawValue) + ["auto"]).joined(separator: ", ")
         guard let pool = PoolName(rawValue: name) else {
             throw .invalid("/pool", "there is no pool \"\(name)\"; \(task.name) runs in: \(choices)")

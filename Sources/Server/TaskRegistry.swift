@@ -10,11 +10,21 @@ package final class TaskRegistry {
     private static let quick: [PoolName: Double] = [.thread: 500_000, .process: 1_000_000]
     /// Attempts seen before the mean is believed.
     private static let enoughSamples = 20
+    /// Attempts seen before ``Entry/choosePool()`` goes by them.
+    private static let enoughToChoose = 5
+    /// Mean run time from which being killed for sure is worth a process.
+    private static let longSeconds = 1.0
 
     package final class Entry {
         package let task: TaskDefinition
         private var mean = [Double](repeating: 0, count: PoolName.allCases.count)
         private var samples = [Int](repeating: 0, count: PoolName.allCases.count)
+        /// CPU time and run time of attempts outside the loop, in nanoseconds, older ones fading.
+        private var cpu = 0.0
+        private var wall = 0.0
+        private var weight = 0.0
+        private var measured = 0
+        private var crashes = 0
 
         /// Jobs of this task that ended so.
         private(set) var succeeded: UInt64 = 0
@@ -31,11 +41,41 @@ package final class TaskRegistry {
             }
         }
 
-        func note(wallNanoseconds: Int64, in pool: PoolName) {
+        func note(_ usage: Usage, in pool: PoolName) {
             let index = pool.index
+            let wallNanoseconds = usage.wallNanoseconds
+            // The loop's time is everybody's: what one attempt took of it is not known.
+            if pool != .loop {
+                cpu = cpu * 0.9 + Double(usage.cpuNanoseconds)
+                wall = wall * 0.9 + Double(wallNanoseconds)
+                weight = weight * 0.9 + 1
+                measured += 1
+            }
             samples[index] += 1
             let weight = samples[index] < 20 ? 1 / Double(samples[index]) : 0.05
             mean[index] += (Double(wallNanoseconds) - mean[index]) * weight
+        }
+
+        func noteCrash() { crashes += 1 }
+
+        /// Where a job runs that leaves the choice to us, and why.
+        func choosePool() -> (pool: PoolName, reason: String) {
+            let pools = task.pools
+            func can(_ pool: PoolName) -> Bool { pools.contains(pool) }
+            if pools.count == 1 { return (pools[0], "it runs nowhere else") }
+            if crashes > 0, can(.process) { return (.process, "it has killed its worker \(crashes) times") }
+            guard measured >= TaskRegistry.enoughToChoose, wall > 0 else {
+                return (pools[0], "its default: \(measured) of \(TaskRegistry.enoughToChoose) attempts are measured")
+            }
+            let share = min(cpu / wall, 1)
+            let percent = "\(Int((share * 100).rounded())) % CPU"
+            let mean = wall / weight / 1e9
+            if share < 0.2, can(.loop) { return (.loop, "\(percent): it mostly waits") }
+            if mean > TaskRegistry.longSeconds, can(.process) {
+                return (.process, "\(percent), long: a process can be killed for sure")
+            }
+            if can(.thread) { return (.thread, "\(percent), short: a thread costs least") }
+            return (pools[0], "\(percent)")
         }
 
         func isQuick(in pool: PoolName) -> Bool {

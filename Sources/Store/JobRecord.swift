@@ -8,6 +8,8 @@ package final class JobRecord: @unchecked Sendable {
     package let id: JobID
     package let task: String
     package let pool: PoolName
+    /// Why that one, when the choice was left to the server.
+    package let poolReason: String?
     package let queue: String
     package let priority: Int
     package let maxAttempts: Int
@@ -42,11 +44,12 @@ package final class JobRecord: @unchecked Sendable {
     package init(
         id: JobID, task: String, pool: PoolName, queue: String, priority: Int, maxAttempts: Int, timeout: Duration?,
         key: String?, labels: [(name: String, value: String)], input: [UInt8], createdAt: Instant,
-        notBefore: Instant? = nil
+        notBefore: Instant? = nil, poolReason: String? = nil
     ) {
         self.id = id
         self.task = task
         self.pool = pool
+        self.poolReason = poolReason
         self.queue = queue
         self.priority = priority
         self.maxAttempts = maxAttempts

@@ -74,6 +74,19 @@ class JobTests(ServerTest):
         self.assertEqual((answer.status, answer.json["state"]), (202, "running"))
         self.server.ask("POST", f"/v1/jobs/{answer.json['id']}/cancel")
 
+    def test_the_choice_of_a_pool_goes_by_what_was_measured(self):
+        job = self.server.wait(self.server.submit("burn", {"milliseconds": 1}, pool="auto"))
+        self.assertEqual(job["pool"], "thread")
+        self.assertIn("are measured", job["pool_reason"])
+        for _ in range(6):
+            self.server.ask("POST", "/v1/run/sleep?pool=thread", {"seconds": 0.02})
+            self.server.ask("POST", "/v1/run/burn?pool=thread", {"milliseconds": 20})
+        for task, pool, reason in (("sleep", "loop", "mostly waits"), ("burn", "thread", "% CPU, short")):
+            job = self.server.wait(self.server.submit(task, {}, pool="auto"))
+            self.assertEqual(job["pool"], pool, job)
+            self.assertIn(reason, job["pool_reason"])
+        self.assertNotIn("pool_reason", self.server.wait(self.server.submit("squares")))
+
     def test_the_list_pages_from_newest_to_oldest(self):
         ids = [self.server.submit("squares", queue="pages") for _ in range(7)]
         seen, cursor = [], ""

@@ -45,7 +45,8 @@ enum Rows {
             id: id, task: row["task"], pool: pool, queue: row["queue"], priority: row["priority"],
             maxAttempts: row["max_attempts"], timeout: (row["timeout"] as Int64?).map { .nanoseconds($0) },
             key: row["key"], labels: Facts.readLabels(row["labels"]), input: Array((row["input"] as String).utf8),
-            createdAt: Instant(nanoseconds: row["created_at"]), notBefore: time(row["not_before"]))
+            createdAt: Instant(nanoseconds: row["created_at"]), notBefore: time(row["not_before"]),
+            poolReason: row["pool_reason"])
     }
 
     private static func time(_ nanoseconds: Int64?) -> Instant? { nanoseconds.map { Instant(nanoseconds: $0) } }

@@ -10,6 +10,10 @@ enum Schema {
         migrator.registerMigration("1: live and finished jobs apart") { db in
             try db.execute(sql: firstTables)
         }
+        migrator.registerMigration("2: why a pool was chosen") { db in
+            try db.execute(
+                sql: "ALTER TABLE live ADD COLUMN pool_reason TEXT; ALTER TABLE finished ADD COLUMN pool_reason TEXT")
+        }
         return migrator
     }
 

@@ -17,7 +17,8 @@ final class WriteStatements {
             db,
             """
             INSERT INTO live (id, task, pool, queue, priority, max_attempts, timeout, key, labels, input, created_at,
-            not_before, due_at, started_at, attempt, running) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            not_before, due_at, started_at, attempt, running, pool_reason)
+            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
             """)
         start = try HotStatement(
             db,
@@ -41,8 +42,8 @@ final class WriteStatements {
             db,
             """
             INSERT INTO finished (id, state, task, pool, queue, finished_at, priority, max_attempts, attempt, timeout,
-            key, labels, created_at, not_before, started_at, facts, events, input, result, log, log_dropped)
-            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            key, labels, created_at, not_before, started_at, facts, events, input, result, log, log_dropped, pool_reason)
+            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
             """)
         findKey = try HotStatement(db, "SELECT job, fingerprint FROM keys WHERE key = ?")
         insertKey = try HotStatement(db, "INSERT INTO keys (key, fingerprint, job, created_at) VALUES (?,?,?,?)")
@@ -114,6 +115,7 @@ final class WriteStatements {
         insertLive.bind(attempt > 0 ? job.createdAt.nanoseconds : nil)
         insertLive.bind(attempt)
         insertLive.bind(attempt > 0 ? 1 : 0)
+        insertLive.bind(job.poolReason)
         try insertLive.run()
         return .stored
     }
@@ -167,6 +169,7 @@ final class WriteStatements {
         insertFinished.bind(utf8: outcome.result)
         insertFinished.bind(blob: log)
         insertFinished.bind(outcome.log.end - log.count)
+        insertFinished.bind(job.poolReason)
         try insertFinished.run()
         finished += 1
     }
