@@ -171,9 +171,12 @@ final class WorkerProcess {
         case .result(let id, let value, let file, let usage): succeeded(id, value, file, usage)
         case .error(0, _, let error, _) where !isReady: fail("refused to initialise: \(error.message)")
         case .error(let id, let code, let error, let canRetry):
-            let end: AttemptEnd =
-                code == WorkerProtocol.ErrorCode.cancelled ? .stopped(.cooperative) : .failed(canRetry: canRetry)
-            ended(id, AttemptResult(end, error: error), nil)
+            // One that was asked to end has no error of its own.
+            let isCancelled = code == WorkerProtocol.ErrorCode.cancelled
+            let result =
+                isCancelled
+                ? AttemptResult(.stopped(.cooperative)) : AttemptResult(.failed(canRetry: canRetry), error: error)
+            ended(id, result, nil)
         case .progress(let id, let progress):
             running(id)?.progressed(progress, on: loop) { [unowned self] in tell($0) }
         case .output(let id, let json):
