@@ -5,8 +5,8 @@ import Jobs
 ///
 /// Belongs to the writing queue.
 final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writing queue.
-    /// Rows of one step: some milliseconds, which is what a submission may have to wait for it.
-    private static let step = 200
+    /// Rows of one step: a millisecond or two, which is what a submission may have to wait for it.
+    private static let step = 50
 
     /// Finished jobs at the beginning; nil until they have been counted.
     var found: Int?
