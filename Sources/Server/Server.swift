@@ -129,7 +129,7 @@ package final class Server {
         whenStopped = nil
         for pool in engine.pools { (pool as? ProcessPool)?.killAll() }
         // What leaving clients want is not to be written any more.
-        engine.store.close { [self] in
+        engine.store.close(inOrder: engine.scheduler.takenPlaces == 0) { [self] in
             near.closeAll()
             for far in far { far.loop.stop() }
             done()

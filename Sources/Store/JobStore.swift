@@ -33,7 +33,9 @@ package protocol JobStore: AnyObject {
     /// Once a second: forgets what is too old.
     func tick(at now: Instant)
     /// Writes what is left. Nothing may be written after it.
-    func close(_ done: @escaping () -> Void)
+    ///
+    /// - Parameter inOrder: Whether nothing runs any more, so that the next server need not look for it.
+    func close(inOrder: Bool, _ done: @escaping () -> Void)
 }
 
 /// What an answer is worth when the machine fails.

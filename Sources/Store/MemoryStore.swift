@@ -67,7 +67,7 @@ package final class MemoryStore: JobStore {
         finished.forget(endedBefore: now - retention.age)
     }
 
-    package func close(_ done: @escaping () -> Void) { done() }
+    package func close(inOrder: Bool, _ done: @escaping () -> Void) { done() }
 
     // MARK: Order
 

@@ -62,7 +62,7 @@ final class StoreBench {
     /// Closes the store in order and opens it again; what it found then.
     func reopen() throws -> Found {
         var isClosed = false
-        store.close { [loop] in
+        store.close(inOrder: true) { [loop] in
             isClosed = true
             loop.stop()
         }

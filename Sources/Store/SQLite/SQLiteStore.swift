@@ -108,20 +108,16 @@ package final class SQLiteStore: JobStore {
         wasWritten = false
     }
 
-    package func close(_ done: @escaping () -> Void) {
+    package func close(inOrder: Bool, _ done: @escaping () -> Void) {
         flush()
         isClosed = true
         let bound = LoopBound(done, on: loop)
         let pool = self.pool
         let checkpointer = self.checkpointer!
-        writer.close {
+        writer.close(inOrder: inOrder) {
             bound.loop.submit {
                 checkpointer.close()
-                // What is left in the log is found there at the next start.
-                try? pool.writeWithoutTransaction { db in
-                    try db.execute(sql: "UPDATE server SET clean = 1")
-                    try db.checkpoint(.truncate)
-                }
+                // What is open then is closed by the system.
                 try? pool.close()
                 bound.value()
             }
@@ -152,7 +148,9 @@ package final class SQLiteStore: JobStore {
         var floor: Int64?
         let states = query.filter.states.filter(\.isFinal)
         let isIndexed = states.count == 1 && states.first != .succeeded
-        if !query.filter.isEmpty, !isIndexed || query.filter.task != nil || query.filter.queue != nil {
+        var rest = query.filter
+        rest.states = isIndexed ? [] : rest.states
+        if !rest.isEmpty {
             floor = try Int64.fetchOne(
                 db, sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?",
                 arguments: [before, scannedRows])

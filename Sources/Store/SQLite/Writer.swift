@@ -18,7 +18,7 @@ final class Writer: @unchecked Sendable {
         /// The number of the first of them.
         var first = 0
         var isServed = false
-        var whenIdle: [@Sendable () -> Void] = []
+        var whenIdle: [@Sendable (Database) -> Void] = []
     }
 
     typealias Report = @Sendable ([(number: Int, receipt: Receipt)]) -> Void
@@ -61,7 +61,7 @@ final class Writer: @unchecked Sendable {
     }
 
     /// Calls `done` on the writing queue once everything taken so far is written.
-    func whenIdle(_ done: @escaping @Sendable () -> Void) {
+    private func whenIdle(_ done: @escaping @Sendable (Database) -> Void) {
         let mustStart = lock.withLock {
             inbox.whenIdle.append(done)
             defer { inbox.isServed = true }
@@ -70,11 +70,16 @@ final class Writer: @unchecked Sendable {
         if mustStart { start() }
     }
 
-    /// Writes what is left and lets go of the file; `done` is called on the writing queue.
-    func close(_ done: @escaping @Sendable () -> Void) {
-        whenIdle { [self] in
+    /// Writes what is left, empties the log, and lets go of the file; `done` is called on the writing queue.
+    ///
+    /// - Parameter inOrder: Whether nothing runs any more, so that the next server need not look for it.
+    func close(inOrder: Bool, _ done: @escaping @Sendable () -> Void) {
+        whenIdle { [self] db in
             // A statement that is still there would keep the connection open.
             statements = nil
+            // What fails here is mended by the next start: it reads the log and looks for orphans.
+            if inOrder { try? db.execute(sql: "UPDATE server SET clean = 1") }
+            _ = try? db.checkpoint(.truncate)
             done()
         }
     }
@@ -87,7 +92,7 @@ final class Writer: @unchecked Sendable {
         while true {
             var changes: [Change] = []
             var first = 0
-            var idle: [@Sendable () -> Void] = []
+            var idle: [@Sendable (Database) -> Void] = []
             lock.withLock {
                 first = inbox.first
                 if inbox.changes.count <= Self.batch {
@@ -106,7 +111,7 @@ final class Writer: @unchecked Sendable {
             } else if idle.isEmpty {
                 return
             } else {
-                for done in idle { done() }
+                for done in idle { done(db) }
             }
         }
     }
@@ -202,7 +207,7 @@ final class Writer: @unchecked Sendable {
     // MARK: Once a second
 
     func tick(at now: Instant) {
-        whenIdle { [self] in
+        whenIdle { [self] _ in
             if isFull.load(ordering: .relaxed) { probe() }
         }
         guard !isFull.load(ordering: .relaxed) else { return }
