@@ -47,7 +47,7 @@ extension API {
         guard let pool = PoolName(rawValue: name).flatMap({ engine.pool($0) }) else {
             throw .notFound("there is no pool \"\(name)\"")
         }
-        let members = try Self.members(of: exchange.takeBody(), known: ["capacity"])
+        let members = try Self.object(exchange.takeBody(), knowing: ["capacity"])
         guard let capacity = members["capacity"] else { throw .invalid("/capacity", "is required") }
         let bounds = pool.name == .loop ? 1...100_000 : 1...1024
         guard let slots = capacity.integer, bounds.contains(slots) else {
@@ -64,7 +64,7 @@ extension API {
         guard engine.scheduler.depth(forSubmissionTo: name) != nil else {
             throw Problem(429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
         }
-        let members = try Self.members(of: exchange.takeBody(), known: ["paused", "limit"])
+        let members = try Self.object(exchange.takeBody(), knowing: ["paused", "limit"])
         var paused: Bool?
         if let value = members["paused"] {
             paused = value.bool
@@ -79,21 +79,6 @@ extension API {
         if let paused { engine.feed(.queuePaused(name, paused)) }
         let oldest = engine.oldestWaiting()[name]
         show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
-    }
-
-    private static func members(of body: [UInt8], known: [String]) throws(Problem) -> JSONValue {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONReader.value(of: body)
-        } catch {
-            throw .malformed(error)
-        }
-        guard case .object(let members) = value else { throw .invalid("", "expected object, got \(value.typeName)") }
-        for member in members where !known.contains(member.key) {
-            let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
-            throw .invalid("/\(escapedPointer(member.key))", "unknown member" + near)
-        }
-        return value
     }
 
     private func list<Element>(

@@ -57,15 +57,7 @@ extension API {
 
     /// `{"signal":"USR1"}`, with or without SIG, or its number.
     private static func signal(_ body: [UInt8]) throws(Problem) -> (name: String, number: CInt) {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONReader.value(of: body)
-        } catch {
-            throw .malformed(error)
-        }
-        for member in value.members where member.key != "signal" {
-            throw .invalid("/\(escapedPointer(member.key))", "unknown member")
-        }
+        let value = try object(body, knowing: ["signal"])
         guard let wanted = value["signal"] else { throw .invalid("/signal", "is required") }
         let text = wanted.string.map { $0.uppercased() }
         let found = signals.first { signal in

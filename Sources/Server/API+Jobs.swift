@@ -254,16 +254,7 @@ extension API {
 
     private func grace(_ body: [UInt8]) throws(Problem) -> Duration {
         guard !body.isEmpty else { return Engine.defaultGrace }
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONReader.value(of: body)
-        } catch {
-            throw .malformed(error)
-        }
-        guard case .object(let members) = value else { throw .invalid("", "expected object, got \(value.typeName)") }
-        for member in members where member.key != "grace" {
-            throw .invalid("/\(escapedPointer(member.key))", "unknown member")
-        }
+        let value = try Self.object(body, knowing: ["grace"])
         guard let grace = value["grace"] else { return Engine.defaultGrace }
         guard let text = grace.string, let duration = Duration(text: text) else {
             throw .invalid("/grace", "expected a duration with a unit, like 500ms or 5s")

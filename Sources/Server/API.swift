@@ -78,4 +78,20 @@ final class API {
             throw Problem(415, "unsupported-media-type", "send Content-Type: application/json (curl: --json, or -H)")
         }
     }
+
+    /// A body that is an object with some of a few members.
+    static func object(_ body: [UInt8], knowing known: [String]) throws(Problem) -> JSONValue {
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONReader.value(of: body)
+        } catch {
+            throw .malformed(error)
+        }
+        guard case .object(let members) = value else { throw .invalid("", "expected object, got \(value.typeName)") }
+        for member in members where !known.contains(member.key) {
+            let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw .invalid("/\(escapedPointer(member.key))", "unknown member" + near)
+        }
+        return value
+    }
 }
