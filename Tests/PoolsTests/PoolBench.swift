@@ -2,14 +2,34 @@ import EventLoop
 import Glibc
 import JSON
 import Jobs
-import Synchronization
 import Testing
 
 @testable import Pools
 @testable import Tasks
 
 /// Lets the deaf task of a test return, so that its thread does not outlive it.
-let deafMayEnd = Atomic<Bool>(false)
+let deafMayEnd = Gate()
+
+/// Closed until somebody opens it; who comes before that waits.
+// Guard: `isOpen` by `lock`.
+final class Gate: @unchecked Sendable {
+    private let lock = Lock()
+    private let opened = Condition()
+    private var isOpen = false
+
+    func open() {
+        lock.withLock {
+            isOpen = true
+            opened.broadcast()
+        }
+    }
+
+    func pass() {
+        lock.withLock {
+            while !isOpen { opened.wait(lock) }
+        }
+    }
+}
 
 /// One pool on a loop of its own, on the test's thread.
 final class PoolBench {

@@ -2,7 +2,6 @@ import EventLoop
 import Glibc
 import JSON
 import Jobs
-import Synchronization
 import Testing
 
 @testable import Pools
@@ -77,10 +76,10 @@ import Testing
             name: "deaf", kind: .cpu, description: "Listens to nobody", input: try JSONSchema(true), pools: [.thread],
             body: .function(
                 blocking: { _, _ in
-                    while !deafMayEnd.load(ordering: .relaxed) { usleep(1000) }
+                    deafMayEnd.pass()
                     return Array("null".utf8)
                 }, async: nil))
-        defer { deafMayEnd.store(true, ordering: .relaxed) }
+        defer { deafMayEnd.open() }
         let reports = try bench.run(deaf, [:], stopAfter: .milliseconds(20), grace: .milliseconds(20))
         #expect(reports.ends.map(\.end) == [.stopped(.abandoned)])
         #expect(try bench.run("squares", ["n": 2]).ends.map(\.end) == [.succeeded])
