@@ -66,9 +66,7 @@ final class Fleet {
 
     // MARK: Attempts
 
-    /// Hands an attempt to the worker that has least to do; it waits for one if none is ready.
-    ///
-    /// - Parameter ahead: Attempts that may wait in a worker's pipe.
+    /// Hands an attempt to the worker that has least to do; it waits here while none is ready or all have enough.
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
         func load(_ worker: WorkerProcess) -> Int { isConcurrent ? worker.concurrent.count : worker.line.count }
@@ -127,6 +125,8 @@ final class Fleet {
 
     /// Lets idle workers go while there are more than there should be.
     private func trim() {
+        // After every attempt: this is all that it usually costs.
+        guard live.count > size else { return }
         for worker in live.values where present > size {
             guard worker.isReady, worker.isIdle, !retiring.contains(worker.pid) else { continue }
             retiring.insert(worker.pid)

@@ -256,8 +256,7 @@ final class WorkerProcess {
         let now = monotonicNanoseconds()
         result.usage = Usage(workerReported: usage)
         result.usage.wallNanoseconds = now - call.started
-        let isAnotherAsked = concurrent.values.contains(where: \.wasCancelled)
-        if call.wasCancelled, !isAnotherAsked { child.keepGoing() }
+        if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
         tell(.ended(call.attempt.id, result))
         guard !call.isConcurrent, let next = line.first else { return }
         next.started = now
