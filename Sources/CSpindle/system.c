@@ -54,6 +54,26 @@ int spindle_pipe(int ends[2]) {
     return 0;
 }
 
+int spindle_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number) {
+    enum { most = 8 };
+    union {
+        char space[CMSG_SPACE(sizeof(int) * most)];
+        struct cmsghdr align;
+    } control = {0};
+    if (number < 1 || number > most) return -EINVAL;
+    struct iovec data = {(void *)bytes, count};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control.space,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * number)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * number);
+    memcpy(CMSG_DATA(header), descriptors, sizeof(int) * number);
+    ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) return -errno;
+    return (size_t)sent == count ? 0 : -EMSGSIZE;
+}
+
 int spindle_has_unread(int socket) {
     char byte;
     return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;

@@ -3,7 +3,7 @@ import EventLoop
 import Glibc
 import Jobs
 
-/// A running child process: noticed by its pidfd when it ends, stopped with all that descends from it.
+/// A running child process: noticed by its pidfd when it ends, stopped with all that it has started.
 ///
 /// Loop-confined. Owns the pidfd and the working directory.
 final class Child {
@@ -22,6 +22,7 @@ final class Child {
     let pid: pid_t
     private let pidfd: CInt
     private let directory: String
+    private let mark: String
     private let loop: EventLoop
     private let spawner: Spawner
     private let onExit: (Exit) -> Void
@@ -31,19 +32,26 @@ final class Child {
     /// The strongest thing that was done to end it; nil while nothing was.
     private(set) var stopped: StopMethod?
 
-    /// - Parameter onExit: Called once, when the process is gone and reaped.
-    init(_ spawned: SpawnedChild, on loop: EventLoop, spawner: Spawner, onExit: @escaping (Exit) -> Void)
-        throws(LoopError)
-    {
+    /// - Parameters:
+    ///   - onExcess: Called with what it holds while that is more than one of the limits.
+    ///   - onExit: Called once, when the process is gone, and after a violent end all that it had started, too.
+    init(
+        _ spawned: SpawnedChild, limits: ChildLimits, on loop: EventLoop, spawner: Spawner,
+        onExcess: @escaping (Warden.Holding) -> Void, onExit: @escaping (Exit) -> Void
+    ) throws(LoopError) {
         pid = spawned.pid
         pidfd = spawned.pidfd
         directory = spawned.directory
+        mark = spawned.mark
         self.loop = loop
         self.spawner = spawner
         self.onExit = onExit
         let watch = try Watch(spawned.pidfd, for: .readable, on: loop) { [unowned self] _ in reap() }
         try watch.start()
         self.watch = consume watch
+        spawner.warden.watch(pid, limits, on: loop) { [weak self] holding in
+            if let self, !hasEnded { onExcess(holding) }
+        }
     }
 
     deinit {
@@ -85,24 +93,30 @@ final class Child {
         guard !hasEnded else { return }
         stopped = .sigkill
         step = nil
-        let descendants = ProcessTree.descendants(of: pid)
+        // Before their parents are gone: some may carry no mark.
+        let below = ProcessTree().descendants(of: pid)
         kill(-pid, SIGKILL)
-        for descendant in descendants { descendant.kill() }
+        for member in below { member.kill() }
     }
-
-    /// Resident memory in bytes, now.
-    var residentBytes: UInt64 { ProcessTree.residentBytes(of: pid) }
 
     private func reap() {
         var status: CInt = 0
         var usage = rusage()
+        // While it is not reaped, no other group can have its number.
+        if stopped != nil { kill(-pid, SIGKILL) }
         guard !hasEnded, spindle_reap(pidfd, &status, &usage) != 0 else { return }
         hasEnded = true
         watch = nil
         step = nil
-        // What it left in its group has lost its reason to live once the attempt was stopped.
-        if stopped != nil { kill(-pid, SIGKILL) }
+        spawner.warden.release(pid)
+        let exit = Exit(status: status, usage: usage)
+        guard stopped != nil || exit.signal != nil else { return gone(exit) }
+        // What it has started has lost its reason to live, wherever it hides; the slot is free when it is gone too.
+        spawner.warden.sweep(after: pid, mark: mark, on: loop) { [self] in gone(exit) }
+    }
+
+    private func gone(_ exit: Exit) {
         spawner.release(pid, directory: directory)
-        onExit(Exit(status: status, usage: usage))
+        onExit(exit)
     }
 }

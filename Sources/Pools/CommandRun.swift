@@ -27,7 +27,8 @@ final class CommandRun {
     private var openPipes = 3
     private var exit: Child.Exit?
     private var wasStopped = false
-    private var ranOutOfMemory = false
+    /// The limit that it was killed for.
+    private var excess: JobError?
     private var drainTimer: Deadline?
     private let started = monotonicNanoseconds()
 
@@ -44,7 +45,9 @@ final class CommandRun {
         self.onEnd = onEnd
         pid = spawned.pid
         progress = ProgressPattern(command.progress)
-        child = try Child(spawned, on: loop, spawner: spawner) { [unowned self] in exited($0) }
+        child = try Child(
+            spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
+            onExit: { [unowned self] in exited($0) })
         if spawned.input >= 0 { input = ChildInput(spawned.input, on: loop) }
         readers = [
             try reader(spawned.output, onBytes: { [unowned self] in keep($0) }) { [unowned self] in
@@ -70,9 +73,9 @@ final class CommandRun {
         child.killTree()
     }
 
-    func checkMemory() {
-        guard limits.memoryBytes > 0, child.residentBytes > limits.memoryBytes else { return }
-        ranOutOfMemory = true
+    private func exceeded(_ holding: Warden.Holding) {
+        guard excess == nil, let error = limits.excess(of: holding) else { return }
+        excess = error
         child.killTree()
     }
 
@@ -142,10 +145,7 @@ final class CommandRun {
 
     private func outcome(_ exit: Child.Exit) -> AttemptResult {
         if wasStopped { return AttemptResult(.stopped(child.stopped ?? .sigterm)) }
-        if ranOutOfMemory {
-            let message = "held more than \(limits.memoryBytes >> 20) MiB and was killed"
-            return AttemptResult(.crashed, error: JobError(type: "MemoryLimit", message: message))
-        }
+        if let excess { return AttemptResult(.crashed, error: excess) }
         if let signal = exit.signal {
             let message = "killed by signal \(signal) (\(signalName(signal)))"
             return AttemptResult(.crashed, error: JobError(type: "Crashed", message: message, signal: signal))

@@ -2,25 +2,50 @@ import EventLoop
 import Glibc
 import Jobs
 
-/// The running workers of one ``WorkerFleet``: kept at their number, given what fits them.
+/// The running workers of one ``WorkerFleet``: kept at their number, given what fits them, replaced when they are due.
+///
+/// ```
+///   starting ──► serving ──► outgoing ──► leaving ──► gone
+///                   │      (its successor   (takes      ▲
+///                   └──────── starts)    nothing more)──┘ or it dies
+/// ```
 ///
 /// Loop-confined.
 final class Fleet {
     /// After this many workers in a row that never became ready, what waits for one fails.
     private static let startsBeforeGivingUp = 5
+    /// After this many deaths in a row without work in hand, and no answer between them, the next start waits.
+    private static let deathsBeforePause = 3
+    private static let longestPause = Duration.seconds(30)
     /// A crash is to be noticed at once: Swift's own backtracer would hold the dying process for seconds.
     private static let variables = ["SPINDLE_FD": "3", "SWIFT_BACKTRACE": "enable=no"]
 
     enum Change {
         case report(Report)
-        /// The first worker has said what it can do; again after each change of that.
+        /// The first worker has said what it can do.
         case described(WorkerDescription)
         /// No worker has ever started.
         case broken(why: String)
-        /// A worker has ended by itself.
-        case workerEnded(why: String)
+        /// A worker has ended.
+        case workerEnded(Recycling.Reason, why: String)
+        /// Its workers are started, not forked, from now on.
+        case zygoteEnded(why: String)
         /// After ``drain()``: the last worker is gone.
         case empty
+    }
+
+    /// How far one worker is on its way out.
+    private enum Leaving {
+        /// Serves until its successor is ready.
+        case outgoing(Recycling.Reason)
+        /// Finishes what it has.
+        case leaving(Recycling.Reason)
+
+        var reason: Recycling.Reason {
+            switch self {
+            case .outgoing(let reason), .leaving(let reason): reason
+            }
+        }
     }
 
     let spec: WorkerFleet
@@ -31,15 +56,19 @@ final class Fleet {
     private let loop: EventLoop
     private let spawner: Spawner
     private let onChange: (Change) -> Void
+    private var zygote: Zygote?
+    private var zygoteIsComing = false
     private var waiting: [Attempt] = []
     private var starting = 0
+    /// Places of workers that were let go because they were idle.
+    private var asleep = 0
     private var failedStarts = 0
+    private var deaths = 0
     private var isDescribed = false
     private var isDraining = false
     private var touched: Set<pid_t> = []
-    /// Workers that were drained because there were too many.
-    private var retiring: Set<pid_t> = []
-    private var respawn: Deadline?
+    private var departures: [pid_t: Leaving] = [:]
+    private var refill: Deadline?
 
     init(
         _ spec: WorkerFleet, size: Int, _ options: ProcessPoolOptions, on loop: EventLoop, spawner: Spawner,
@@ -53,13 +82,17 @@ final class Fleet {
         self.onChange = onChange
     }
 
-    func begin() { for _ in 0..<size { addWorker() } }
+    func begin() {
+        if spec.preloads { startZygote() } else { fill() }
+    }
 
-    var isEmpty: Bool { live.isEmpty && starting == 0 }
+    var isBusy: Bool { live.values.contains { !$0.isIdle } }
+    var isEmpty: Bool { live.isEmpty && starting == 0 && zygote == nil && !zygoteIsComing }
 
     var statuses: [WorkerStatus] {
         live.values.sorted { $0.pid < $1.pid }.map { worker in
-            let state: WorkerStatus.State = !worker.isReady ? .starting : worker.isIdle ? .idle : .busy
+            let state: WorkerStatus.State =
+                !worker.isReady ? .starting : isLeaving(worker) ? .stopping : worker.isIdle ? .idle : .busy
             return WorkerStatus(id: "worker-\(worker.pid)", pid: Int(worker.pid), state: state, job: worker.job)
         }
     }
@@ -70,13 +103,15 @@ final class Fleet {
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
         func load(_ worker: WorkerProcess) -> Int { isConcurrent ? worker.concurrent.count : worker.line.count }
-        let ready = live.values.filter { $0.isReady && !$0.hasEnded && !retiring.contains($0.pid) }
+        let ready = live.values.filter { $0.isReady && !$0.hasEnded && !isLeaving($0) }
         guard let worker = ready.min(by: { load($0) < load($1) }),
             load(worker) < (isConcurrent ? concurrency : options.ahead + 1)
         else {
             waiting.append(attempt)
-            return
+            return wake()
         }
+        // With work for more than those that are awake, one more is worth its start.
+        if asleep > 0, load(worker) > 0 { wake() }
         worker.run(attempt)
         touched.insert(worker.pid)
         onChange(.report(.placed(attempt.id, worker: "worker-\(worker.pid)")))
@@ -97,10 +132,14 @@ final class Fleet {
     /// The worker that has an attempt in hand.
     func worker(of id: AttemptID) -> WorkerProcess? { live.values.first { $0.has(id) } }
 
+    /// What waits for a worker; it is the caller's now.
+    func takeWaiting() -> [Attempt] {
+        defer { waiting = [] }
+        return waiting
+    }
+
     private func placeWaiting() {
-        let attempts = waiting
-        waiting = []
-        for attempt in attempts { place(attempt) }
+        for attempt in takeWaiting() { place(attempt) }
     }
 
     /// Writes what the turn has gathered for each worker.
@@ -112,46 +151,119 @@ final class Fleet {
 
     private func end(_ id: AttemptID, _ result: AttemptResult) { onChange(.report(.ended(id, result))) }
 
-    // MARK: Workers
+    // MARK: How many
 
     func resize(to size: Int) {
         self.size = size
-        while present < size { addWorker() }
+        asleep = min(asleep, size)
+        fill()
         trim()
     }
 
-    /// Workers that are ready or will be, and are to stay.
-    private var present: Int { live.values.count { $0.isReady } + starting - retiring.count }
+    /// Workers that are ready or will be, and are to stay, with the places of those that sleep.
+    private var present: Int {
+        live.values.count { $0.isReady && departures[$0.pid] == nil } + starting + asleep
+    }
 
-    /// Lets idle workers go while there are more than there should be.
+    private func fill() {
+        guard !isDraining, refill == nil else { return }
+        // Forked they will be, as soon as somebody can.
+        if zygoteIsComing || zygote.map({ !$0.isReady }) == true { return }
+        while present < size { addWorker() }
+    }
+
+    private func wake() {
+        guard asleep > 0 else { return }
+        asleep -= 1
+        fill()
+    }
+
+    private func isLeaving(_ worker: WorkerProcess) -> Bool {
+        if case .leaving = departures[worker.pid] { true } else { false }
+    }
+
+    /// Lets workers go while more are ready than there should be: those whose successors have come, else idle ones.
     private func trim() {
         // After every attempt: this is all that it usually costs.
         guard live.count > size else { return }
-        for worker in live.values where present > size {
-            guard worker.isReady, worker.isIdle, !retiring.contains(worker.pid) else { continue }
-            retiring.insert(worker.pid)
-            worker.drain()
+        var surplus = live.values.count { $0.isReady && !isLeaving($0) } - size
+        for worker in live.values where surplus > 0 {
+            guard case .outgoing(let reason) = departures[worker.pid] else { continue }
+            dismiss(worker, reason)
+            surplus -= 1
         }
+        for worker in live.values where surplus > 0 && worker.isReady && worker.isIdle && !isLeaving(worker) {
+            dismiss(worker, .surplus)
+            surplus -= 1
+        }
+    }
+
+    private func dismiss(_ worker: WorkerProcess, _ reason: Recycling.Reason) {
+        departures[worker.pid] = .leaving(reason)
+        worker.drain()
+    }
+
+    // MARK: Replacing
+
+    /// Starts a successor; when it is ready this one drains.
+    private func replace(_ worker: WorkerProcess, _ reason: Recycling.Reason) {
+        guard worker.isReady, departures[worker.pid] == nil, !isDraining else { return }
+        departures[worker.pid] = .outgoing(reason)
+        fill()
+    }
+
+    /// Finds the workers that are due. Called now and then.
+    func inspect() {
+        let recycling = spec.recycling
+        guard recycling.maxAge != nil || recycling.idle != nil, !isDraining else { return }
+        let now = monotonicNanoseconds()
+        for worker in live.values where worker.isReady && departures[worker.pid] == nil {
+            if let age = recycling.maxAge, now - worker.readySince > Self.jittered(age.nanoseconds, by: worker.pid) {
+                replace(worker, .age)
+            } else if let idle = recycling.idle, worker.isIdle, now - worker.busyUntil > idle.nanoseconds {
+                asleep += 1
+                dismiss(worker, .idle)
+            }
+        }
+    }
+
+    /// Up to a tenth more or less, always the same for the same worker.
+    private static func jittered(_ value: Int64, by pid: pid_t) -> Int64 {
+        let spread = Int64(UInt32(bitPattern: pid) &* 2_654_435_761 % 2001) - 1000
+        return value + value / 10 * spread / 1000
+    }
+
+    private func isDue(_ worker: WorkerProcess) -> Bool {
+        let bound = spec.recycling.maxJobs
+        return bound > 0 && worker.answered >= max(1, Self.jittered(Int64(bound), by: worker.pid))
+    }
+
+    // MARK: Workers
+
+    private var child: ChildSpec {
+        let variables = spec.environment.merging(Self.variables) { _, ours in ours }
+        var limits = options.limits
+        limits.softMemoryBytes = spec.recycling.memoryBytes
+        return ChildSpec(
+            argv: spec.argv, environment: options.environment(adding: variables), channel: .socket,
+            directoryRoot: options.directoryRoot, limits: limits)
     }
 
     private func addWorker() {
         starting += 1
-        let variables = spec.environment.merging(Self.variables) { _, ours in ours }
-        let child = ChildSpec(
-            argv: spec.argv, environment: options.environment(adding: variables), channel: .socket,
-            directoryRoot: options.directoryRoot, limits: options.limits)
-        spawner.spawn(child, on: loop) { [unowned self] result in
+        let done: (Result<SpawnedChild, SpawnFailure>) -> Void = { [unowned self] result in
             switch result {
             case .success(let spawned): adopt(spawned)
             case .failure(let failure): startFailed(failure.message)
             }
         }
+        if let zygote, zygote.isReady { zygote.fork(done) } else { spawner.spawn(child, on: loop, done: done) }
     }
 
     private func adopt(_ spawned: SpawnedChild) {
         do throws(LoopError) {
             let worker = try WorkerProcess(
-                spawned, of: spec.name, limits: options.limits, on: loop, spawner: spawner
+                spawned, of: spec.name, limits: child.limits, on: loop, spawner: spawner
             ) { [unowned self] worker, change in changed(worker, change) }
             live[worker.pid] = worker
             onChange(.report(.childStarted(pid: worker.pid)))
@@ -175,24 +287,33 @@ final class Fleet {
             placeWaiting()
             trim()
         case .report(.ended(let id, let result)):
+            if result.end != .crashed { deaths = 0 }
+            if isDue(worker) { replace(worker, .jobs) }
             end(id, result)
             placeWaiting()
             trim()
         case .report(let other): onChange(.report(other))
-        case .ended(let why): ended(worker, why)
+        case .grown: replace(worker, .memory)
+        case .ended(let why, let hadWork): ended(worker, why, hadWork)
         }
     }
 
-    private func ended(_ worker: WorkerProcess, _ why: String) {
+    private func ended(_ worker: WorkerProcess, _ why: String, _ hadWork: Bool) {
         live[worker.pid] = nil
         onChange(.report(.childEnded(pid: worker.pid)))
         guard !isDraining else {
             if !worker.isReady { starting -= 1 }
             return checkEmpty()
         }
-        guard retiring.remove(worker.pid) == nil else { return }
-        onChange(.workerEnded(why: why))
-        if worker.isReady { addWorker() } else { startFailed(why) }
+        if case .leaving(let reason) = departures.removeValue(forKey: worker.pid) {
+            onChange(.workerEnded(reason, why: why))
+            return fill()
+        }
+        onChange(.workerEnded(.died, why: why))
+        guard worker.isReady else { return startFailed(why) }
+        // What dies of its work is replaced at once: the work is to blame, and is not tried for ever.
+        if !hadWork { deaths += 1 }
+        if deaths > Self.deathsBeforePause { pause(deaths - Self.deathsBeforePause) } else { fill() }
     }
 
     private func startFailed(_ why: String) {
@@ -202,29 +323,64 @@ final class Fleet {
         if !isDescribed, live.isEmpty, starting == 0 { onChange(.broken(why: why)) }
         if failedStarts >= Self.startsBeforeGivingUp, live.isEmpty {
             let error = JobError(type: "Crashed", message: "no worker can be started: \(why)")
-            let failed = waiting
-            waiting = []
-            for attempt in failed { end(attempt.id, AttemptResult(.failed(canRetry: true), error: error)) }
+            for attempt in takeWaiting() { end(attempt.id, AttemptResult(.failed(canRetry: true), error: error)) }
         }
-        let pause = Duration.milliseconds(100 * (1 << min(failedStarts, 8)))
-        respawn = Deadline(after: pause, on: loop) { [unowned self] in
-            while present < size { addWorker() }
+        pause(failedStarts)
+    }
+
+    /// Starts what is missing later, after twice the time with each failure.
+    private func pause(_ failures: Int) {
+        let time = min(Duration.milliseconds(50 << min(failures, 16)), Self.longestPause)
+        refill = Deadline(after: time, on: loop) { [unowned self] in
+            refill = nil
+            fill()
         }
+    }
+
+    // MARK: The zygote
+
+    private func startZygote() {
+        var child = child
+        child.argv.append("--zygote")
+        zygoteIsComing = true
+        spawner.spawn(child, on: loop) { [unowned self] result in
+            zygoteIsComing = false
+            do {
+                zygote = try Zygote(
+                    try result.get(), directoryRoot: options.directoryRoot, on: loop, spawner: spawner
+                ) { [unowned self] change in
+                    switch change {
+                    case .ready: fill()
+                    case .ended(let why): zygoteEnded(why)
+                    }
+                }
+                if isDraining { zygote?.end() }
+            } catch {
+                zygoteEnded((error as? SpawnFailure)?.message ?? String(describing: error))
+            }
+        }
+    }
+
+    private func zygoteEnded(_ why: String) {
+        zygote = nil
+        guard !isDraining else { return checkEmpty() }
+        onChange(.zygoteEnded(why: why))
+        fill()
     }
 
     // MARK: Ending
 
+    /// Lets all workers finish what they have; nothing may be placed here any more.
     func drain() {
         isDraining = true
-        respawn = nil
+        refill = nil
+        zygote?.end()
         for worker in live.values { worker.drain() }
-        for attempt in waiting { end(attempt.id, AttemptResult(.returned)) }
-        waiting = []
+        for attempt in takeWaiting() { end(attempt.id, AttemptResult(.returned)) }
         checkEmpty()
     }
 
     private func checkEmpty() { if isEmpty { onChange(.empty) } }
 
     func killAll() { for worker in live.values { worker.killNow() } }
-    func checkMemory() { for worker in live.values { worker.checkMemory() } }
 }

@@ -30,14 +30,13 @@ package enum Orphans {
         // What is found may be starting something else at this moment: look until nothing is found.
         while true {
             func isOrphan(_ pid: pid_t) -> Bool {
-                carries(pid, variable) || marks.contains { $0.pid == pid && started(pid, at: $0.startedAt) }
+                ProcessTree.carries(pid, variable) || marks.contains { $0.pid == pid && started(pid, at: $0.startedAt) }
             }
             let found = ProcessTree.allProcesses().filter { $0 != getpid() && isOrphan($0) }
             outcome.alive = found.count
             guard !found.isEmpty, left > 0 else { return outcome }
             // Held, so that no other can take the number between the look and the kill.
-            let held = found.compactMap { pid in ProcessTree.Held(pid).map { (pid, $0) } }
-            for (pid, process) in held where isOrphan(pid) {
+            for process in found.compactMap(HeldProcess.init) where isOrphan(process.pid) {
                 process.kill()
                 outcome.killed += 1
             }
@@ -46,19 +45,10 @@ package enum Orphans {
         }
     }
 
-    private static func carries(_ pid: pid_t, _ variable: String) -> Bool {
-        // Of another user's process, or of one that has ended, nothing can be read.
-        guard let environment = ProcessTree.contents(of: "/proc/\(pid)/environ", limit: 256 << 10) else { return false }
-        return environment.split(separator: "\0").contains { $0 == variable }
-    }
-
     private static func started(_ pid: pid_t, at time: Int64) -> Bool {
-        guard let text = ProcessTree.contents(of: "/proc/\(pid)/stat"), let end = text.lastIndex(of: ")") else {
-            return false
-        }
-        // The 22nd field of stat, counted from the 3rd, which follows the name.
-        let fields = text[text.index(after: end)...].split(separator: " ")
-        guard fields.count > 19, fields[0] != "Z", let ticks = Int64(fields[19]) else { return false }
+        guard let fields = ProcessTree.status(of: pid), fields.count > 19, fields[0] != "Z",
+            let ticks = Int64(fields[19])
+        else { return false }
         let start = ticks * (1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK))))
         return abs(start - time) < tolerance
     }

@@ -30,9 +30,13 @@ package struct ProcessPoolOptions: Sendable {
 package enum ProcessPoolNotice: Sendable {
     /// A fleet's tasks are known.
     case described(fleet: String, WorkerDescription)
-    /// A fleet's workers do not start.
+    /// A fleet's workers do not start; if there was one of its name before, that one stays.
     case broken(fleet: String, why: String)
-    case workerEnded(why: String)
+    /// A fleet has no place in the configuration any more.
+    case removed(fleet: String)
+    case workerEnded(Recycling.Reason, why: String)
+    /// A fleet's workers are started, not forked.
+    case zygoteEnded(fleet: String, why: String)
 }
 
 /// Attempts in child processes: functions in warm workers, commands each in a child of its own. For what may crash, leak,
@@ -53,13 +57,20 @@ package final class ProcessPool: Pool {
     private let loop: EventLoop
     private let spawner = Spawner()
     private let report: (Report) -> Void
+    /// Those that attempts go to.
     private var fleets: [String: Fleet] = [:]
+    /// Successors that have not yet said what they can do.
+    private var incoming: [String: Fleet] = [:]
+    /// Predecessors that finish what they have.
+    private var outgoing: [Fleet] = []
+    private let notice: (ProcessPoolNotice) -> Void
     private var commands: [AttemptID: CommandRun] = [:]
     /// Commands whose child is being made.
     private var making: [AttemptID: Attempt] = [:]
     private var stoppedEarly: Set<AttemptID> = []
     private var childSignal: SignalWatch?
     private var watchdog: Timer?
+    private var wasBusy = false
     private var whenIdle: (() -> Void)?
 
     package init(
@@ -70,6 +81,7 @@ package final class ProcessPool: Pool {
         slots = options.slots
         self.loop = loop
         self.report = report
+        self.notice = notice
         guard mkdir(options.directoryRoot, 0o700) == 0 || errno == EEXIST else {
             throw SpawnFailure(
                 message: "cannot make \(options.directoryRoot): \(String(cString: strerror(errno)))")
@@ -78,21 +90,96 @@ package final class ProcessPool: Pool {
         let timer = try Timer(on: loop) { [unowned self] in watch() }
         try timer.arm(after: Self.watchInterval)
         watchdog = consume timer
-        loop.atEndOfTurn { [unowned self] in for fleet in fleets.values { fleet.flush() } }
+        loop.atEndOfTurn { [unowned self] in
+            for fleet in fleets.values { fleet.flush() }
+            for fleet in outgoing { fleet.flush() }
+        }
         for spec in options.fleets {
-            let fleet = Fleet(spec, size: slots, options, on: loop, spawner: spawner) { [unowned self] change in
-                switch change {
-                case .report(let report): self.report(report)
-                case .described(let description): notice(.described(fleet: spec.name, description))
-                case .broken(let why): notice(.broken(fleet: spec.name, why: why))
-                case .workerEnded(let why): notice(.workerEnded(why: why))
-                case .empty: checkIdle()
-                }
-            }
+            let fleet = open(spec)
             fleets[spec.name] = fleet
             fleet.begin()
         }
     }
+
+    private func open(_ spec: WorkerFleet) -> Fleet {
+        // The fleet calls back only after it is there.
+        weak var opened: Fleet?
+        let fleet = Fleet(spec, size: slots, options, on: loop, spawner: spawner) { [unowned self] change in
+            if let opened { changed(opened, change) }
+        }
+        opened = fleet
+        return fleet
+    }
+
+    private func changed(_ fleet: Fleet, _ change: Fleet.Change) {
+        let name = fleet.spec.name
+        switch change {
+        case .report(let report): self.report(report)
+        case .described(let description):
+            if incoming[name] === fleet { promote(fleet) }
+            notice(.described(fleet: name, description))
+        case .broken(let why):
+            if incoming[name] === fleet {
+                incoming[name] = nil
+                retire(fleet)
+            }
+            notice(.broken(fleet: name, why: why))
+        case .workerEnded(let reason, let why): notice(.workerEnded(reason, why: why))
+        case .zygoteEnded(let why): notice(.zygoteEnded(fleet: name, why: why))
+        case .empty:
+            outgoing.removeAll { $0 === fleet }
+            checkIdle()
+        }
+    }
+
+    // MARK: Another configuration
+
+    /// Starts all these fleets anew, and ends those that are not among them; the built-in one stays as it is.
+    ///
+    /// Each old fleet works until the first worker of its successor is ready, and finishes what it has.
+    package func reload(_ specs: [WorkerFleet]) {
+        guard whenIdle == nil else { return }
+        for spec in specs where spec.name != WorkerFleet.builtIn {
+            if let other = incoming[spec.name] { retire(other) }
+            let fleet = open(spec)
+            incoming[spec.name] = fleet
+            fleet.begin()
+        }
+        let names = Set(specs.map(\.name) + [WorkerFleet.builtIn])
+        for (name, fleet) in fleets where !names.contains(name) {
+            fleets[name] = nil
+            for attempt in fleet.takeWaiting() { endWithoutTask(attempt) }
+            retire(fleet)
+            notice(.removed(fleet: name))
+        }
+    }
+
+    private func promote(_ fleet: Fleet) {
+        let name = fleet.spec.name
+        incoming[name] = nil
+        let old = fleets[name]
+        fleets[name] = fleet
+        fleet.resize(to: slots)
+        for attempt in old?.takeWaiting() ?? [] { fleet.place(attempt) }
+        if let old { retire(old) }
+    }
+
+    private func retire(_ fleet: Fleet) {
+        outgoing.append(fleet)
+        fleet.drain()
+    }
+
+    /// Its worker is gone with the configuration that named it.
+    private func endWithoutTask(_ attempt: Attempt) {
+        let message = "there is no task \"\(attempt.task.name)\" any more"
+        end(attempt.id, AttemptResult(.failed(canRetry: false), error: JobError(type: "UnknownTask", message: message)))
+    }
+
+    private func place(_ attempt: Attempt, in fleet: String) {
+        if let fleet = fleets[fleet] { fleet.place(attempt) } else { endWithoutTask(attempt) }
+    }
+
+    // MARK: What the pool promises
 
     package var ahead: Int { options.ahead }
 
@@ -102,7 +189,7 @@ package final class ProcessPool: Pool {
     }
 
     package var workers: [WorkerStatus] {
-        let warm = fleets.values.sorted { $0.spec.name < $1.spec.name }.flatMap(\.statuses)
+        let warm = running.sorted { $0.spec.name < $1.spec.name }.flatMap(\.statuses)
         let running = commands.values.sorted { $0.pid < $1.pid }.map { run in
             WorkerStatus(id: "command-\(run.pid)", pid: Int(run.pid), state: .busy, job: run.attempt.id.job)
         }
@@ -111,8 +198,8 @@ package final class ProcessPool: Pool {
 
     package func start(_ attempt: Attempt) {
         switch attempt.task.body {
-        case .function: fleets[WorkerFleet.builtIn]?.place(attempt)
-        case .worker(let fleet, _): fleets[fleet]?.place(attempt)
+        case .function: place(attempt, in: WorkerFleet.builtIn)
+        case .worker(let fleet, _): place(attempt, in: fleet)
         case .command(let command): launch(attempt, command)
         }
     }
@@ -123,7 +210,7 @@ package final class ProcessPool: Pool {
         } else if let run = commands[id] {
             run.stop()
         } else {
-            _ = fleets.values.first { $0.stop(id, grace: grace) }
+            _ = running.first { $0.stop(id, grace: grace) }
         }
     }
 
@@ -152,8 +239,11 @@ package final class ProcessPool: Pool {
         commands[id]?.write(bytes, closing: closing) ?? .closed
     }
 
+    /// All fleets that may have an attempt in hand.
+    private var running: [Fleet] { Array(fleets.values) + outgoing }
+
     private func worker(of id: AttemptID) -> WorkerProcess? {
-        for fleet in fleets.values {
+        for fleet in running {
             if let worker = fleet.worker(of: id) { return worker }
         }
         return nil
@@ -161,14 +251,14 @@ package final class ProcessPool: Pool {
 
     package func shutDown(_ done: @escaping () -> Void) {
         whenIdle = done
-        for fleet in fleets.values { fleet.drain() }
+        for fleet in running + incoming.values { fleet.drain() }
         for run in commands.values { run.stop() }
         checkIdle()
     }
 
     /// Kills every child at once: for a server that was told twice to stop.
     package func killAll() {
-        for fleet in fleets.values { fleet.killAll() }
+        for fleet in running + incoming.values { fleet.killAll() }
         for run in commands.values { run.killNow() }
     }
 
@@ -226,14 +316,19 @@ package final class ProcessPool: Pool {
     private func end(_ id: AttemptID, _ result: AttemptResult) { report(.ended(id, result)) }
 
     private func watch() {
-        for fleet in fleets.values { fleet.checkMemory() }
-        for run in commands.values { run.checkMemory() }
+        for fleet in fleets.values { fleet.inspect() }
+        let isBusy = !commands.isEmpty || running.contains(where: \.isBusy)
+        // And once after the last attempt, for what it may have left in its worker's memory.
+        if isBusy || wasBusy { spawner.warden.look() }
+        wasBusy = isBusy
         // The event exists since init; arming it again allocates nothing.
         try? watchdog?.arm(after: Self.watchInterval)
     }
 
     private func checkIdle() {
-        guard let done = whenIdle, commands.isEmpty, making.isEmpty, fleets.values.allSatisfy(\.isEmpty) else { return }
+        guard let done = whenIdle, commands.isEmpty, making.isEmpty,
+            (running + incoming.values).allSatisfy(\.isEmpty)
+        else { return }
         whenIdle = nil
         removeDirectory(options.directoryRoot)
         done()

@@ -1,55 +1,58 @@
 import CSpindle
 import Glibc
 
-/// Who descends from whom, as /proc has it.
-enum ProcessTree {
-    /// One process, held by a pidfd so that no other can take its number.
-    struct Process: ~Copyable {
+/// Who descends from whom, as /proc has it at one moment.
+struct ProcessTree {
+    /// One process of it.
+    struct Member {
         let pid: pid_t
-        private let pidfd: CInt
+        let parent: pid_t
+        let session: pid_t
+        let residentBytes: UInt64
 
-        init?(_ pid: pid_t) {
-            let pidfd = spindle_pidfd_open(pid)
-            guard pidfd >= 0 else { return nil }
-            self.pid = pid
-            self.pidfd = pidfd
+        /// Ends it, unless it has ended and another has taken its number since the reading.
+        func kill() {
+            guard let process = HeldProcess(pid), let now = ProcessTree.status(of: pid), now.count > 3,
+                pid_t(now[3]) == session
+            else { return }
+            process.kill()
         }
-
-        deinit { close(pidfd) }
-
-        borrowing func kill() { spindle_pidfd_signal(pidfd, SIGKILL) }
     }
 
-    /// A box, because arrays hold no noncopyable values.
-    final class Held {
-        private let process: Process
-        init?(_ pid: pid_t) {
-            guard let process = Process(pid) else { return nil }
-            self.process = process
+    private var children: [pid_t: [Member]] = [:]
+
+    /// Reads all processes; those that have ended and wait for their parents' attention are left out.
+    ///
+    /// Takes some microseconds for each process of the machine.
+    init() {
+        let page = UInt64(sysconf(CInt(_SC_PAGESIZE)))
+        for pid in Self.allProcesses() {
+            guard let fields = Self.status(of: pid), fields.count > 21, fields[0] != "Z", let parent = pid_t(fields[1]),
+                let session = pid_t(fields[3])
+            else { continue }
+            let member = Member(
+                pid: pid, parent: parent, session: session, residentBytes: (UInt64(fields[21]) ?? 0) * page)
+            children[parent, default: []].append(member)
         }
-        func kill() { process.kill() }
     }
 
-    /// All processes below `pid`, at this moment.
-    static func descendants(of pid: pid_t) -> [Held] {
-        var children: [pid_t: [pid_t]] = [:]
-        for process in allProcesses() {
-            if let parent = parent(of: process) { children[parent, default: []].append(process) }
-        }
-        var found: [Held] = []
+    /// All below `pid`, without what is below an `owned` one of them.
+    func descendants(of pid: pid_t, notBelow owned: Set<pid_t> = []) -> [Member] {
+        var found: [Member] = []
         var next = children[pid] ?? []
-        while let process = next.popLast() {
-            if let held = Held(process) { found.append(held) }
-            next.append(contentsOf: children[process] ?? [])
+        while let member = next.popLast() {
+            if owned.contains(member.pid) { continue }
+            found.append(member)
+            next += children[member.pid] ?? []
         }
         return found
     }
 
-    static func residentBytes(of pid: pid_t) -> UInt64 {
-        guard let text = contents(of: "/proc/\(pid)/statm") else { return 0 }
-        let fields = text.split(separator: " ")
-        guard fields.count > 1, let pages = UInt64(fields[1]) else { return 0 }
-        return pages * UInt64(sysconf(CInt(_SC_PAGESIZE)))
+    /// The fields of `/proc/PID/stat` from the third, the state, on; the second, a name in parentheses, may hold anything.
+    /// Source: proc(5).
+    static func status(of pid: pid_t) -> [Substring]? {
+        guard let text = contents(of: "/proc/\(pid)/stat"), let end = text.lastIndex(of: ")") else { return nil }
+        return text[text.index(after: end)...].split(separator: " ")
     }
 
     /// All processes, at this moment.
@@ -66,11 +69,12 @@ enum ProcessTree {
         return processes
     }
 
-    /// The fourth field of stat; the second, a name in parentheses, may hold anything.
-    private static func parent(of pid: pid_t) -> pid_t? {
-        guard let text = contents(of: "/proc/\(pid)/stat"), let end = text.lastIndex(of: ")") else { return nil }
-        let fields = text[text.index(after: end)...].split(separator: " ")
-        return fields.count > 1 ? pid_t(fields[1]) : nil
+    /// Whether a process was started with `variable`, `NAME=value`, or descends from one that was.
+    ///
+    /// Of another user's process, or of one that has ended, nothing can be read.
+    static func carries(_ pid: pid_t, _ variable: String) -> Bool {
+        guard let environment = contents(of: "/proc/\(pid)/environ", limit: 256 << 10) else { return false }
+        return environment.split(separator: "\0").contains { $0 == variable }
     }
 
     /// - Parameter limit: Bytes read at most.
@@ -88,4 +92,21 @@ enum ProcessTree {
             return filled > 0 ? String(decoding: buffer[..<filled], as: UTF8.self) : nil
         }
     }
+}
+
+/// A process held by a pidfd, so that no other can take its number.
+final class HeldProcess {
+    let pid: pid_t
+    private let pidfd: CInt
+
+    init?(_ pid: pid_t) {
+        let pidfd = spindle_pidfd_open(pid)
+        guard pidfd >= 0 else { return nil }
+        self.pid = pid
+        self.pidfd = pidfd
+    }
+
+    deinit { close(pidfd) }
+
+    func kill() { spindle_pidfd_signal(pidfd, SIGKILL) }
 }

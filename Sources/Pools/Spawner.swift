@@ -1,6 +1,7 @@
 import CSpindle
 import EventLoop
 import Glibc
+import Jobs
 
 /// What a child is to be.
 struct ChildSpec: Sendable {
@@ -27,16 +28,37 @@ struct ChildSpec: Sendable {
 package struct ChildLimits: Sendable {
     package var cpuSeconds: UInt64 = 0
     package var files: UInt64 = 1024
-    /// Resident memory of the child's process, watched from outside, in bytes.
+    /// Resident memory of the child and all below it, watched from outside, in bytes.
     package var memoryBytes: UInt64 = 2 << 30
+    /// A worker that holds more is replaced once its job has ended.
+    package var softMemoryBytes: UInt64 = 0
+    /// Processes, the child and all below it, watched from outside.
+    package var processes = 512
 
     package init() {}
+
+    func areExceeded(by holding: Warden.Holding) -> Bool {
+        excess(of: holding) != nil || softMemoryBytes > 0 && holding.bytes > softMemoryBytes
+    }
+
+    /// Why a child that holds so much is to end; nil: it may go on.
+    func excess(of holding: Warden.Holding) -> JobError? {
+        if memoryBytes > 0, holding.bytes > memoryBytes {
+            return JobError(type: "MemoryLimit", message: "held more than \(memoryBytes >> 20) MiB and was killed")
+        }
+        if processes > 0, holding.processes > processes {
+            return JobError(type: "ProcessLimit", message: "ran more than \(processes) processes and was killed")
+        }
+        return nil
+    }
 }
 
 /// A child that has just been started, and our ends of its descriptors; all but `pidfd` do not block.
 struct SpawnedChild: Sendable {
     let pid: pid_t
     let pidfd: CInt
+    /// `NAME=value` in its environment, and in that of all that it starts.
+    let mark: String
     let output: CInt
     let errors: CInt
     let channel: CInt
@@ -55,6 +77,8 @@ struct SpawnFailure: Error {
 final class Spawner: @unchecked Sendable {
     private enum Request {
         case spawn(ChildSpec, LoopBound<(Result<SpawnedChild, SpawnFailure>) -> Void>)
+        /// Not started here, but ours to wait for.
+        case own(pid_t)
         /// The child has been reaped; its directory may go.
         case release(pid_t, directory: String)
     }
@@ -64,7 +88,10 @@ final class Spawner: @unchecked Sendable {
     private var requests: [Request] = []
     private var wantsReaping = false
     private var owned: Set<pid_t> = []
-    private var nextDirectory = 0
+    private var nextChild = 0
+    /// Tells our children from those of any other server.
+    private let name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+    let warden = Warden()
 
     init() {
         spindle_become_subreaper()
@@ -79,6 +106,9 @@ final class Spawner: @unchecked Sendable {
     func spawn(_ spec: ChildSpec, on loop: EventLoop, done: @escaping (Result<SpawnedChild, SpawnFailure>) -> Void) {
         add(.spawn(spec, LoopBound(done, on: loop)))
     }
+
+    /// Leaves a child that a ``Zygote`` has forked to its ``Child``.
+    func own(_ pid: pid_t) { add(.own(pid)) }
 
     func release(_ pid: pid_t, directory: String) { add(.release(pid, directory: directory)) }
 
@@ -121,6 +151,7 @@ final class Spawner: @unchecked Sendable {
                 result = .failure(error)
             }
             done.loop.submit { done.value(result) }
+        case .own(let pid): owned.insert(pid)
         case .release(let pid, let directory):
             owned.remove(pid)
             removeDirectory(directory)
@@ -140,10 +171,12 @@ final class Spawner: @unchecked Sendable {
     // MARK: Starting
 
     private func start(_ spec: ChildSpec) throws(SpawnFailure) -> SpawnedChild {
-        var ends = Ends()
+        var ends = ChildPipes()
         defer { ends.closeAll() }
         try ends.open(spec.channel, takesInput: spec.takesInput)
-        let directory = try makeDirectory(below: spec.directoryRoot)
+        nextChild += 1
+        let mark = "SPINDLE_CHILD=\(name).\(nextChild)"
+        let directory = try makeChildDirectory(String(nextChild), below: spec.directoryRoot)
         var child = spindle_child()
         child.descriptors = (
             spec.takesInput ? ends.input.read : ends.null, ends.output.write, ends.errors.write, ends.channel.write
@@ -152,7 +185,7 @@ final class Spawner: @unchecked Sendable {
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
         let pid = withCStrings(spec.argv) { argv in
-            withCStrings(spec.environment) { environment in
+            withCStrings(spec.environment + [mark]) { environment in
                 directory.withCString { path in
                     child.path = UnsafePointer(argv[0])
                     child.argv = argv
@@ -167,83 +200,7 @@ final class Spawner: @unchecked Sendable {
             throw SpawnFailure(message: "\(spec.argv[0]): \(String(cString: strerror(-pid)))")
         }
         owned.insert(pid)
-        return SpawnedChild(
-            pid: pid, pidfd: pidfd, output: ends.take(\.output), errors: ends.take(\.errors),
-            channel: ends.take(\.channel), input: ends.takeInput(), directory: directory)
-    }
-
-    private func makeDirectory(below root: String) throws(SpawnFailure) -> String {
-        nextDirectory += 1
-        let path = "\(root)/\(nextDirectory)"
-        guard mkdir(path, 0o700) == 0 else {
-            throw SpawnFailure(
-                message: "cannot make the working directory \(path): \(String(cString: strerror(errno)))")
-        }
-        return path
-    }
-
-    /// Our ends and the child's of all its descriptors, while it is being made.
-    private struct Ends {
-        struct Pair {
-            var read: CInt = -1
-            var write: CInt = -1
-        }
-
-        var null: CInt = -1
-        var output = Pair()
-        var errors = Pair()
-        var channel = Pair()
-        var input = Pair()
-
-        mutating func open(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
-            null = Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
-            var made = null >= 0 && pipe(&output) && pipe(&errors)
-            if takesInput {
-                made = made && pipe(&input)
-                // Of this one the other end is ours.
-                if made { _ = (fcntl(input.read, F_SETFL, 0), fcntl(input.write, F_SETFL, O_NONBLOCK)) }
-            }
-            switch kind {
-            case .pipe: made = made && pipe(&channel)
-            case .socket:
-                var pair: (CInt, CInt) = (-1, -1)
-                let code = withUnsafeMutableBytes(of: &pair) {
-                    spindle_socketpair($0.bindMemory(to: CInt.self).baseAddress)
-                }
-                made = made && code == 0
-                channel = Pair(read: pair.0, write: pair.1)
-                if channel.read >= 0 { _ = fcntl(channel.read, F_SETFL, O_NONBLOCK) }
-            }
-            guard made else {
-                throw SpawnFailure(message: "no descriptors left for a child: \(String(cString: strerror(errno)))")
-            }
-        }
-
-        /// Keeps one of our ends from being closed.
-        mutating func take(_ pair: WritableKeyPath<Ends, Pair>) -> CInt {
-            defer { self[keyPath: pair].read = -1 }
-            return self[keyPath: pair].read
-        }
-
-        mutating func takeInput() -> CInt {
-            defer { input.write = -1 }
-            return input.write
-        }
-
-        func closeAll() {
-            let all = [
-                null, output.read, output.write, errors.read, errors.write, channel.read, channel.write, input.read,
-                input.write,
-            ]
-            for descriptor in all where descriptor >= 0 { close(descriptor) }
-        }
-
-        private func pipe(_ pair: inout Pair) -> Bool {
-            var ends: (CInt, CInt) = (-1, -1)
-            let code = withUnsafeMutableBytes(of: &ends) { spindle_pipe($0.bindMemory(to: CInt.self).baseAddress) }
-            pair = Pair(read: ends.0, write: ends.1)
-            return code == 0
-        }
+        return ends.taken(pid: pid, pidfd: pidfd, mark: mark, directory: directory)
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
@@ -259,20 +216,4 @@ private func withCStrings<Result>(
     pointers.append(nil)
     defer { for pointer in pointers { free(pointer) } }
     return pointers.withUnsafeBufferPointer { body($0.baseAddress!) }
-}
-
-/// Removes a directory with all that is in it; follows no link.
-func removeDirectory(_ path: String) {
-    if rmdir(path) == 0 || errno == ENOENT { return }
-    guard let directory = opendir(path) else { return }
-    while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name == "." || name == ".." { continue }
-        let child = path + "/" + name
-        if unlink(child) != 0 { removeDirectory(child) }
-    }
-    closedir(directory)
-    rmdir(path)
 }

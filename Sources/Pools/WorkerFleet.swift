@@ -10,12 +10,37 @@ package struct WorkerFleet: Sendable {
     /// The program and its arguments; the program has a slash in it.
     package let argv: [String]
     package let environment: [String: String]
+    package var recycling = Recycling()
+    /// Whether its workers are forked from one process that has imported everything, instead of started. Its program then
+    /// understands `--zygote` as last argument.
+    package var preloads = false
 
     package init(name: String, argv: [String], environment: [String: String] = [:]) {
         self.name = name
         self.argv = argv
         self.environment = environment
     }
+}
+
+/// When a worker is to be replaced by a fresh one, which starts before it drains. Zero and nil: never for that reason.
+package struct Recycling: Sendable {
+    /// Why a worker leaves.
+    package enum Reason: String, Sendable, CaseIterable {
+        case jobs, age, idle, memory, surplus
+        /// It ended by itself: it crashed, was killed, or broke the protocol.
+        case died
+    }
+
+    /// After so many calls, give or take a tenth, so that not all of them leave at once.
+    package var maxJobs = 0
+    /// After this time, give or take a tenth.
+    package var maxAge: Duration?
+    /// Without a call for this time it ends; the next one starts when there is work for it.
+    package var idle: Duration?
+    /// When it holds more resident memory than this, in bytes, with all that it has started.
+    package var memoryBytes: UInt64 = 0
+
+    package init() {}
 }
 
 /// What a worker says of itself when it initialises.

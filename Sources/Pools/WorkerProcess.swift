@@ -18,12 +18,18 @@ final class WorkerProcess {
         case ready(WorkerDescription)
         /// Something about an attempt.
         case report(Report)
+        /// It holds more memory than it should.
+        case grown
         /// The process is gone; everything in hand has been reported.
-        case ended(why: String)
+        ///
+        /// - Parameter hadWork: Whether a call ran: then it is the likely cause.
+        case ended(why: String, hadWork: Bool)
     }
 
     /// From start to the answer to `initialize`.
     static let initialiseTime = Duration.seconds(30)
+    /// From its last answer to its exit, when it drains.
+    private static let leaveTime = Duration.seconds(2)
     /// What a worker writes besides its attempts is kept for the message about its death, in bytes.
     private static let keptErrors = 2048
     /// A result that comes by file, in bytes.
@@ -34,6 +40,12 @@ final class WorkerProcess {
     /// Calls that wait for each other; the first one runs.
     private(set) var line: [WorkerCall] = []
     private(set) var concurrent: [Int: WorkerCall] = [:]
+    /// Calls that it has answered.
+    private(set) var answered = 0
+    /// When it became ready, and when it last had something to do, in nanoseconds.
+    private(set) var readySince: Int64 = 0
+    private(set) var busyUntil: Int64 = 0
+    private var isDraining = false
     private let loop: EventLoop
     private let fleet: String
     private let directory: String
@@ -48,7 +60,8 @@ final class WorkerProcess {
     private var nextMessage = 1
     private var lastErrors = ""
     private var startTimer: Deadline?
-    private var ranOutOfMemory = false
+    /// The limit that it was killed for.
+    private var excess: JobError?
     private var problem: String?
 
     init(
@@ -61,7 +74,9 @@ final class WorkerProcess {
         self.loop = loop
         self.limits = limits
         self.onChange = onChange
-        child = try Child(spawned, on: loop, spawner: spawner) { [unowned self] in exited($0) }
+        child = try Child(
+            spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
+            onExit: { [unowned self] in exited($0) })
         channel = try LineReader(
             spawned.channel, maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in for line in $0 { receive(line) } },
@@ -115,11 +130,17 @@ final class WorkerProcess {
         if call.isConcurrent || call === line.first { child.stop(after: grace) }
     }
 
-    /// Lets the worker finish and exit.
+    /// Lets the worker finish what it has and exit.
     func drain() {
+        guard !isDraining else { return }
+        isDraining = true
         out.append(contentsOf: WorkerProtocol.drain)
         flush()
-        child.stop(after: .seconds(2))
+        leaveWhenIdle()
+    }
+
+    private func leaveWhenIdle() {
+        if isDraining, isIdle { child.stop(after: Self.leaveTime) }
     }
 
     func killNow() { child.killTree() }
@@ -150,16 +171,18 @@ final class WorkerProcess {
         writable = consume watch
     }
 
-    /// Ends the worker if it holds more memory than it may.
-    func checkMemory() {
-        guard limits.memoryBytes > 0, !isIdle, child.residentBytes > limits.memoryBytes else { return }
-        ranOutOfMemory = true
+    private func exceeded(_ holding: Warden.Holding) {
+        guard excess == nil else { return }
+        guard let error = limits.excess(of: holding) else { return onChange(self, .grown) }
+        excess = error
         child.killTree()
     }
 
     // MARK: From the worker
 
     private func receive(_ line: [UInt8]) {
+        // After nonsense nothing counts: where a message begins is not known any more.
+        guard problem == nil else { return }
         let message: WorkerProtocol.Message
         do throws(JSONError) {
             message = try WorkerProtocol.decode(line, isReady: isReady)
@@ -190,6 +213,8 @@ final class WorkerProcess {
         do throws(TaskFailure) {
             let description = try WorkerDescription(answer, fleet: fleet)
             isReady = true
+            readySince = monotonicNanoseconds()
+            busyUntil = readySince
             startTimer = nil
             onChange(self, .ready(description))
         } catch {
@@ -256,9 +281,11 @@ final class WorkerProcess {
         let now = monotonicNanoseconds()
         result.usage = Usage(workerReported: usage)
         result.usage.wallNanoseconds = now - call.started
+        answered += 1
+        busyUntil = now
         if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
         tell(.ended(call.attempt.id, result))
-        guard !call.isConcurrent, let next = line.first else { return }
+        guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
         next.started = now
         if next.wasCancelled { child.stop(after: .seconds(5)) }
         tell(.began(next.attempt.id))
@@ -309,7 +336,7 @@ final class WorkerProcess {
         writable = nil
         startTimer = nil
         let details = lastErrors.isEmpty ? "" : ": " + lastErrors
-        onChange(self, .ended(why: why + details))
+        onChange(self, .ended(why: why + details, hadWork: !running.isEmpty))
     }
 
     private func end(of call: WorkerCall, _ exit: Child.Exit, _ why: String) -> AttemptResult {
@@ -318,12 +345,7 @@ final class WorkerProcess {
         if call.wasCancelled {
             return AttemptResult(.stopped(child.stopped ?? .cooperative), usage: usage)
         }
-        if ranOutOfMemory {
-            let error = JobError(
-                type: "MemoryLimit", message: "the worker held more than \(limits.memoryBytes >> 20) MiB and was killed"
-            )
-            return AttemptResult(.crashed, error: error, usage: usage)
-        }
+        if let excess { return AttemptResult(.crashed, error: excess, usage: usage) }
         let error = JobError(
             type: "Crashed", message: "the worker \(why)",
             traceback: lastErrors.split(separator: "\n").map(String.init),
@@ -331,7 +353,7 @@ final class WorkerProcess {
         return AttemptResult(.crashed, error: error, usage: usage)
     }
 
-    private static func words(_ exit: Child.Exit) -> String {
+    static func words(_ exit: Child.Exit) -> String {
         if let signal = exit.signal { return "was killed by signal \(signal) (\(signalName(signal)))" }
         return "exited with status \(exit.code ?? 0)"
     }

@@ -25,6 +25,8 @@ import asyncio
 import collections
 import dataclasses
 import enum
+import gc
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -600,21 +602,118 @@ def _usage(before=None):
             "involuntary_switches": now.ru_nivcsw - before.ru_nivcsw}
 
 
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now: cached bytecode is told from its source by size and whole seconds only."""
+
+    def get_code(self, fullname):
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def load(path):
     """Imports a file of tasks, with its directory first on the path."""
     path = os.path.abspath(path)
     sys.path.insert(0, os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
+# ---------------------------------------------------------------- a start without the imports
+
+class Zygote:
+    """Has imported the file, and forks a worker of it when the server asks.
+
+    Single-threaded, because what is forked has the forking thread alone: a lock that another one held would stay held.
+    The worker's parent ends at once, so that the server, our subreaper, becomes its parent and can wait for it.
+    """
+
+    def __init__(self, tasks, descriptor):
+        self.tasks = tasks
+        self.channel = socket.socket(fileno=descriptor)
+
+    def serve(self):
+        threads = len(os.listdir("/proc/self/task"))
+        if threads > 1:
+            self.send({"method": "refused", "params": {
+                "why": f"cannot fork: the imports have started threads ({threads} are running)"}})
+            return
+        gc.collect()
+        gc.freeze()  # what is there stays where it is, on pages that the workers share
+        self.send({"method": "ready"})
+        while True:
+            line, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 8)
+            if not line:
+                return  # the server is gone
+            # A message with descriptors is never joined with the next one (unix(7)).
+            request = json.loads(line)
+            try:
+                pid = self.fork(request["params"], descriptors)
+                self.send({"id": request["id"], "result": {"pid": pid}})
+            except OSError as error:
+                self.send({"id": request["id"], "error": {"code": -32000, "message": f"cannot fork: {error}"}})
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def send(self, message):
+        self.channel.sendall((json.dumps(dict(message, jsonrpc="2.0")) + "\n").encode())
+
+    def fork(self, params, descriptors):
+        reading, writing = os.pipe()
+        between = os.fork()
+        if between == 0:
+            try:
+                between = os.getpid()
+                worker = os.fork()
+                if worker == 0:
+                    os.close(reading)
+                    os.close(writing)
+                    self.become_worker(params, descriptors, between)
+                os.write(writing, str(worker).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            pid = answer.read()
+        os.waitpid(between, 0)
+        if not pid:
+            raise OSError("no more processes")
+        return int(pid)
+
+    def become_worker(self, params, descriptors, between):
+        try:
+            os.setsid()
+            for descriptor, place in zip(descriptors, (1, 2, self.channel.detach())):
+                os.dup2(descriptor, place)
+                os.close(descriptor)
+            while os.getppid() == between:
+                time.sleep(0.0005)
+            _die_with_parent()
+            if os.getppid() != params["parent"]:
+                os._exit(0)
+            name, value = params["mark"].split("=", 1)
+            os.environ[name] = value
+            os.chdir(params["dir"])
+            Worker(self.tasks, int(os.environ["SPINDLE_FD"])).serve()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+
+def _die_with_parent():
+    """Asks for SIGKILL when the server ends. Source: prctl(2), PR_SET_PDEATHSIG."""
+    import ctypes
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
 def main(arguments):
-    if len(arguments) != 1:
-        sys.exit("usage: python3 spindle.py FILE    (spindle serve --python FILE does it)")
+    zygote = arguments[1:] == ["--zygote"]
+    if len(arguments) != 1 and not zygote:
+        sys.exit("usage: python3 spindle.py FILE [--zygote]    (spindle serve --python FILE does it)")
     # Who imports spindle gets this module, not a second copy of it.
     sys.modules["spindle"] = sys.modules["__main__"]
     sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(os.path.abspath(__file__))]
@@ -623,7 +722,7 @@ def main(arguments):
         sys.exit(f"{arguments[0]} has no tasks: put @spindle.task above a function")
     if "SPINDLE_FD" not in os.environ:
         sys.exit("there is no server: start it with `spindle serve --python FILE`")
-    Worker(_tasks, int(os.environ["SPINDLE_FD"])).serve()
+    (Zygote if zygote else Worker)(_tasks, int(os.environ["SPINDLE_FD"])).serve()
 
 
 if __name__ == "__main__":

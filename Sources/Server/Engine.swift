@@ -415,18 +415,6 @@ package final class Engine {
         }
     }
 
-    private func receive(_ notice: ProcessPoolNotice) {
-        switch notice {
-        case .described(WorkerFleet.builtIn, _): break  // known from the beginning, and to other pools too
-        case .described(let fleet, let description):
-            for task in description.tasks { registry.add(task) }
-            feed(.lightRoomResized(slots: pools.compactMap { $0 as? ProcessPool }.first?.lightSlots ?? 0))
-            whenDescribed?(fleet, nil)
-        case .broken(let fleet, let why): whenDescribed?(fleet, why)
-        case .workerEnded(let why): logger.warning("a worker ended", metadata: ["why": "\(why)"])
-        }
-    }
-
     private func attemptEnded(_ id: AttemptID, _ result: AttemptResult) {
         if let job = current(id) {
             job.lastResult = result

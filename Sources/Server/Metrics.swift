@@ -11,6 +11,7 @@ final class Metrics {
     var submitted: UInt64 = 0
     var events: UInt64 = 0
     var staleWrites: UInt64 = 0
+    var workersEnded: [Recycling.Reason: UInt64] = [:]
     private var runSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var waitSeconds = [Buckets](repeating: Buckets(), count: PoolName.allCases.count)
     private var cancelSeconds: [StopMethod: Buckets] = [:]
@@ -66,6 +67,11 @@ final class Metrics {
             let (busy, slots) = engine.scheduler.load(of: pool.name)
             out.sample("spindle_pool_slots", [("pool", pool.name.rawValue)], Double(slots))
             out.sample("spindle_pool_busy", [("pool", pool.name.rawValue)], Double(busy))
+        }
+        out.family("spindle_workers_ended_total", "counter", "Worker processes that ended, by reason.")
+        for reason in Recycling.Reason.allCases {
+            out.sample(
+                "spindle_workers_ended_total", [("reason", reason.rawValue)], Double(workersEnded[reason] ?? 0))
         }
         out.histogram(
             "spindle_job_run_seconds", "From start to end of the last attempt, by pool.", by: "pool", pools(runSeconds))

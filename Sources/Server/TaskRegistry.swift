@@ -16,7 +16,7 @@ package final class TaskRegistry {
     private static let longSeconds = 1.0
 
     package final class Entry {
-        package let task: TaskDefinition
+        package fileprivate(set) var task: TaskDefinition
         private var mean = [Double](repeating: 0, count: PoolName.allCases.count)
         private var samples = [Int](repeating: 0, count: PoolName.allCases.count)
         /// CPU time and run time of attempts outside the loop, in nanoseconds, older ones fading.
@@ -92,8 +92,23 @@ package final class TaskRegistry {
         for task in tasks { entries[task.name] = Entry(task) }
     }
 
-    /// Adds a task, or puts it in the place of the one with its name.
-    package func add(_ task: TaskDefinition) { entries[task.name] = Entry(task) }
+    /// Makes these the tasks of one source (a fleet of workers, or the configuration's commands): new ones join, those of
+    /// its tasks that are not among them go, and the rest change; jobs that wait run as the task is then.
+    ///
+    /// - Returns: Names that belong to somebody else, and stay so.
+    package func set(_ tasks: [TaskDefinition], of isTheirs: (TaskDefinition) -> Bool) -> [String] {
+        let names = Set(tasks.map(\.name))
+        for (name, entry) in entries where isTheirs(entry.task) && !names.contains(name) { entries[name] = nil }
+        var taken: [String] = []
+        for task in tasks {
+            if let entry = entries[task.name] {
+                if isTheirs(entry.task) { entry.task = task } else { taken.append(task.name) }
+            } else {
+                entries[task.name] = Entry(task)
+            }
+        }
+        return taken
+    }
 
     package subscript(name: String) -> Entry? { entries[name] }
 

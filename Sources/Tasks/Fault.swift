@@ -6,10 +6,10 @@ import Pools
 /// `{"how":"segv"}`: fails, in every way in which user code fails. With `--demo-faults` only, in worker processes only.
 func faultTask() -> TaskDefinition {
     TaskDefinition(
-        name: "fault", kind: .cpu, description: "Fails on purpose: throw, exit, segv, oom, hang or spin",
+        name: "fault", kind: .cpu, description: "Fails on purpose: throw, exit, segv, oom, fork, kill, hang or spin",
         input: schema([
             "type": "object", "required": ["how"], "additionalProperties": false,
-            "properties": ["how": ["enum": ["throw", "exit", "segv", "oom", "hang", "spin"]]],
+            "properties": ["how": ["enum": ["throw", "exit", "segv", "oom", "fork", "kill", "hang", "spin"]]],
         ]),
         pools: [.process],
         body: .function(
@@ -18,6 +18,8 @@ func faultTask() -> TaskDefinition {
                 case "exit": exit(3)
                 case "segv": kill(getpid(), SIGSEGV)
                 case "oom": eatMemory()
+                case "fork": startManyProcesses()
+                case "kill": kill(0, SIGKILL)
                 case "hang": while true { pause() }
                 case "spin":
                     var spins: UInt64 = 0
@@ -40,4 +42,15 @@ private func eatMemory() -> Never {
         if let block, block != MAP_FAILED { madvise(block, bytes, populateForWriting) }
         usleep(2000)
     }
+}
+
+/// Starts processes, thousands of them, until somebody stops it.
+private func startManyProcesses() -> Never {
+    let words: [String] = ["sleep", "60"]
+    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+    arguments.append(nil)
+    var pid = pid_t()
+    // Bounded, because the limit that is to stop it may be switched off.
+    for _ in 0..<4000 where posix_spawnp(&pid, "sleep", nil, nil, &arguments, environ) != 0 { break }
+    while true { pause() }
 }

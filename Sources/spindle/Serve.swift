@@ -15,19 +15,24 @@ struct Serve: ParsableCommand {
             The first lines on stdout say where it listens, a curl line to try, and the dashboard's address. Logs are
             JSON lines on stderr. Every flag has an environment variable (SPINDLE_LISTEN, …) and a key in the file of
             --config; flags win over environment over file. SIGTERM lets running jobs finish for --drain; a second one hurries.
+            SIGHUP reads the file and the files of --python again: commands and workers change, nothing is dropped.
             What is accepted is on disk (see --store) and goes on after a restart.
             """)
 
     @OptionGroup var flags: ServeFlags
 
     func run() throws {
-        let settings = try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
+        func read() throws -> Settings {
+            try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
+        }
+        let settings = try read()
         let setup = try ServerSetup(settings)
         let loop = try EventLoop()
         loop.adopt()
         let running = try RunningServer(setup, on: loop)
         running.announce()
         running.stopOnSignals()
+        try running.reloadOnHangUp(from: settings, read)
         try running.supervisor.ready(on: loop)
         loop.run()
         running.finish()
@@ -118,9 +123,26 @@ final class RunningServer {
         do throws(LoopError) {
             terminate = try SignalWatch(SIGTERM, on: loop) { [unowned self] in stop() }
             interrupt = try SignalWatch(SIGINT, on: loop) { [unowned self] in stop() }
-            hangUp = try SignalWatch(SIGHUP, on: loop) { [logger] in logger.notice("SIGHUP: nothing to reload") }
         } catch {
             logger.error("signals cannot be watched", metadata: ["why": "\(error)"])
+        }
+    }
+
+    /// Takes commands and workers anew from the configuration, at each SIGHUP.
+    func reloadOnHangUp(from settings: Settings, _ read: @escaping () throws -> Settings) throws(LoopError) {
+        hangUp = try SignalWatch(SIGHUP, on: loop) { [unowned self] in
+            do {
+                let new = try read()
+                let fleets = try setup.fleets(new)
+                for key in new.differences(from: settings) where key != Setting.python.key {
+                    logger.warning("a changed setting takes effect at the next start", metadata: ["setting": "\(key)"])
+                }
+                logger.notice(
+                    "reloading", metadata: ["commands": "\(new.commands.count)", "fleets": "\(fleets.count)"])
+                server.engine.reload(commands: new.commands, fleets: fleets)
+            } catch {
+                logger.error("nothing was reloaded", metadata: ["why": "\(error)"])
+            }
         }
     }
 

@@ -42,6 +42,37 @@ struct ServeFlags: ParsableArguments {
     )
     var interpreter: String?
 
+    @Flag(help: "Fork the workers of --python from one process that has imported the file.")
+    var preload = false
+
+    @Option(help: ArgumentHelp("Replace a worker after so many jobs (default 0: never).", valueName: "N"))
+    var workerMaxJobs: String?
+
+    @Option(help: ArgumentHelp("Replace a worker after this time (default 0s: never).", valueName: "TIME"))
+    var workerMaxAge: String?
+
+    @Option(help: ArgumentHelp("Let a worker go that was idle for so long (default 0s: never).", valueName: "TIME"))
+    var workerIdle: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Replace a worker, after its job, that holds more memory than this (default 0: never).", valueName: "SIZE"))
+    var workerMemory: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "End a child that holds more memory, with all that it started (default 2GiB).", valueName: "SIZE"))
+    var memoryLimit: String?
+
+    @Option(help: ArgumentHelp("End a child that has more processes below it (default 512).", valueName: "N"))
+    var processLimit: String?
+
+    @Option(help: ArgumentHelp("CPU time of each process below us (default 0s: no limit).", valueName: "TIME"))
+    var cpuLimit: String?
+
+    @Option(help: ArgumentHelp("Descriptors of each process below us (default 1024).", valueName: "N"))
+    var fileLimit: String?
+
     @Option(help: ArgumentHelp("Where the token is, or is to be made.", valueName: "FILE"))
     var tokenFile: String?
 
@@ -79,7 +110,10 @@ struct ServeFlags: ParsableArguments {
         return [
             .listen: listen, .store: one(store), .drain: one(drain), .keepJobs: one(keepJobs), .keepAge: one(keepAge),
             .loops: one(loops), .threads: one(threads), .processes: one(processes),
-            .python: python, .interpreter: one(interpreter), .tokenFile: one(tokenFile), .noAuth: flag(noAuth),
+            .python: python, .interpreter: one(interpreter), .preload: flag(preload),
+            .workerMaxJobs: one(workerMaxJobs), .workerMaxAge: one(workerMaxAge), .workerIdle: one(workerIdle),
+            .workerMemory: one(workerMemory), .memoryLimit: one(memoryLimit), .processLimit: one(processLimit),
+            .cpuLimit: one(cpuLimit), .fileLimit: one(fileLimit), .tokenFile: one(tokenFile), .noAuth: flag(noAuth),
             .publicDirectory: one(publicDirectory),
             .filesRoot: one(filesRoot), .allowFetch: allowFetch, .demoFaults: flag(demoFaults), .allowHost: allowHost,
             .tlsCert: one(tlsCert), .tlsKey: one(tlsKey), .allowPlaintext: flag(allowPlaintextOnNetwork),

@@ -2,6 +2,7 @@ import Glibc
 import HTTP
 import HTTPClient
 import JSON
+import Jobs
 import Pools
 import Server
 import Store
@@ -24,8 +25,7 @@ struct ServerSetup {
         options.version = Version.text
         options.allowedHosts = settings.list(.allowHost)
         options.publicDirectory = settings.text(.publicDirectory)
-        options.fleets = [WorkerFleet(name: WorkerFleet.builtIn, argv: WorkerCommand.arguments(tasks))]
-        options.fleets += try settings.workers + pythonFleets(settings)
+        options.fleets = try fleets(settings)
         let temporary = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         options.workRoot = "\(temporary)/spindle-\(getpid())"
     }
@@ -51,6 +51,30 @@ struct ServerSetup {
         options.loops = try settings.count(.loops, in: 1...64)
         options.threads = try settings.count(.threads, in: 1...1024)
         options.processes = try settings.count(.processes, in: 1...1024)
+        options.childLimits.memoryBytes = try settings.bytes(.memoryLimit)
+        options.childLimits.processes = try settings.count(.processLimit, in: 0...1_000_000)
+        options.childLimits.files = UInt64(try settings.count(.fileLimit, in: 16...1_000_000))
+        // Whole seconds are all that the kernel counts.
+        let seconds = try settings.duration(.cpuLimit).seconds
+        options.childLimits.cpuSeconds = UInt64(seconds.rounded(.up))
+    }
+
+    /// All workers: of the built-in tasks, of the file, and of each file of Python tasks.
+    func fleets(_ settings: Settings) throws -> [WorkerFleet] {
+        var recycling = Recycling()
+        recycling.maxJobs = try settings.count(.workerMaxJobs, in: 0...1_000_000_000)
+        recycling.maxAge = try settings.duration(.workerMaxAge).ifPositive
+        recycling.idle = try settings.duration(.workerIdle).ifPositive
+        recycling.memoryBytes = try settings.bytes(.workerMemory)
+        var builtIn = WorkerFleet(name: WorkerFleet.builtIn, argv: WorkerCommand.arguments(tasks))
+        builtIn.recycling = recycling
+        let python = try pythonFleets(settings).map { fleet in
+            var fleet = fleet
+            fleet.recycling = recycling
+            fleet.preloads = try settings.flag(.preload)
+            return fleet
+        }
+        return [builtIn] + settings.workers.map { $0.fleet(recycling) } + python
     }
 
     /// One fleet for each file of Python tasks.

@@ -8,6 +8,15 @@ import TOMLKit
 /// Everything that `serve` can be told, by flag, environment or file: one line for each.
 enum Setting: String, CaseIterable {
     case listen, store, loops, threads, processes, python, interpreter, drain
+    case preload
+    case workerMaxJobs = "worker-max-jobs"
+    case workerMaxAge = "worker-max-age"
+    case workerIdle = "worker-idle"
+    case workerMemory = "worker-memory"
+    case memoryLimit = "memory-limit"
+    case processLimit = "process-limit"
+    case cpuLimit = "cpu-limit"
+    case fileLimit = "file-limit"
     case keepJobs = "keep-jobs"
     case keepAge = "keep-age"
     case tokenFile = "token-file"
@@ -48,7 +57,7 @@ struct Settings {
     /// Tasks that are programs, from the file's `[commands.NAME]`.
     private(set) var commands: [TaskDefinition] = []
     /// Workers in any language, from the file's `[workers.NAME]`.
-    private(set) var workers: [WorkerFleet] = []
+    private(set) var workers: [WorkerTable] = []
 
     /// - Parameters:
     ///   - flags: What the command line said.
@@ -73,12 +82,19 @@ struct Settings {
         let texts: [Setting: [String]] = [
             .listen: ["127.0.0.1:8080"], .store: ["\(state)/spindle.db"], .drain: ["10s"], .keepJobs: ["1000000"],
             .keepAge: ["7d"], .loops: ["1"], .threads: [cores], .processes: [cores], .python: [],
-            .interpreter: ["python3"],
+            .interpreter: ["python3"], .preload: ["false"], .workerMaxJobs: ["0"], .workerMaxAge: ["0s"],
+            .workerIdle: ["0s"], .workerMemory: ["0"], .memoryLimit: ["2GiB"], .processLimit: ["512"],
+            .cpuLimit: ["0s"], .fileLimit: ["1024"],
             .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
             .allowFetch: [], .demoFaults: ["false"], .allowHost: [], .tlsCert: [], .tlsKey: [],
             .allowPlaintext: ["false"],
         ]
         return texts.mapValues { Value(texts: $0, origin: "default") }
+    }
+
+    /// What is said otherwise in `other`, by its keys in the file.
+    func differences(from other: Settings) -> [String] {
+        Setting.allCases.filter { list($0) != other.list($0) }.map(\.key)
     }
 
     // MARK: Reading values
@@ -113,6 +129,15 @@ struct Settings {
         return duration
     }
 
+    /// Bytes, with one of the units KiB, MiB and GiB; 0 alone needs none.
+    func bytes(_ setting: Setting) throws -> UInt64 {
+        let text = text(setting) ?? ""
+        guard let bytes = byteCount(text) else {
+            throw wrong(setting, "must be a size with a unit, like 512MiB or 2GiB, or 0, not \"\(text)\"")
+        }
+        return bytes
+    }
+
     /// An error about a setting, named as it was given.
     func wrong(_ setting: Setting, _ why: String) -> CommandFailure {
         let origin = values[setting]?.origin ?? "default"
@@ -137,7 +162,7 @@ struct Settings {
                 continue
             }
             if member.key == "workers" {
-                workers = try member.value.members.map { try workerFleet($0.key, $0.value, path) }
+                workers = try member.value.members.map { try WorkerTable($0.key, $0.value, path) }
                 continue
             }
             guard let setting = Setting.allCases.first(where: { $0.key == member.key }) else {
@@ -159,6 +184,16 @@ struct Settings {
             throw CommandFailure(.usage, "\(path): \(setting.key) has a value of the wrong type (\(value.typeName))")
         }
     }
+}
+
+/// `512MiB` in bytes; nil for what is no size.
+func byteCount(_ text: String) -> UInt64? {
+    if text == "0" { return 0 }
+    for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30)] where text.hasSuffix(unit) {
+        guard let number = UInt64(text.dropLast(3)), number <= UInt64.max >> (UInt64(shift) + 1) else { return nil }
+        return number << UInt64(shift)
+    }
+    return nil
 }
 
 func readTextFile(_ path: String) -> String? {

@@ -3,6 +3,8 @@ import asyncio
 import dataclasses
 import enum
 import os
+import signal
+import subprocess
 import time
 from typing import Dict, List, Literal, Optional
 
@@ -60,6 +62,15 @@ def stubborn():
             time.sleep(60)
         except BaseException:
             pass
+
+
+@spindle.task
+def deaf_family(seconds: str):
+    """Ignores SIGTERM, and has a child in its group and one in a session of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for own_session in (False, True):
+        subprocess.Popen(["sleep", seconds], start_new_session=own_session)
+    stubborn()
 
 
 @spindle.task

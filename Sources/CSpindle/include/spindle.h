@@ -50,6 +50,9 @@ ssize_t spindle_send(int socket, const void *bytes, size_t count);
 /// recv, waiting for bytes or not: bytes read, 0 at the end, -1 and errno.
 ssize_t spindle_receive(int socket, void *bytes, size_t count, int waits);
 
+/// Sends bytes with descriptors beside them (SCM_RIGHTS), at most eight, over a unix socket: 0 or -errno.
+int spindle_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number);
+
 /// Whether bytes wait to be read: 1 or 0.
 int spindle_has_unread(int socket);
 

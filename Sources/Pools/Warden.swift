@@ -1,0 +1,148 @@
+import CSpindle
+import EventLoop
+import Glibc
+
+/// Watches what running children and all below them hold, and ends what they leave behind.
+///
+/// On a thread of its own: to read /proc takes milliseconds on a busy machine, and the loop has none.
+///
+/// ```
+///   loop ── watch, look ───► one reading of /proc ──► found: too much memory, too many processes ──► loop
+///        └─ sweep ─────────► readings until nothing of the child is left ──────────────► done ─────► loop
+/// ```
+// Guard: everything by `lock`; readings are taken without it.
+final class Warden: @unchecked Sendable {
+    /// What a child and all below it hold.
+    struct Holding: Sendable {
+        let processes: Int
+        /// Resident; what forked processes share counts for each.
+        let bytes: UInt64
+    }
+
+    /// What a child leaves behind is to be gone after so many nanoseconds; a process in the kernel's hands may take longer.
+    private static let patience: Int64 = 2_000_000_000
+    /// Readings take no more than this part of a core's time.
+    private static let share: Int64 = 50
+
+    private struct Ward {
+        let limits: ChildLimits
+        let found: LoopBound<(Holding) -> Void>
+    }
+
+    private struct Sweep {
+        let child: pid_t
+        let mark: String
+        let deadline: Int64
+        let done: LoopBound<() -> Void>
+    }
+
+    private let lock = Lock()
+    private let arrived = Condition()
+    private var wards: [pid_t: Ward] = [:]
+    private var sweeps: [Sweep] = []
+    private var wantsLook = false
+
+    init() {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(self).toOpaque()
+        let created = pthread_create(&thread, nil, Self.main, context)
+        precondition(created == 0, "no memory for the warden's thread")
+        pthread_detach(thread)
+    }
+
+    /// Watches a child until ``release(_:)``.
+    ///
+    /// - Parameter found: Called on the loop with what it holds, whenever that is more than one of the limits.
+    func watch(_ child: pid_t, _ limits: ChildLimits, on loop: EventLoop, _ found: @escaping (Holding) -> Void) {
+        let ward = Ward(limits: limits, found: LoopBound(found, on: loop))
+        lock.withLock { wards[child] = ward }
+    }
+
+    func release(_ child: pid_t) { _ = lock.withLock { wards.removeValue(forKey: child) } }
+
+    /// Looks at all that are watched, soon; what is asked while it looks is one look more.
+    func look() {
+        lock.withLock {
+            guard !wards.isEmpty else { return }
+            wantsLook = true
+            arrived.signal()
+        }
+    }
+
+    /// Kills whatever a child that has ended left behind: what is in its session, and what carries its mark.
+    ///
+    /// - Parameters:
+    ///   - mark: `NAME=value` in its environment.
+    ///   - done: Called on the loop, when nothing of it is left.
+    func sweep(after child: pid_t, mark: String, on loop: EventLoop, done: @escaping () -> Void) {
+        let sweep = Sweep(
+            child: child, mark: mark, deadline: monotonicNanoseconds() + Self.patience,
+            done: LoopBound(done, on: loop))
+        lock.withLock {
+            sweeps.append(sweep)
+            arrived.signal()
+        }
+    }
+
+    // MARK: Its thread
+
+    private func work() -> Never {
+        var open: [Sweep] = []
+        var rest: Int64 = 0
+        while true {
+            let looks = lock.withLock {
+                while sweeps.isEmpty, open.isEmpty, !wantsLook || monotonicNanoseconds() < rest {
+                    if wantsLook { _ = arrived.wait(lock, until: rest) } else { arrived.wait(lock) }
+                }
+                open += sweeps
+                sweeps = []
+                defer { wantsLook = false }
+                return wantsLook
+            }
+            let began = monotonicNanoseconds()
+            let tree = ProcessTree()
+            if looks { look(at: tree) }
+            open = sweep(open, in: tree)
+            let ended = monotonicNanoseconds()
+            rest = ended + (ended - began) * Self.share
+            // What was killed is on its way out.
+            if !open.isEmpty { usleep(1000) }
+        }
+    }
+
+    private func look(at tree: ProcessTree) {
+        let watched = lock.withLock { wards }
+        let all = Set(watched.keys)
+        let children = tree.descendants(of: getpid()).filter { all.contains($0.pid) }
+        for child in children {
+            guard let ward = watched[child.pid] else { continue }
+            let below = tree.descendants(of: child.pid)
+            let holding = Holding(
+                processes: 1 + below.count, bytes: below.reduce(child.residentBytes) { $0 + $1.residentBytes })
+            guard ward.limits.areExceeded(by: holding) else { continue }
+            let found = ward.found
+            found.loop.submit { found.value(holding) }
+        }
+    }
+
+    /// - Returns: The sweeps that have found something and are to look again.
+    private func sweep(_ open: [Sweep], in tree: ProcessTree) -> [Sweep] {
+        guard !open.isEmpty else { return [] }
+        // As subreaper we are above everything that our children have started; what they still answer for is not meant.
+        let running = Set(lock.withLock { wards.keys })
+        let strays = tree.descendants(of: getpid(), notBelow: running)
+        return open.filter { sweep in
+            let left = strays.filter { $0.session == sweep.child || ProcessTree.carries($0.pid, sweep.mark) }
+            for member in left { member.kill() }
+            if !left.isEmpty, monotonicNanoseconds() < sweep.deadline { return true }
+            let done = sweep.done
+            done.loop.submit { done.value() }
+            return false
+        }
+    }
+
+    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
+        spindle_name_thread("warden")
+        Unmanaged<Warden>.fromOpaque(context!).takeUnretainedValue().work()
+    }
+}

@@ -1,0 +1,176 @@
+import CSpindle
+import EventLoop
+import Glibc
+import JSON
+import Jobs
+
+/// A process that has imported what its workers need, and forks one when asked: a start without the imports.
+///
+/// ```
+///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"SPINDLE_CHILD=…","parent":4200}}
+///     and beside it, by SCM_RIGHTS, the worker's stdout, stderr and channel
+///   ← {"jsonrpc":"2.0","method":"ready"}                      once, first
+///   ← {"jsonrpc":"2.0","id":1,"result":{"pid":4242}}           a child of ours: its own parent has ended at once
+/// ```
+///
+/// Loop-confined.
+final class Zygote {
+    enum Change {
+        /// It can fork.
+        case ready
+        /// It is gone, or never came to be.
+        case ended(why: String)
+    }
+
+    /// Longest line that it says.
+    private static let maximumLine = 64 * 1024
+    private static let keptErrors = 2048
+
+    private struct Birth {
+        var pipes: ChildPipes
+        let directory: String
+        let mark: String
+        let done: (Result<SpawnedChild, SpawnFailure>) -> Void
+    }
+
+    private(set) var isReady = false
+    private let loop: EventLoop
+    private let spawner: Spawner
+    private let directoryRoot: String
+    private let onChange: (Change) -> Void
+    private let mark = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+    private let pid: pid_t
+    private var child: Child!
+    private var channel: LineReader!
+    private var output: [LineReader] = []
+    private var births: [Int: Birth] = [:]
+    private var nextBirth = 1
+    private var lastErrors = ""
+    private var problem: String?
+    private var startTimer: Deadline?
+
+    init(
+        _ spawned: SpawnedChild, directoryRoot: String, on loop: EventLoop, spawner: Spawner,
+        onChange: @escaping (Change) -> Void
+    ) throws(LoopError) {
+        self.loop = loop
+        self.spawner = spawner
+        self.directoryRoot = directoryRoot
+        self.onChange = onChange
+        pid = spawned.pid
+        // Its workers have limits of their own.
+        var limits = ChildLimits()
+        limits.processes = 0
+        child = try Child(
+            spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] _ in child.killTree() },
+            onExit: { [unowned self] in exited($0) })
+        channel = try LineReader(
+            spawned.channel, maximumBytes: Self.maximumLine, on: loop,
+            onLines: { [unowned self] in for line in $0 { receive(line) } },
+            onProblem: { [unowned self] _ in child.stop(after: .milliseconds(100)) })
+        output = [
+            try LineReader(
+                spawned.output, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onLines: { _ in },
+                onProblem: { _ in }),
+            try LineReader(
+                spawned.errors, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop,
+                onLines: { [unowned self] in keep($0) }, onProblem: { _ in }),
+        ]
+        startTimer = Deadline(after: WorkerProcess.initialiseTime, on: loop) { [unowned self] in
+            problem = "did not finish its imports within 30 s"
+            child.killTree()
+        }
+    }
+
+    /// Makes one more worker process.
+    func fork(_ done: @escaping (Result<SpawnedChild, SpawnFailure>) -> Void) {
+        let number = nextBirth
+        nextBirth += 1
+        let name = "\(mark)-\(number)"
+        var pipes = ChildPipes()
+        do throws(SpawnFailure) {
+            try pipes.open(.socket, takesInput: false)
+            let directory = try makeChildDirectory(name, below: directoryRoot)
+            births[number] = Birth(pipes: pipes, directory: directory, mark: "SPINDLE_CHILD=\(name)", done: done)
+        } catch {
+            pipes.closeAll()
+            return done(.failure(error))
+        }
+        ask(for: number)
+    }
+
+    func end() { child.stop(after: .zero) }
+
+    private func ask(for number: Int) {
+        guard let birth = births[number] else { return }
+        let request: JSONValue = [
+            "jsonrpc": "2.0", "id": .integer(number), "method": "fork",
+            "params": [
+                "dir": .string(birth.directory), "mark": .string(birth.mark), "parent": .integer(Int(getpid())),
+            ],
+        ]
+        let line = request.bytes + [0x0A]
+        let descriptors = [birth.pipes.output.write, birth.pipes.errors.write, birth.pipes.channel.write]
+        let code = spindle_send_descriptors(channel.descriptor, line, line.count, descriptors, CInt(descriptors.count))
+        if code != 0 { failed(number, "the zygote does not listen: \(String(cString: strerror(-code)))") }
+    }
+
+    // MARK: What it says
+
+    private func receive(_ line: [UInt8]) {
+        guard let message = try? JSONReader.value(of: line) else {
+            problem = "said what is no JSON"
+            return child.killTree()
+        }
+        if message["method"]?.string == "ready" {
+            isReady = true
+            startTimer = nil
+            onChange(.ready)
+        } else if message["method"]?.string == "refused" {
+            problem = message["params"]?["why"]?.string ?? "refused"
+        } else if let number = message["id"]?.integer {
+            guard let pid = message["result"]?["pid"]?.integer else {
+                return failed(number, message["error"]?["message"]?.string ?? "the zygote has not forked")
+            }
+            born(number, pid_t(pid))
+        }
+    }
+
+    private func born(_ number: Int, _ pid: pid_t) {
+        guard var birth = births.removeValue(forKey: number) else { return }
+        let pidfd = spindle_pidfd_open(pid)
+        guard pidfd >= 0 else {
+            births[number] = birth
+            return failed(number, "the new worker has died at once")
+        }
+        spawner.own(pid)
+        let spawned = birth.pipes.taken(pid: pid, pidfd: pidfd, mark: birth.mark, directory: birth.directory)
+        birth.pipes.closeAll()
+        birth.done(.success(spawned))
+    }
+
+    private func failed(_ number: Int, _ why: String) {
+        guard let birth = births.removeValue(forKey: number) else { return }
+        birth.pipes.closeAll()
+        removeDirectory(birth.directory)
+        birth.done(.failure(SpawnFailure(message: why)))
+    }
+
+    private func keep(_ lines: [[UInt8]]) {
+        for line in lines {
+            lastErrors = String((lastErrors + String(decoding: line, as: UTF8.self) + "\n").suffix(Self.keptErrors))
+        }
+    }
+
+    private func exited(_ exit: Child.Exit) {
+        isReady = false
+        startTimer = nil
+        channel.drain()
+        for reader in output { reader.drain() }
+        channel.close()
+        for reader in output { reader.close() }
+        let why = problem ?? "the zygote \(WorkerProcess.words(exit))"
+        for number in births.keys.sorted() { failed(number, why) }
+        onChange(.ended(why: lastErrors.isEmpty ? why : "\(why): \(lastErrors)"))
+    }
+}

@@ -1,0 +1,47 @@
+"""The process table, as tests look at it. Standard library only."""
+import itertools
+import os
+import pathlib
+import random
+import time
+
+from server import PATIENCE
+
+_counter = itertools.count()
+
+
+def marker():
+    """A number of seconds to sleep that no other process of this machine sleeps: it is found among its arguments."""
+    return f"7{os.getpid()}{random.randrange(10**4):04}{next(_counter)}"
+
+
+def alive(marker):
+    """Processes with the marker among their arguments that have not ended."""
+    return [pid for pid in _all() if marker in _arguments(pid) and is_alive(pid)]
+
+
+def is_alive(pid):
+    """Whether a process runs; one that has ended and waits for its parent's attention does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(count, marker):
+    """Waits until so many processes carry the marker; their numbers."""
+    deadline = time.monotonic() + PATIENCE
+    while len(found := alive(marker)) != count:
+        assert time.monotonic() < deadline, f"{len(found)} processes, not {count}"
+    return found
+
+
+def _all():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _arguments(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (OSError, UnicodeDecodeError):
+        return []
