@@ -5,8 +5,10 @@ import Jobs
 
 /// One attempt as a child process of its own: a command from the configuration.
 final class CommandRun {
-    /// At least this much of the end of its output is kept for the result, in bytes.
-    static let keptOutput = 1024 * 1024
+    /// Output up to this length is the result, in bytes.
+    static let longestResult = 1024 * 1024
+    /// Of longer output the result is at least this much of the end; the log has more.
+    static let keptEnd = 64 * 1024
     private static let maximumLine = 64 * 1024
     /// How long a pipe may stay open after the child is gone: somebody else holds it then.
     private static let drainTime = Duration.milliseconds(100)
@@ -94,11 +96,11 @@ final class CommandRun {
             })
     }
 
-    /// Keeps the end of what it prints: its result.
+    /// Keeps what it prints, or the end of it: its result.
     private func keep(_ bytes: UnsafeBufferPointer<UInt8>) {
         total += bytes.count
         kept.append(contentsOf: bytes)
-        if kept.count >= 2 * Self.keptOutput { kept.removeFirst(kept.count - Self.keptOutput) }
+        if total > Self.longestResult, kept.count >= 2 * Self.keptEnd { kept = Array(kept.suffix(Self.keptEnd)) }
     }
 
     private func take(_ line: [UInt8], _ stream: String) {
@@ -159,7 +161,8 @@ final class CommandRun {
     }
 
     private func success() -> AttemptResult {
-        var text = kept.count > Self.keptOutput ? Array(kept.suffix(Self.keptOutput)) : kept
+        var text = kept
+        kept = []
         if text.last == 0x0A { text.removeLast() }
         switch command.result {
         case .text:
@@ -169,8 +172,8 @@ final class CommandRun {
                 _ = try JSONReader.value(of: text)
                 return AttemptResult(.succeeded, value: onOneLine(text))
             } catch {
-                let what =
-                    total > Self.keptOutput ? "output over \(Self.keptOutput) bytes" : "stdout is no JSON: \(error)"
+                let isLong = total > Self.longestResult
+                let what = isLong ? "output over \(Self.longestResult) bytes" : "stdout is no JSON: \(error)"
                 return AttemptResult(.failed(canRetry: false), error: JobError(type: "InvalidOutput", message: what))
             }
         }

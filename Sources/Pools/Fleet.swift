@@ -17,6 +17,8 @@ final class Fleet {
     /// After this many deaths in a row without work in hand, and no answer between them, the next start waits.
     private static let deathsBeforePause = 3
     private static let longestPause = Duration.seconds(30)
+    /// For this long after a worker has died of its work, one more than usual is kept ready, in nanoseconds.
+    private static let spareTime: Int64 = 10_000_000_000
     /// A crash is to be noticed at once: Swift's own backtracer would hold the dying process for seconds.
     private static let variables = ["SPINDLE_FD": "3", "SWIFT_BACKTRACE": "enable=no"]
 
@@ -64,6 +66,7 @@ final class Fleet {
     private var asleep = 0
     private var failedStarts = 0
     private var deaths = 0
+    private var spareUntil: Int64 = 0
     private var isDescribed = false
     private var isDraining = false
     private var touched: Set<pid_t> = []
@@ -160,6 +163,9 @@ final class Fleet {
         trim()
     }
 
+    /// Workers that there should be. Where work kills workers, the next one should not have to wait for a start.
+    private var wanted: Int { size + (spareUntil > 0 ? 1 : 0) }
+
     /// Workers that are ready or will be, and are to stay, with the places of those that sleep.
     private var present: Int {
         live.values.count { $0.isReady && departures[$0.pid] == nil } + starting + asleep
@@ -169,7 +175,7 @@ final class Fleet {
         guard !isDraining, refill == nil else { return }
         // Forked they will be, as soon as somebody can.
         if zygoteIsComing || zygote.map({ !$0.isReady }) == true { return }
-        while present < size { addWorker() }
+        while present < wanted { addWorker() }
     }
 
     private func wake() {
@@ -185,8 +191,8 @@ final class Fleet {
     /// Lets workers go while more are ready than there should be: those whose successors have come, else idle ones.
     private func trim() {
         // After every attempt: this is all that it usually costs.
-        guard live.count > size else { return }
-        var surplus = live.values.count { $0.isReady && !isLeaving($0) } - size
+        guard live.count > wanted else { return }
+        var surplus = live.values.count { $0.isReady && !isLeaving($0) } - wanted
         for worker in live.values where surplus > 0 {
             guard case .outgoing(let reason) = departures[worker.pid] else { continue }
             dismiss(worker, reason)
@@ -215,8 +221,12 @@ final class Fleet {
     /// Finds the workers that are due. Called now and then.
     func inspect() {
         let recycling = spec.recycling
-        guard recycling.maxAge != nil || recycling.idle != nil, !isDraining else { return }
+        guard spareUntil > 0 || recycling.maxAge != nil || recycling.idle != nil, !isDraining else { return }
         let now = monotonicNanoseconds()
+        if spareUntil > 0, now > spareUntil {
+            spareUntil = 0
+            trim()
+        }
         for worker in live.values where worker.isReady && departures[worker.pid] == nil {
             if let age = recycling.maxAge, now - worker.readySince > Self.jittered(age.nanoseconds, by: worker.pid) {
                 replace(worker, .age)
@@ -312,7 +322,7 @@ final class Fleet {
         onChange(.workerEnded(.died, why: why))
         guard worker.isReady else { return startFailed(why) }
         // What dies of its work is replaced at once: the work is to blame, and is not tried for ever.
-        if !hadWork { deaths += 1 }
+        if hadWork { spareUntil = monotonicNanoseconds() + Self.spareTime } else { deaths += 1 }
         if deaths > Self.deathsBeforePause { pause(deaths - Self.deathsBeforePause) } else { fill() }
     }
 

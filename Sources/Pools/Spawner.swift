@@ -43,11 +43,11 @@ package struct ChildLimits: Sendable {
 
     /// Why a child that holds so much is to end; nil: it may go on.
     func excess(of holding: Warden.Holding) -> JobError? {
-        if memoryBytes > 0, holding.bytes > memoryBytes {
-            return JobError(type: "MemoryLimit", message: "held more than \(memoryBytes >> 20) MiB and was killed")
-        }
         if processes > 0, holding.processes > processes {
             return JobError(type: "ProcessLimit", message: "ran more than \(processes) processes and was killed")
+        }
+        if memoryBytes > 0, holding.bytes > memoryBytes {
+            return JobError(type: "MemoryLimit", message: "held more than \(memoryBytes >> 20) MiB and was killed")
         }
         return nil
     }

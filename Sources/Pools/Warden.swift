@@ -15,7 +15,7 @@ final class Warden: @unchecked Sendable {
     /// What a child and all below it hold.
     struct Holding: Sendable {
         let processes: Int
-        /// Resident; what forked processes share counts for each.
+        /// Resident.
         let bytes: UInt64
     }
 
@@ -116,13 +116,22 @@ final class Warden: @unchecked Sendable {
         let children = tree.descendants(of: getpid()).filter { all.contains($0.pid) }
         for child in children {
             guard let ward = watched[child.pid] else { continue }
-            let below = tree.descendants(of: child.pid)
-            let holding = Holding(
-                processes: 1 + below.count, bytes: below.reduce(child.residentBytes) { $0 + $1.residentBytes })
-            guard ward.limits.areExceeded(by: holding) else { continue }
+            let members = [child] + tree.descendants(of: child.pid)
+            guard let holding = excess(of: members, ward.limits) else { continue }
             let found = ward.found
             found.loop.submit { found.value(holding) }
         }
+    }
+
+    /// What they hold together, if that is too much.
+    private func excess(of members: [ProcessTree.Member], _ limits: ChildLimits) -> Holding? {
+        let resident = Holding(processes: members.count, bytes: members.reduce(0) { $0 + $1.residentBytes })
+        guard limits.areExceeded(by: resident) else { return nil }
+        if limits.processes > 0, members.count > limits.processes { return resident }
+        // What forked processes share was counted for each: now it is worth a closer look.
+        let bytes = members.reduce(0) { $0 + (ProcessTree.proportionalBytes(of: $1.pid) ?? $1.residentBytes) }
+        let exact = Holding(processes: members.count, bytes: bytes)
+        return limits.areExceeded(by: exact) ? exact : nil
     }
 
     /// - Returns: The sweeps that have found something and are to look again.

@@ -4,10 +4,15 @@ import Jobs
 package struct EventLog: Sendable {
     /// At least this many of the last events are kept.
     package static let kept = 256
+    /// Of the texts of `log` events, and of the values of `output` events, no more is kept than this, in bytes, but one.
+    private static let keptText = 256 * 1024
+    private static let keptOutput = 8 * 1024 * 1024
     /// Numbers that a new job may show to clients before the disk knows more of its events than that it was accepted.
     package static let firstReserve = 8
 
     private var events: [JobEvent] = []
+    private var textBytes = 0
+    private var outputBytes = 0
     package private(set) var lastSeq = 0
     /// Numbers up to here may be shown: a server that starts again gives none of them to another event.
     package var reserved = Int.max
@@ -23,6 +28,7 @@ package struct EventLog: Sendable {
     ///   - reserved: The greatest number that a client may have seen: a gap covers what is missing up to it.
     package init(stored: [JobEvent], reserved: Int, at now: Instant) {
         events = stored
+        for event in stored { weigh(event.kind, 1) }
         lastSeq = stored.last?.seq ?? 0
         lastStored = lastSeq
         guard reserved > lastSeq else { return }
@@ -46,7 +52,25 @@ package struct EventLog: Sendable {
     package mutating func append(_ kind: JobEvent.Kind, at time: Instant, attempt: Int) {
         lastSeq += 1
         events.append(JobEvent(seq: lastSeq, time: time, attempt: attempt, kind: kind))
-        if events.count >= 2 * Self.kept { events.removeFirst(Self.kept) }
+        weigh(kind, 1)
+        if events.count >= 2 * Self.kept { drop(Self.kept) }
+        while textBytes > Self.keptText || outputBytes > Self.keptOutput, events.count > 1 {
+            drop(events.count / 2)
+        }
+    }
+
+    private mutating func drop(_ count: Int) {
+        for event in events[..<count] { weigh(event.kind, -1) }
+        events.removeFirst(count)
+    }
+
+    /// - Parameter sign: 1 for what comes, -1 for what goes.
+    private mutating func weigh(_ kind: JobEvent.Kind, _ sign: Int) {
+        switch kind {
+        case .log(_, let text): textBytes += sign * text.utf8.count
+        case .output(let json): outputBytes += sign * json.count
+        default: break
+        }
     }
 
     package subscript(index: Int) -> JobEvent { events[index] }

@@ -1,9 +1,13 @@
 /// The end of a job's log, as text; what came before is counted.
 package struct LogTail: Sendable {
-    /// At least this much of the end is kept, in bytes.
+    /// At least this much of the end is kept, in bytes, and not much more.
     package static let kept = 1024 * 1024
+    private static let pieceBytes = 64 * 1024
 
-    private var bytes: [UInt8] = []
+    /// Full ones, older ones first.
+    private var pieces: [[UInt8]] = []
+    private var last: [UInt8] = []
+    private var count = 0
     /// Bytes that are no longer here.
     package private(set) var dropped = 0
 
@@ -11,30 +15,45 @@ package struct LogTail: Sendable {
 
     /// - Parameter dropped: Bytes that came before these and are no longer here.
     package init(_ bytes: [UInt8], dropped: Int) {
-        self.bytes = bytes
+        last = bytes
+        count = bytes.count
         self.dropped = dropped
     }
 
     /// The last bytes, at most as many as are promised.
-    package var tail: ArraySlice<UInt8> { bytes.suffix(Self.kept) }
+    package var tail: [UInt8] { read(from: end - min(count, Self.kept), limit: Self.kept).bytes }
 
     /// One past the last byte, counted from the log's beginning.
-    package var end: Int { dropped + bytes.count }
+    package var end: Int { dropped + count }
 
     package mutating func append(line: String) {
-        bytes.append(contentsOf: line.utf8)
-        bytes.append(0x0A)
-        guard bytes.count >= 2 * Self.kept else { return }
-        let surplus = bytes.count - Self.kept
-        bytes.removeFirst(surplus)
-        dropped += surplus
+        let before = last.count
+        last.append(contentsOf: line.utf8)
+        last.append(0x0A)
+        count += last.count - before
+        guard last.count >= Self.pieceBytes else { return }
+        pieces.append(last)
+        last = []
+        while let first = pieces.first, count - first.count >= Self.kept {
+            pieces.removeFirst()
+            count -= first.count
+            dropped += first.count
+        }
     }
 
     /// At most `limit` bytes from `offset` on, or from the first one that is still here.
-    package func read(from offset: Int, limit: Int) -> (bytes: ArraySlice<UInt8>, next: Int) {
-        let start = max(offset, dropped) - dropped
-        let stop = min(start + limit, bytes.count)
-        guard start < stop else { return ([], end) }
-        return (bytes[start..<stop], dropped + stop)
+    package func read(from offset: Int, limit: Int) -> (bytes: [UInt8], next: Int) {
+        let start = max(offset, dropped)
+        let stop = min(start + limit, end)
+        var bytes: [UInt8] = []
+        guard start < stop else { return (bytes, end) }
+        bytes.reserveCapacity(stop - start)
+        var place = dropped
+        for piece in pieces + [last] {
+            let (low, high) = (max(start - place, 0), min(stop - place, piece.count))
+            if low < high { bytes += piece[low..<high] }
+            place += piece.count
+        }
+        return (bytes, stop)
     }
 }

@@ -1,0 +1,140 @@
+"""Jobs that take too much, or lash out, among jobs that do not."""
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+import unittest
+
+from processes import alive, marker
+from server import PATIENCE, Server, ServerTest
+
+EATER = "import sys, time\nkept = bytearray(int(sys.argv[1]) << 20)\ntime.sleep(60)"
+# Doubles until there are 2**12, or somebody stops it.
+BOMB = "import os, sys, time\nfor _ in range(12): os.fork()\ntime.sleep(int(sys.argv[1]))"
+COMMANDS = {
+    # The memory is held by a grandchild.
+    "eat": ["sh", "-c", f"python3 -c '{EATER}' 300; true"],
+    "bomb": ["python3", "-c", BOMB, "{m}"],
+    "lash": ["sh", "-c", "kill -9 0"],
+    "spin": ["sh", "-c", "while :; do :; done"],
+    "open": ["python3", "-c", "import os\nwhile True: os.dup(1)"],
+    "limits": ["sh", "-c", "ulimit -n; ulimit -t; ulimit -c"],
+    "flood": ["sh", "-c", 'head -c "$1" /dev/zero | tr "\\\\0" x; echo; echo the end', "sh", "{bytes}"],
+}
+CONFIG = "".join(f"[commands.{name}]\ncommand = {json.dumps(argv)}\n" for name, argv in COMMANDS.items())
+
+
+class LimitTests(ServerTest):
+    arguments = (
+        "--config", "c.toml", "--processes", "3", "--threads", "1", "--demo-faults", "--store", "memory",
+        "--memory-limit", "200MiB", "--process-limit", "40", "--cpu-limit", "1s", "--file-limit", "64")
+    files = {"c.toml": CONFIG}
+
+    def fails(self, task, value=None, **expected):
+        done = self.server.wait(self.server.submit(task, value))
+        self.assertEqual(done["state"], "failed", done)
+        for name, value in expected.items():
+            self.assertEqual(done["error"][name], value, done["error"])
+        self.assertGreater(done["usage"]["wall_seconds"], 0)
+        return done
+
+    def test_memory_of_a_grandchild_counts(self):
+        done = self.fails("eat", type="MemoryLimit")
+        self.assertIn("200 MiB", done["error"]["message"])
+        self.fails("fault", {"how": "oom"}, type="MemoryLimit")
+
+    def test_a_fork_bomb_is_ended_whole(self):
+        m = marker()
+        done = self.fails("bomb", {"m": m}, type="ProcessLimit")
+        self.assertIn("40 processes", done["error"]["message"])
+        self.assertEqual(alive(m), [])
+        self.fails("fault", {"how": "fork"}, type="ProcessLimit")
+
+    def test_who_kills_all_around_kills_itself(self):
+        self.fails("lash", type="Crashed", signal=signal.SIGKILL)
+        self.fails("fault", {"how": "kill"}, type="Crashed", signal=signal.SIGKILL)
+        self.assertEqual(self.server.ask("POST", "/v1/run/squares?pool=process", {"n": 3}).json, {"sum": 5})
+
+    def test_cpu_seconds(self):
+        done = self.fails("spin", type="Crashed")
+        # SIGXCPU at the limit, SIGKILL when hard and soft limit are one.
+        self.assertIn(done["error"]["signal"], (signal.SIGXCPU, signal.SIGKILL))
+        self.assertGreater(done["usage"]["cpu_seconds"], 0.5)
+        self.fails("fault", {"how": "spin"}, type="Crashed")
+
+    def test_descriptors(self):
+        done = self.fails("open", type="ExitStatus")
+        log = self.server.get(f"/v1/jobs/{done['id']}/log").body.decode()
+        self.assertIn("Too many open files", log)
+        self.assertEqual(self.server.ask("POST", "/v1/run/limits").json, "64\n1\n0")
+
+    def test_every_job_says_what_it_used(self):
+        self.server.ask("POST", "/v1/run/squares?pool=process", {})
+        for task, value, pool in (
+                ("burn", {"milliseconds": 40}, "thread"), ("burn", {"milliseconds": 40}, "process"),
+                ("sleep", {"seconds": 0.05}, "loop"), ("limits", {}, "process")):
+            with self.subTest(task=task, pool=pool):
+                usage = self.server.wait(self.server.submit(task, value, pool=pool))["usage"]
+                self.assertGreater(usage["wall_seconds"], 0)
+                self.assertIn("voluntary_switches", usage)
+                if task == "burn":
+                    self.assertGreater(usage["cpu_seconds"], 0.02)
+                if pool == "process":
+                    self.assertGreater(usage["max_rss_bytes"], 1 << 20)
+
+
+class FaultTests(unittest.TestCase):
+    def test_healthy_jobs_do_not_notice_faulty_ones(self):
+        server = Server("--config", "c.toml", "--processes", "6", "--threads", "1", "--demo-faults", "--memory-limit", "200MiB",
+                        "--process-limit", "100", files={"c.toml": CONFIG})
+        self.addCleanup(server.stop)
+        m = marker()
+        stop, answers = threading.Event(), []
+
+        def healthy():
+            while not stop.is_set():
+                answers.append(server.ask("POST", "/v1/run/squares?pool=process", {"n": 100}))
+        clients = [threading.Thread(target=healthy) for _ in range(4)]
+        for client in clients:
+            client.start()
+        try:
+            faulty = [server.submit("fault", {"how": how}, timeout="300ms") for how in (
+                "throw", "exit", "segv", "oom", "fork", "kill", "hang", "spin") for _ in range(3)]
+            faulty += [server.submit(task, value, timeout="20s") for task, value in (
+                ("eat", {}), ("bomb", {"m": m}), ("lash", {})) for _ in range(3)]
+            ends = [server.wait(job) for job in faulty]
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        self.assertEqual({done["state"] for done in ends}, {"failed"})
+        self.assertEqual([answer.body for answer in answers if answer.status != 200], [])
+        self.assertTrue(all(answer.json == {"sum": 328350} for answer in answers))
+        self.assertEqual(alive(m), [])
+        print(f"{len(answers)} healthy jobs among {len(ends)} faulty ones: ", end="", flush=True)
+
+
+class OutputTests(unittest.TestCase):
+    BYTES = int(os.environ.get("SPINDLE_OUTPUT_BYTES", 200 << 20))
+
+    def resident(self, server):
+        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10
+
+    def test_a_flood_of_output_costs_no_memory_and_loses_nothing_of_its_end(self):
+        server = Server("--config", "c.toml", "--processes", "1", "--threads", "1", "--store", "memory", files={"c.toml": CONFIG})
+        self.addCleanup(server.stop)
+        # What any job costs is there already.
+        server.wait(server.submit("flood", {"bytes": "4000000"}))
+        before = self.resident(server)
+        job = server.submit("flood", {"bytes": str(self.BYTES)})
+        done = server.wait(job)
+        self.assertEqual(done["state"], "succeeded")
+        grown = self.resident(server) - before
+        log = server.get(f"/v1/jobs/{job}/log").body
+        print(f"{self.BYTES >> 20} MiB of output: {grown / (1 << 20):.1f} MiB more: ", end="", flush=True)
+        self.assertTrue(log.endswith(b"x\nthe end\n"), log[-100:])
+        self.assertGreaterEqual(len(log), (1 << 20) - (64 << 10))
+        self.assertLess(grown, 4 << 20)
