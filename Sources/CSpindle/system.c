@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef P_PIDFD
@@ -90,7 +91,14 @@ void spindle_name_thread(const char *name) {
     pthread_setname_np(pthread_self(), short_name);
 }
 
-void spindle_thread_usage(struct rusage *usage) { getrusage(RUSAGE_THREAD, usage); }
+void spindle_thread_usage(struct rusage *usage) {
+    getrusage(RUSAGE_THREAD, usage);
+    // Some kernels count user and system time in ticks; the clock is exact everywhere.
+    struct timespec cpu;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    usage->ru_utime = (struct timeval){cpu.tv_sec, cpu.tv_nsec / 1000};
+    usage->ru_stime = (struct timeval){0, 0};
+}
 
 ssize_t spindle_send(int socket, const void *bytes, size_t count) { return send(socket, bytes, count, MSG_NOSIGNAL); }
 

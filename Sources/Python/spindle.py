@@ -595,9 +595,12 @@ def _usage(before=None):
     if resource is None:
         return None
     now = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    # Some kernels count what getrusage says in ticks; the clock is exact everywhere.
+    cpu = time.thread_time()
     if before is None:
-        return now
-    return {"cpu_seconds": now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime,
+        return now, cpu
+    before, began = before
+    return {"cpu_seconds": cpu - began,
             "max_rss_bytes": now.ru_maxrss * 1024, "voluntary_switches": now.ru_nvcsw - before.ru_nvcsw,
             "involuntary_switches": now.ru_nivcsw - before.ru_nivcsw}
 

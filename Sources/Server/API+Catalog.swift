@@ -144,7 +144,7 @@ extension [UInt8] {
         append("}}")
     }
 
-    fileprivate mutating func append(queue name: String, of engine: Engine, oldest: Instant?) {
+    mutating func append(queue name: String, of engine: Engine, oldest: Instant?) {
         append(#"{"name":"#)
         append(jsonString: name)
         append(#","depth":"#)

@@ -43,8 +43,7 @@ extension API {
 
     func listJobs(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
-        try query.allow(only: JobFilter.parameters + ["limit", "cursor"])
-        let filter = try JobFilter(query)
+        let filter = try JobFilter(query, and: ["limit", "cursor"])
         let limit = try query.integer("limit", in: 1...500) ?? 50
         var cursor: JobID?
         if let text = query["cursor"] {
@@ -195,7 +194,7 @@ extension API {
         engine.follow(record.id)
     }
 
-    private func streamResponse(_ format: EventFormat) -> Response {
+    func streamResponse(_ format: EventFormat) -> Response {
         var response = Response(200, format.contentType)
         response.set("Cache-Control", "no-store")
         response.set("X-Accel-Buffering", "no")
@@ -205,7 +204,7 @@ extension API {
 
     func allEvents(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
-        try query.allow(only: JobFilter.parameters)
+        let filter = try JobFilter(query, and: ["every"])
         let offers = ["text/event-stream", "application/x-ndjson"]
         let format: EventFormat
         switch Acceptance(exchange.head).best(of: offers) {
@@ -213,7 +212,8 @@ extension API {
         case "application/x-ndjson": format = .ndjson
         default: throw Problem(406, "not-acceptable", "events of all jobs come as \(offers.joined(separator: " or "))")
         }
-        let stream = FirehoseStream(to: exchange, as: format, try JobFilter(query), now: engine.now)
+        if let every = query["every"] { return try follow(exchange, every: every, as: format) }
+        let stream = FirehoseStream(to: exchange, as: format, filter, now: engine.now)
         exchange.beginStream(streamResponse(format))
         if exchange.head.method == .head { return exchange.end() }
         if format == .sse { exchange.send(StreamChunk(format.prelude)) }

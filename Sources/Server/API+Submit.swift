@@ -18,6 +18,14 @@ extension API {
         try take(submission, exchange, style, identity)
     }
 
+    /// Submits what a job was submitted with once more, at once and without its key of idempotency.
+    func retryJob(_ exchange: Exchange, _ id: String) throws(Problem) {
+        let style = AnswerStyle(exchange.head, isRun: false)
+        try withRecord(exchange, id) { [unowned self] record throws(Problem) in
+            try take(try Submission(again: record, engine.registry), exchange, style, nil)
+        }
+    }
+
     func run(_ exchange: Exchange, _ task: String) throws(Problem) {
         let head = exchange.head
         let body = exchange.takeBody()

@@ -44,6 +44,8 @@ package final class Engine {
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
     private var historian: Historian!
+    private(set) var monitor: Monitor!
+    let startedAt: Instant
     private var whenIdle: (() -> Void)?
     /// Told when a fleet's tasks are known, or why they are not.
     var whenDescribed: ((_ fleet: String, _ why: String?) -> Void)?
@@ -60,12 +62,15 @@ package final class Engine {
         self.store = store
         isDurable = store.durability == .fsync
         registry = TaskRegistry(tasks)
-        clockOffset = wallNanoseconds() - monotonicNanoseconds()
+        let wall = wallNanoseconds()
+        startedAt = Instant(nanoseconds: wall)
+        clockOffset = wall - monotonicNanoseconds()
         scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: isDurable)
         streams = Streams(limits: options.limits)
         ids = JobIDSource(after: lastID)
         journal = Journal(store, on: loop) { [unowned self] in settle($0, $1) }
         historian = Historian(self)
+        monitor = Monitor(self)
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
         loop.atEndOfTurn { [unowned self] in endTurn() }
@@ -292,8 +297,10 @@ package final class Engine {
             record.attempt = attempt
             record.startedAt = now
             record.progress = nil
+            monitor.began(job)
             append(.started(pool: record.pool, worker: record.worker), to: job)
         case .retrying(let due, let crashes):
+            monitor.attemptEnded(job, .retried)
             record.state = .scheduled
             record.dueAt = due
             requeued(job, due: due, crashes: crashes)
@@ -321,6 +328,7 @@ package final class Engine {
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
         guard let job = live[id] else { return }
         let outcome = job.outcome(conclusion, at: now)
+        monitor.attemptEnded(job, Span.Ending(outcome.state))
         job.outcome = outcome
         journal.write(
             .ended(job.record, outcome, attempt: job.storedAttempt, hasHistory: job.hasHistory), then: .end(id))
@@ -366,10 +374,12 @@ package final class Engine {
         metrics.events += 1
         store.keep(record)
         metrics.ended(record)
+        monitor.ended(record)
         job.entry.noteEnd(record.state)
         queueMeters[record.queue, default: QueueMeter()].finished += 1
         tell(job, .ended) { _ in true }
         streams.ended(record)
+        monitor.changed(record)
         checkIdle()
     }
 
@@ -385,6 +395,7 @@ package final class Engine {
         metrics.events += 1
         if isDurable { historian.note(job) }
         streams.touch(job.record)
+        monitor.changed(job.record)
     }
 
     // MARK: Reports
@@ -447,12 +458,15 @@ package final class Engine {
             store.flush()
         }
         streams.flush(now: now)
+        monitor.endTurn()
+        if turnTime != 0 { monitor.turned(clockOffset + monotonicNanoseconds() - turnTime) }
         turnTime = 0
     }
 
     private func tick() {
         for name in queueMeters.keys { queueMeters[name]?.tick() }
         streams.heartbeat(now: now)
+        monitor.tick()
         store.tick(at: now)
     }
 

@@ -1,3 +1,4 @@
+import JSON
 import Jobs
 import Store
 
@@ -5,8 +6,15 @@ import Store
 extension JobFilter {
     static let parameters = ["state", "task", "queue", "pool"]
 
-    init(_ query: Query) throws(Problem) {
+    /// - Parameter others: Parameters that mean something else; `label.NAME` are labels, and nothing more is known.
+    init(_ query: Query, and others: [String] = []) throws(Problem) {
         self.init()
+        for item in query.items where item.name.hasPrefix("label.") {
+            let name = String(item.name.dropFirst(6))
+            guard !name.contains("\"") else { throw .invalid("/label.\(escapedPointer(name))", "cannot be asked for") }
+            labels.append((name, item.value))
+        }
+        try query.allow(only: Self.parameters + others, orBeginningWith: "label.")
         for name in (query["state"] ?? "").split(separator: ",") {
             guard let state = JobState(rawValue: String(name)) else {
                 let names = JobState.allCases.map(\.rawValue).joined(separator: ", ")

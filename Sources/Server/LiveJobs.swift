@@ -23,6 +23,8 @@ final class LiveJob {
     var isAccepted = false
     /// The last attempt whose start the store has been told of.
     var storedAttempt = 0
+    /// Its row in the timeline while it runs; -1: none.
+    var lane: Int32 = -1
     /// Whether the store has been told of events.
     var hasHistory = false
     /// Whether the store is being told of events, or should be soon.

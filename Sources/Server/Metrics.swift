@@ -85,7 +85,7 @@ final class Metrics {
         out.family("spindle_events_delivered_total", "counter", "Events sent to streams.")
         out.sample("spindle_events_delivered_total", [], Double(engine.streams.delivered))
         out.family("spindle_streams_open", "gauge", "Open event streams.")
-        out.sample("spindle_streams_open", [], Double(engine.streams.count))
+        out.sample("spindle_streams_open", [], Double(engine.streams.count + engine.monitor.readerCount))
         out.family("spindle_stale_ends_total", "counter", "Reports refused because another attempt was current.")
         out.sample("spindle_stale_ends_total", [], Double(engine.scheduler.staleEvents + staleWrites))
         out.family("spindle_store_pending", "gauge", "Changes that are not yet on disk.")

@@ -20,8 +20,9 @@ struct Query {
     subscript(name: String) -> String? { items.first { $0.name == name }?.value }
 
     /// - Throws: ``Problem`` 422 naming the first parameter that is none of these.
-    func allow(only names: [String]) throws(Problem) {
+    func allow(only names: [String], orBeginningWith prefix: String? = nil) throws(Problem) {
         for item in items where !names.contains(item.name) {
+            if let prefix, item.name.hasPrefix(prefix), item.name != prefix { continue }
             let near = nearest(to: item.name, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
             throw .invalid("/\(escapedPointer(item.name))", "unknown parameter" + near)
         }

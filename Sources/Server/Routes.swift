@@ -27,9 +27,15 @@ extension API {
             Route(.post, "/v1/jobs/{id}/signal", .submit, "Send a signal to a job's processes", signalJob),
             Route(.post, "/v1/jobs/{id}/suspend", .submit, "Let a job's processes stand still", suspendJob),
             Route(.post, "/v1/jobs/{id}/resume", .submit, "Let a job's processes go on", resumeJob),
+            Route(.post, "/v1/jobs/{id}/retry", .submit, "Submit a job's task and input again, as a new job", retryJob),
             Route(
-                .get, "/v1/events", .read, "Events of all jobs, from now on", parameters: JobFilter.parameters,
-                allEvents),
+                .get, "/v1/events", .read, "Events of all jobs, from now on; with every=250ms the state of everything",
+                parameters: JobFilter.parameters + ["every"], allEvents),
+            Route(
+                .get, "/v1/timeline", .read, "What ran where in the last hour",
+                parameters: ["from", "to", "limit", "format"],
+                timeline),
+            Route(.get, "/v1/errors", .read, "Failures that look alike, in groups", listErrors),
             Route(.get, "/v1/tasks", .read, "Tasks that can be run", listTasks),
             Route(.get, "/v1/tasks/{task}", .read, "One task with its schemas", showTask),
             Route(.get, "/v1/queues", .read, "Queues: depth, age, rate", listQueues),

@@ -106,6 +106,7 @@ package final class Server {
     private func closeDown() {
         drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
         engine.streams.closeAll(now: engine.now)
+        engine.monitor.closeAll()
         engine.dismissWaiters()
         var open = engine.pools.count
         for pool in engine.pools {

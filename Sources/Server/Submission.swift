@@ -2,6 +2,7 @@ import HTTP
 import JSON
 import Jobs
 import Pools
+import Store
 
 /// What a client asks for: a task, its input, and how it is to run. Complete and checked.
 struct Submission {
@@ -95,6 +96,24 @@ struct Submission {
         }
         try submission.check(inputAt: "")
         return submission
+    }
+
+    /// What a job was submitted with, to run at once.
+    ///
+    /// - Throws: ``Problem`` 422 when its task is gone or takes another input now.
+    init(again record: JobRecord, _ registry: TaskRegistry) throws(Problem) {
+        self.init(try registry.entry(record.task, at: "/task"))
+        inputBytes = record.input
+        // It was checked when it came in.
+        input = (try? JSONReader.value(of: record.input)) ?? .null
+        if entry.task.pools.contains(record.pool) { pool = record.pool }
+        queue = record.queue
+        priority = record.priority
+        timeout = record.timeout
+        maxAttempts = record.maxAttempts
+        key = record.key
+        labels = record.labels
+        try check(inputAt: "/input")
     }
 
     // MARK: Options

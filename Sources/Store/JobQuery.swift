@@ -1,12 +1,14 @@
 import Jobs
 
 /// Which jobs a list or a stream of all jobs is about.
-package struct JobFilter: Sendable, Equatable {
+package struct JobFilter: Sendable {
     /// Empty: all.
     package var states: Set<JobState> = []
     package var task: String?
     package var queue: String?
     package var pool: PoolName?
+    /// Names, without quotation marks in them, and values that a job's labels have.
+    package var labels: [(name: String, value: String)] = []
 
     package init() {}
 
@@ -18,9 +20,12 @@ package struct JobFilter: Sendable, Equatable {
     package func matchesKind(of record: JobRecord) -> Bool {
         (task == nil || task == record.task) && (queue == nil || queue == record.queue)
             && (pool == nil || pool == record.pool)
+            && labels.allSatisfy { wanted in
+                record.labels.contains { $0.name == wanted.name && $0.value == wanted.value }
+            }
     }
 
-    var isEmpty: Bool { states.isEmpty && task == nil && queue == nil && pool == nil }
+    var isEmpty: Bool { states.isEmpty && task == nil && queue == nil && pool == nil && labels.isEmpty }
     /// Whether a finished job can match at all.
     var wantsFinished: Bool { states.isEmpty || states.contains(where: \.isFinal) }
 }

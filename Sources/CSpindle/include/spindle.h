@@ -59,7 +59,7 @@ int spindle_has_unread(int socket);
 /// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC: the descriptor or -errno.
 int spindle_accept(int listener);
 
-/// What the calling thread alone has used (RUSAGE_THREAD).
+/// What the calling thread alone has used (RUSAGE_THREAD); its CPU time stands in ru_utime, all of it.
 void spindle_thread_usage(struct rusage *usage);
 
 /// Names the calling thread, as ps -L and perf show it; at most 15 bytes.

@@ -170,6 +170,11 @@ package final class SQLiteStore: JobStore {
             conditions.append("\(column) = ?")
             arguments.append(value)
         }
+        for label in query.filter.labels {
+            conditions.append("json_extract(labels, ?) = ?")
+            arguments.append("$.\"\(label.name)\"")
+            arguments.append(label.value)
+        }
         arguments.append(query.limit + 1)
         let rows = try Row.fetchAll(
             db, sql: "SELECT * FROM finished WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
