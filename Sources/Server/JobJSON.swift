@@ -49,12 +49,7 @@ extension [UInt8] {
         append(#","error":"#)
         if let error = job.error { append(error: error) } else { append("null") }
         append(#","labels":{"#)
-        for (index, label) in job.labels.enumerated() {
-            if index > 0 { append(",") }
-            append(jsonString: label.name)
-            append(":")
-            append(jsonString: label.value)
-        }
+        append(labels: job.labels)
         append(#"},"created_at":"#)
         append(timestamp: job.createdAt)
         append(#","due_at":"#)
@@ -79,6 +74,25 @@ extension [UInt8] {
         append(#"/result","log":"/v1/jobs/"#)
         job.id.write(to: &self)
         append(#"/log"}}"#)
+    }
+
+    /// The members, without the braces.
+    mutating func append(labels: [(name: String, value: String)]) {
+        append(list: labels) { out, label in
+            out.append(jsonString: label.name)
+            out.append(":")
+            out.append(jsonString: label.value)
+        }
+    }
+
+    /// Each item, with commas between.
+    mutating func append<Items: Sequence>(list items: Items, _ write: (inout [UInt8], Items.Element) -> Void) {
+        var isFirst = true
+        for item in items {
+            if !isFirst { append(",") }
+            isFirst = false
+            write(&self, item)
+        }
     }
 
     /// `"fraction":0.42,"done":…`: the members without the braces.
@@ -108,10 +122,7 @@ extension [UInt8] {
         append(#","message":"#)
         append(jsonString: error.message)
         append(#","traceback":["#)
-        for (index, line) in error.traceback.enumerated() {
-            if index > 0 { append(",") }
-            append(jsonString: line)
-        }
+        append(list: error.traceback) { $0.append(jsonString: $1) }
         append(#"],"exit_code":"#)
         if let code = error.exitCode { append(integer: code) } else { append("null") }
         append(#","signal":"#)

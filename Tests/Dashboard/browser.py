@@ -15,7 +15,8 @@ PAGES = ("/", "/timeline", "/jobs", "/try/typed", "/compare/burn", "/errors")
 
 
 class BrowserTest(unittest.TestCase):
-    arguments = ("--threads", "2", "--processes", "2", "--demo-faults", "--python", TASKS)
+    arguments = ("--threads", "2", "--processes", "2", "--demo-faults", "--python", TASKS, "--config", "c.toml")
+    files = {"c.toml": '[commands.repeat]\ncommand = ["cat"]\nstdin = true\n'}
     #: What a window is like; see Playwright's `new_context`.
     window = {"viewport": {"width": 1280, "height": 800}}
 
@@ -25,7 +26,7 @@ class BrowserTest(unittest.TestCase):
         path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
         flags = ["--no-sandbox"] if os.getuid() == 0 else []
         cls.browser = cls.playwright.chromium.launch(executable_path=path, args=flags)
-        cls.server = Server(*cls.arguments)
+        cls.server = Server(*cls.arguments, files=cls.files)
 
     @classmethod
     def tearDownClass(cls):

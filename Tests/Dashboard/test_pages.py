@@ -77,6 +77,19 @@ class PageTests(BrowserTest):
         self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "cancelled")
         expect(self.page.locator(".events")).to_contain_text("suspended")
 
+    def test_a_program_is_written_to_and_its_log_comes_as_it_is_said(self):
+        job = self.server.submit("repeat")
+        self.go(f"/jobs/{job}")
+        line = self.page.get_by_label("A line for its standard input")
+        log = self.page.get_by_label("Log", exact=True)
+        for words in ("one", "two & <three>"):
+            line.fill(words)
+            self.page.keyboard.press("Enter")
+            expect(log).to_contain_text(words)
+        self.page.get_by_role("button", name="Close input").click()
+        expect(self.page.locator(".job .state")).to_have_text("succeeded")
+        expect(self.page.get_by_label("Result", exact=True)).to_contain_text("one\\ntwo & <three>")
+
     def test_a_failed_job_shows_its_traceback_log_and_attempts(self):
         job = self.server.submit("failing", {"why": "<b>bold</b>"})
         self.server.wait(job)

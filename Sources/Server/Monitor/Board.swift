@@ -114,10 +114,7 @@ final class Board {
         out.append(queuesOf: engine, oldest: monitor.counts.oldest)
         out.append(tasksOf: engine, monitor.counts)
         out.append(#","jobs":["#)
-        for (index, record) in jobs.enumerated() {
-            if index > 0 { out.append(",") }
-            out.append(brief: record)
-        }
+        out.append(list: jobs) { $0.append(brief: $1) }
         out.append(#"],"more":"#)
         out.append(integer: more)
         if lanesTold < monitor.lanes.all.count || tasksTold < monitor.taskNames.count {

@@ -37,57 +37,51 @@ extension [UInt8] {
 
     mutating func append(poolsOf engine: Engine) {
         append(#","pools":["#)
-        for (index, pool) in engine.pools.enumerated() {
-            if index > 0 { append(",") }
+        append(list: engine.pools) { out, pool in
             let load = engine.scheduler.load(of: pool.name)
-            append(#"{"name":"#)
-            append(jsonString: pool.name.rawValue)
-            append(#","capacity":"#)
-            append(integer: load.slots)
-            append(#","busy":"#)
-            append(integer: Swift.min(load.busy, load.slots))
-            append(#","waiting":"#)
-            append(integer: engine.scheduler.waiting(for: pool.name))
-            append("}")
+            out.append(#"{"name":"#)
+            out.append(jsonString: pool.name.rawValue)
+            out.append(#","capacity":"#)
+            out.append(integer: load.slots)
+            out.append(#","busy":"#)
+            out.append(integer: Swift.min(load.busy, load.slots))
+            out.append(#","waiting":"#)
+            out.append(integer: engine.scheduler.waiting(for: pool.name))
+            out.append("}")
         }
         append("]")
     }
 
     mutating func append(queuesOf engine: Engine, oldest: [String: Instant]) {
         append(#","queues":["#)
-        for (index, name) in engine.scheduler.queueNames.sorted().enumerated() {
-            if index > 0 { append(",") }
-            append(queue: name, of: engine, oldest: oldest[name])
-        }
+        append(list: engine.scheduler.queueNames.sorted()) { $0.append(queue: $1, of: engine, oldest: oldest[$1]) }
         append("]")
     }
 
     /// Tasks that have had or have jobs.
     mutating func append(tasksOf engine: Engine, _ counts: Monitor.Counts) {
+        let all = engine.registry.all.map { ($0, counts.tasks[$0.task.name] ?? Monitor.Counts.Task()) }
+        let known = all.filter { entry, now in
+            entry.succeeded + entry.failed + entry.cancelled > 0 || now.waiting + now.running > 0
+        }
         append(#","tasks":["#)
-        var isFirst = true
-        for entry in engine.registry.all {
-            let now = counts.tasks[entry.task.name] ?? Monitor.Counts.Task()
-            guard entry.succeeded + entry.failed + entry.cancelled > 0 || now.waiting + now.running > 0 else {
-                continue
-            }
-            if !isFirst { append(",") }
-            isFirst = false
-            append(#"{"name":"#)
-            append(jsonString: entry.task.name)
-            append(#","waiting":"#)
-            append(integer: now.waiting)
-            append(#","running":"#)
-            append(integer: now.running)
-            append(#","succeeded":"#)
-            append(integer: Int(entry.succeeded))
-            append(#","failed":"#)
-            append(integer: Int(entry.failed))
-            append(#","cancelled":"#)
-            append(integer: Int(entry.cancelled))
-            append(#","fraction":"#)
-            append(optional: now.measured > 0 ? now.fraction / Double(now.measured) : nil)
-            append("}")
+        append(list: known) { out, task in
+            let (entry, now) = task
+            out.append(#"{"name":"#)
+            out.append(jsonString: entry.task.name)
+            out.append(#","waiting":"#)
+            out.append(integer: now.waiting)
+            out.append(#","running":"#)
+            out.append(integer: now.running)
+            out.append(#","succeeded":"#)
+            out.append(integer: Int(entry.succeeded))
+            out.append(#","failed":"#)
+            out.append(integer: Int(entry.failed))
+            out.append(#","cancelled":"#)
+            out.append(integer: Int(entry.cancelled))
+            out.append(#","fraction":"#)
+            out.append(optional: now.measured > 0 ? now.fraction / Double(now.measured) : nil)
+            out.append("}")
         }
         append("]")
     }
@@ -113,12 +107,7 @@ extension [UInt8] {
         append(#","error":"#)
         if let error = job.error { append(jsonString: error.type) } else { append("null") }
         append(#","labels":{"#)
-        for (index, label) in job.labels.enumerated() {
-            if index > 0 { append(",") }
-            append(jsonString: label.name)
-            append(":")
-            append(jsonString: label.value)
-        }
+        append(labels: job.labels)
         append(#"},"created_at":"#)
         append(timestamp: job.createdAt)
         append(#","started_at":"#)
@@ -131,104 +120,88 @@ extension [UInt8] {
     /// The rows and the names of tasks that spans give by number.
     mutating func append(legendOf monitor: Monitor) {
         append(#","lanes":["#)
-        for (index, lane) in monitor.lanes.all.enumerated() {
-            if index > 0 { append(",") }
-            append(#"{"pool":"#)
-            append(jsonString: lane.pool.rawValue)
-            append(#","number":"#)
-            append(integer: lane.number)
-            append("}")
+        append(list: monitor.lanes.all) { out, lane in
+            out.append(#"{"pool":"#)
+            out.append(jsonString: lane.pool.rawValue)
+            out.append(#","number":"#)
+            out.append(integer: lane.number)
+            out.append("}")
         }
         append(#"],"task_names":["#)
-        for (index, name) in monitor.taskNames.enumerated() {
-            if index > 0 { append(",") }
-            append(jsonString: name)
-        }
+        append(list: monitor.taskNames) { $0.append(jsonString: $1) }
         append("]")
     }
 
     /// `[lane, task, ending, attempt, waited from, from, to, count, busy, job]` each; see ``Span``.
     mutating func append(spans: [Span]) {
         append("[")
-        for (index, span) in spans.enumerated() {
-            if index > 0 { append(",") }
-            append("[")
-            append(integer: Int(span.lane))
-            append(",")
-            append(integer: Int(span.task))
-            append(",")
-            append(integer: Int(span.ending.rawValue))
-            append(",")
-            append(integer: span.attempt)
-            append(",")
-            append(epoch: span.waitedFrom)
-            append(",")
-            append(epoch: span.from)
-            append(",")
-            append(epoch: span.to)
-            append(",")
-            append(integer: span.count)
-            append(",")
-            append(epoch: span.busy)
-            append(",\"")
-            span.job.write(to: &self)
-            append("\"]")
+        append(list: spans) { out, span in
+            out.append("[")
+            out.append(list: [Int(span.lane), Int(span.task), Int(span.ending.rawValue), span.attempt]) {
+                $0.append(integer: $1)
+            }
+            for time in [span.waitedFrom, span.from, span.to] {
+                out.append(",")
+                out.append(epoch: time)
+            }
+            out.append(",")
+            out.append(integer: span.count)
+            out.append(",")
+            out.append(epoch: span.busy)
+            out.append(",\"")
+            span.job.write(to: &out)
+            out.append("\"]")
         }
         append("]")
     }
 
     /// `[lane, task, attempt, waited from, from, job, worker]` for each row that is taken.
     mutating func append(runningOf monitor: Monitor) {
+        let taken = monitor.lanes.all.enumerated().compactMap { index, lane in
+            lane.job.flatMap { job in job.record.startedAt.map { (index, job.record, $0) } }
+        }
         append(#","running":["#)
-        var isFirst = true
-        for (index, lane) in monitor.lanes.all.enumerated() {
-            guard let record = lane.job?.record, let from = record.startedAt else { continue }
-            append(isFirst ? "[" : ",[")
-            isFirst = false
-            append(integer: index)
-            append(",")
-            append(integer: Int(monitor.number(of: record.task)))
-            append(",")
-            append(integer: record.attempt)
-            append(",")
-            append(epoch: record.waitsSince.nanoseconds)
-            append(",")
-            append(epoch: from.nanoseconds)
-            append(",\"")
-            record.id.write(to: &self)
-            append("\",")
-            if let worker = record.worker { append(jsonString: worker) } else { append("null") }
-            append("]")
+        append(list: taken) { out, row in
+            let (lane, record, from) = row
+            out.append("[")
+            out.append(list: [lane, Int(monitor.number(of: record.task)), record.attempt]) { $0.append(integer: $1) }
+            out.append(",")
+            out.append(epoch: record.waitsSince.nanoseconds)
+            out.append(",")
+            out.append(epoch: from.nanoseconds)
+            out.append(",\"")
+            record.id.write(to: &out)
+            out.append("\",")
+            if let worker = record.worker { out.append(jsonString: worker) } else { out.append("null") }
+            out.append("]")
         }
         append("]")
     }
 
     mutating func append(errors groups: ErrorGroups) {
         append(#"{"errors":["#)
-        for (index, group) in groups.all.enumerated() {
-            if index > 0 { append(",") }
-            append(#"{"fingerprint":"#)
-            append(jsonString: group.fingerprint)
-            append(#","task":"#)
-            append(jsonString: group.task)
-            append(#","type":"#)
-            append(jsonString: group.type)
-            append(#","message":"#)
-            append(jsonString: group.message)
-            append(#","place":"#)
-            append(jsonString: group.place)
-            append(#","count":"#)
-            append(integer: group.count)
-            append(#","first_seen":"#)
-            append(timestamp: group.firstSeen)
-            append(#","last_seen":"#)
-            append(timestamp: group.lastSeen)
-            append(#","jobs":["#)
-            for (place, id) in group.jobs.suffix(ErrorGroups.jobsKept).reversed().enumerated() {
-                if place > 0 { append(",") }
-                append(jsonString: id.description)
+        append(list: groups.all) { out, group in
+            out.append(#"{"fingerprint":"#)
+            out.append(jsonString: group.fingerprint)
+            out.append(#","task":"#)
+            out.append(jsonString: group.task)
+            out.append(#","type":"#)
+            out.append(jsonString: group.type)
+            out.append(#","message":"#)
+            out.append(jsonString: group.message)
+            out.append(#","place":"#)
+            out.append(jsonString: group.place)
+            out.append(#","count":"#)
+            out.append(integer: group.count)
+            out.append(#","first_seen":"#)
+            out.append(timestamp: group.firstSeen)
+            out.append(#","last_seen":"#)
+            out.append(timestamp: group.lastSeen)
+            out.append(#","jobs":["#)
+            out.append(list: group.jobs.suffix(ErrorGroups.jobsKept).reversed()) {
+                $0.append(jsonString: $1.description)
             }
-            append("]}")
+            out.append("]}")
         }
         append(#"],"forgotten":"#)
         append(integer: groups.forgotten)
