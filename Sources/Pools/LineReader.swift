@@ -7,6 +7,8 @@ struct LineSplitter {
     /// Whether a line over the bound becomes several.
     let cutsLongLines: Bool
     private var partial: [UInt8] = []
+    /// The line goes on that was cut last.
+    private var wasCut = false
 
     init(maximumBytes: Int, cutsLongLines: Bool = false) {
         self.maximumBytes = maximumBytes
@@ -26,8 +28,11 @@ struct LineSplitter {
             let end = UnsafeRawPointer(found) - UnsafeRawPointer(bytes.baseAddress!)
             let piece = UnsafeBufferPointer(rebasing: bytes[start..<end])
             start = end + 1
+            let isRest = wasCut
+            wasCut = false
             if partial.isEmpty {
-                line(Array(piece))
+                // A line that was cut at its very end is no line more.
+                if !isRest || !piece.isEmpty { line(Array(piece)) }
             } else {
                 partial.append(contentsOf: piece)
                 var whole: [UInt8] = []
@@ -39,6 +44,7 @@ struct LineSplitter {
         var whole: [UInt8] = []
         swap(&whole, &partial)
         if cutsLongLines { line(whole) }
+        wasCut = cutsLongLines
         return cutsLongLines
     }
 

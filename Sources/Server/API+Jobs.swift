@@ -52,19 +52,28 @@ extension API {
         }
         // One more than asked for tells whether there is a next page.
         let wanted = JobQuery(filter, before: cursor, limit: limit + 1)
+        // A job that ends while the disk is read is in neither afterwards.
+        let live = engine.live.newest(wanted)
         engine.store.list(wanted) { [unowned self] found in
             switch found {
-            case .success(let page): respondList(exchange, page, wanted, limit: limit)
+            case .success(let page): respondList(exchange, page, live, wanted, limit: limit)
             case .failure(let failure): exchange.respond(Problem.unreadable(failure).response)
             }
         }
     }
 
     /// Puts live and finished jobs together.
-    private func respondList(_ exchange: Exchange, _ page: JobPage, _ query: JobQuery, limit: Int) {
+    ///
+    /// - Parameter wereLive: When the question was asked.
+    private func respondList(
+        _ exchange: Exchange, _ page: JobPage, _ wereLive: [JobRecord], _ query: JobQuery, limit: Int
+    ) {
         var jobs = page.jobs
-        let finished = Set(jobs.map(\.id))
-        jobs += engine.live.newest(query).filter { !finished.contains($0.id) }
+        var listed = Set(jobs.map(\.id))
+        for record in engine.live.newest(query) + wereLive.filter(query.filter.matches)
+        where listed.insert(record.id).inserted {
+            jobs.append(record)
+        }
         jobs.sort { $0.id > $1.id }
         // Beyond the place where the search for finished jobs stopped, there may be more of them.
         if let resume = page.resume { jobs.removeAll { $0.id < resume } }

@@ -14,6 +14,8 @@ func faultTask() -> TaskDefinition {
         pools: [.process],
         body: .function(
             blocking: { input, context in
+                // From here on it is at it.
+                context.report(Progress(0, of: 1, message: input["how"]?.string))
                 switch input["how"]?.string {
                 case "exit": exit(3)
                 case "segv": kill(getpid(), SIGSEGV)

@@ -32,8 +32,8 @@ struct Demo: ParsableCommand {
         let loop = try EventLoop()
         loop.adopt()
         let running = try RunningServer(setup, on: loop, logging: .error)
-        running.announce()
         running.stopOnSignals()
+        running.announce()
         let show = DemoShow(try Client(url: running.url, token: running.token, on: loop), running.url)
         let bound = LoopBound((show, running), on: loop)
         let ends = once

@@ -30,9 +30,10 @@ struct Serve: ParsableCommand {
         let loop = try EventLoop()
         loop.adopt()
         let running = try RunningServer(setup, on: loop)
-        running.announce()
+        // Whoever reads the address may send a signal next.
         running.stopOnSignals()
         try running.reloadOnHangUp(from: settings, read)
+        running.announce()
         try running.supervisor.ready(on: loop)
         loop.run()
         running.finish()

@@ -107,6 +107,8 @@ class CancelContractTests(ServerTest):
             with self.subTest(task):
                 job = self.server.submit(task, value)
                 pid = self.worker(job)
+                if task == "fault":
+                    next(event for event in self.server.events(job) if event["type"] == "progress")
                 if task == "deaf_family":
                     wait_for(2, m)
                 done, took = self.cancel(job, grace="100ms")

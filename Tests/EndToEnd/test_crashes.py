@@ -251,8 +251,8 @@ class KilledWorkerTests(unittest.TestCase):
     def test_only_its_job_runs_again_and_the_death_is_noticed_at_once(self):
         delays = []
         for _ in range(8):
-            other = self.server.submit("sleep", {"seconds": 0.3}, pool="process")
-            job = self.server.submit("sleep", {"seconds": 0.3}, pool="process", max_attempts=3)
+            other = self.server.submit("sleep", {"seconds": 0.8}, pool="process")
+            job = self.server.submit("sleep", {"seconds": 0.8}, pool="process", max_attempts=3)
             pid = self.busy_worker(job)
             killed = time.time()
             os.kill(pid, signal.SIGKILL)
@@ -268,7 +268,7 @@ class KilledWorkerTests(unittest.TestCase):
         self.assertLess(delay, 1, delays)
 
     def test_the_late_result_of_one_that_stood_still_past_its_time_is_nobodys(self):
-        job = self.server.submit("sleep", {"seconds": 0.2}, pool="process", timeout="2s", max_attempts=2)
+        job = self.server.submit("sleep", {"seconds": 2}, pool="process", timeout="4s", max_attempts=2)
         pid = self.busy_worker(job)
         os.kill(pid, signal.SIGSTOP)
         events = list(self.server.events(job))
