@@ -13,7 +13,7 @@ from server import PATIENCE, Server
 LOAD_SECONDS = float(os.environ.get("SPINDLE_DASHBOARD_SECONDS", "4"))
 
 
-def load(server, rate, seconds, connections=4):
+def load(server, rate, seconds, connections=16):
     """Runs `rate` small jobs a second; how many were answered."""
     done = [0] * connections
     body = json.dumps({"n": 100})
