@@ -5,6 +5,7 @@ import time
 
 from browser import PAGES, BrowserTest
 from playwright.sync_api import expect
+from server import PATIENCE
 
 
 class PageTests(BrowserTest):
@@ -119,7 +120,7 @@ class PageTests(BrowserTest):
         self.go("/jobs?q=label.who:list")
         expect(self.page.get_by_text("No jobs match.")).to_be_visible()
         jobs = [self.server.submit("sleep", {"seconds": 600}, labels=mine) for _ in range(3)]
-        self.server.submit("sleep", {"seconds": 600}, labels={"who": "other"})
+        other = self.server.submit("sleep", {"seconds": 600}, labels={"who": "other"})
         rows = self.page.locator("tbody tr")
         expect(rows).to_have_count(3)
         self.assertEqual([row.get_attribute("data-job") for row in rows.all()], sorted(jobs, reverse=True))
@@ -130,6 +131,7 @@ class PageTests(BrowserTest):
         self.page.keyboard.press("Enter")
         expect(self.page).to_have_url(re.compile(r"#/jobs\?q=label\.who%3Alist%20state%3Arunning"))
         expect(rows).to_have_count(0)
+        self.server.ask("DELETE", f"/v1/jobs/{other}")
         self.go("/jobs?q=nonsense")
         expect(self.page.get_by_role("alert").first).to_contain_text("nonsense")
 
@@ -161,14 +163,17 @@ class PageTests(BrowserTest):
         expect(follow).to_have_attribute("aria-pressed", "false")
         self.page.keyboard.press("End")
         expect(follow).to_have_attribute("aria-pressed", "true")
-        # The job that still runs reaches to the right edge of its row.
-        deadline = time.monotonic() + 20
-        while not self.page.url.endswith(long) and time.monotonic() < deadline:
+        # What still runs reaches to the right edge of its row: one of these bars is the job's.
+        opened = set()
+        deadline = time.monotonic() + PATIENCE
+        while long not in opened and time.monotonic() < deadline:
             for y in range(30, int(box["height"]), 11):
                 self.page.mouse.click(box["x"] + box["width"] - 3, box["y"] + y)
                 if "#/jobs/" in self.page.url:
-                    break
-        self.assertTrue(self.page.url.endswith(f"#/jobs/{long}"), self.page.url)
+                    opened.add(self.page.url.rpartition("/")[2])
+                    self.go("/timeline")
+                    expect(words).to_contain_text("running")
+        self.assertIn(long, opened)
         self.server.ask("DELETE", f"/v1/jobs/{long}")
         trace = json.loads(self.server.get("/v1/timeline?format=trace").body)
         bars = [event for event in trace["traceEvents"] if event["ph"] == "X" and event["name"] == "sleep"]
