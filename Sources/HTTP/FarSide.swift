@@ -3,130 +3,159 @@ import EventLoop
 /// Carries exchanges between a connection's loop and the handlers' loop, in batches both ways.
 ///
 /// ```
-///   connection's loop                    handlers' loop
-///   Connection ── request, left, room ──► FarSink ── Exchange ──► handler
-///        ▲──────── answer, stream ────────────┘
+///   connection's loop                     handlers' loop
+///   Connection ── request, left, room ──► Carrier ── Exchange ──► handler
+///        ▲──────── answer, stream ───────────┘
 /// ```
-// Guard: `server` and `near` are touched on the connection's loop, `sinks` on the handlers' loop only.
+// Guard: set up on the connections' loop before anything is posted; each inbox delivers on the loop it names.
 final class FarSide: @unchecked Sendable {
-    private enum ToHandlers: Sendable {
-        case request(UInt64, RequestHead, [UInt8], Peer)
-        case left(UInt64)
-        case took(UInt64, bytes: Int, unsent: Int)
-        case hasRoom(UInt64)
+    fileprivate enum ToHandlers: Sendable {
+        case request(Carrier)
+        case left(Carrier)
+        case took(Carrier, bytes: Int, unsent: Int)
+        case hasRoom(Carrier)
     }
 
-    private enum ToConnection: Sendable {
-        case respond(UInt64, Response)
-        case begin(UInt64, Response)
-        case send(UInt64, StreamChunk)
-        case end(UInt64)
+    fileprivate enum ToConnection: Sendable {
+        case respond(Carrier, Response)
+        case begin(Carrier, Response)
+        case send(Carrier, StreamChunk)
+        case end(Carrier)
     }
 
-    private unowned let server: HTTPServer
-    private let handle: LoopBound<(Exchange) -> Void>
-    private var near: [UInt64: Exchange] = [:]
-    private var sinks: [UInt64: (sink: FarSink, exchange: Exchange)] = [:]
-    private var toHandlers: Inbox<ToHandlers>!
-    private var toConnection: Inbox<ToConnection>!
+    fileprivate let toHandlers: Inbox<ToHandlers>
+    fileprivate let toConnection: Inbox<ToConnection>
 
-    init(_ server: HTTPServer, handlers: HTTPHandlers) {
-        self.server = server
-        handle = handlers.handle
-        toHandlers = Inbox(on: handlers.handle.loop) { [unowned self] batch in
-            for message in batch { receive(message) }
+    init(on loop: EventLoop, handlers: HTTPHandlers) {
+        let handle = handlers.handle
+        toHandlers = Inbox(on: handle.loop) { batch in
+            let handle = handle.value
+            for message in batch {
+                switch message {
+                case .request(let carrier): handle(carrier.open())
+                case .left(let carrier): carrier.clientLeft()
+                case .took(let carrier, let bytes, let unsent): carrier.took(bytes, unsent: unsent)
+                case .hasRoom(let carrier): carrier.hasRoom()
+                }
+            }
         }
-        toConnection = Inbox(on: server.loop) { [unowned self] batch in
-            for message in batch { deliver(message) }
+        toConnection = Inbox(on: loop) { batch in
+            for message in batch {
+                switch message {
+                case .respond(let carrier, let response): carrier.respond(near: response)
+                case .begin(let carrier, let response): carrier.begin(near: response)
+                case .send(let carrier, let chunk): carrier.send(near: chunk)
+                case .end(let carrier): carrier.endNear()
+                }
+            }
         }
+    }
+
+    /// On the connection's loop: hands its request over.
+    func dispatch(from connection: Connection) {
+        let exchange = connection.makeExchange()
+        let carrier = Carrier(connection.head, connection.takeBody(), exchange, self)
+        exchange.owner = carrier
+        toHandlers.post(.request(carrier))
+    }
+}
+
+/// One exchange on its way between two loops: the connection's owner there, the handler's sink here.
+// Guard: `near` belongs to the connection's loop; `body`, `far`, `onTheWay` and `unsentThere` to the handlers' loop from the
+// moment the request is posted.
+private final class Carrier: ResponseSink, ExchangeOwner, @unchecked Sendable {
+    let head: RequestHead
+    private let side: FarSide
+    /// The connection's exchange, which holds the carrier as long as it is open.
+    private var near: Exchange?
+    private let peer: Peer
+    private var body: [UInt8]
+    private var far: Exchange?
+    private var onTheWay = 0
+    private var unsentThere = 0
+
+    init(_ head: RequestHead, _ body: [UInt8], _ near: Exchange, _ side: FarSide) {
+        self.head = head
+        self.body = body
+        self.near = near
+        self.side = side
+        peer = near.peer
     }
 
     // MARK: On the connection's loop
 
-    func dispatch(from connection: Connection) {
-        let id = connection.id
-        let exchange = connection.makeExchange()
-        exchange.onClose = { [unowned self] in
-            near[id] = nil
-            toHandlers.post(.left(id))
-        }
-        exchange.onDrain = { [unowned self] in toHandlers.post(.hasRoom(id)) }
-        near[id] = exchange
-        toHandlers.post(.request(id, connection.head, connection.takeBody(), connection.peer))
+    func clientDidLeave() {
+        near = nil
+        side.toHandlers.post(.left(self))
     }
 
-    private func deliver(_ message: ToConnection) {
-        switch message {
-        case .respond(let id, let response): near.removeValue(forKey: id)?.respond(response)
-        case .begin(let id, let response): near[id]?.beginStream(response)
-        case .send(let id, let chunk):
-            guard let exchange = near[id] else { return }
-            exchange.send(chunk)
-            toHandlers.post(.took(id, bytes: chunk.payloadCount, unsent: exchange.unsent))
-        case .end(let id): near.removeValue(forKey: id)?.end()
-        }
+    func respond(near response: Response) {
+        let near = self.near
+        self.near = nil
+        near?.respond(response)
+    }
+
+    func begin(near response: Response) {
+        near?.onDrain = { [self] in side.toHandlers.post(.hasRoom(self)) }
+        near?.beginStream(response)
+    }
+
+    func send(near chunk: StreamChunk) {
+        guard let near else { return }
+        near.send(chunk)
+        side.toHandlers.post(.took(self, bytes: chunk.payloadCount, unsent: near.unsent))
+    }
+
+    func endNear() {
+        let near = self.near
+        self.near = nil
+        near?.end()
     }
 
     // MARK: On the handlers' loop
 
-    private func receive(_ message: ToHandlers) {
-        switch message {
-        case .request(let id, let head, let body, let peer):
-            let sink = FarSink(id, head, body, self)
-            let exchange = Exchange(sink, peer: peer)
-            sinks[id] = (sink, exchange)
-            handle.value(exchange)
-        case .left(let id): sinks.removeValue(forKey: id)?.exchange.close()
-        case .took(let id, let bytes, let unsent): sinks[id]?.sink.took(bytes, unsent: unsent)
-        case .hasRoom(let id):
-            sinks[id]?.sink.took(0, unsent: 0)
-            sinks[id]?.exchange.onDrain?()
-        }
+    func open() -> Exchange {
+        let exchange = Exchange(self, peer: peer)
+        far = exchange
+        return exchange
     }
 
-    /// A connection seen from the handlers' loop.
-    private final class FarSink: ResponseSink {
-        let id: UInt64
-        let head: RequestHead
-        private var body: [UInt8]
-        private let far: FarSide
-        private var onTheWay = 0
-        private var unsentThere = 0
+    func clientLeft() {
+        far?.close()
+        far = nil
+    }
 
-        init(_ id: UInt64, _ head: RequestHead, _ body: [UInt8], _ far: FarSide) {
-            self.id = id
-            self.head = head
-            self.body = body
-            self.far = far
-        }
+    func took(_ bytes: Int, unsent: Int) {
+        onTheWay -= bytes
+        unsentThere = unsent
+    }
 
-        var unsent: Int { onTheWay + unsentThere }
+    func hasRoom() {
+        unsentThere = 0
+        far?.onDrain?()
+    }
 
-        func takeBody() -> [UInt8] {
-            defer { body = [] }
-            return body
-        }
+    var unsent: Int { onTheWay + unsentThere }
 
-        func respond(_ response: Response) {
-            far.sinks[id] = nil
-            far.toConnection.post(.respond(id, response))
-        }
+    func takeBody() -> [UInt8] {
+        defer { body = [] }
+        return body
+    }
 
-        func beginStream(_ response: Response) { far.toConnection.post(.begin(id, response)) }
+    func respond(_ response: Response) {
+        far = nil
+        side.toConnection.post(.respond(self, response))
+    }
 
-        func send(_ chunk: StreamChunk) {
-            onTheWay += chunk.payloadCount
-            far.toConnection.post(.send(id, chunk))
-        }
+    func beginStream(_ response: Response) { side.toConnection.post(.begin(self, response)) }
 
-        func end() {
-            far.sinks[id] = nil
-            far.toConnection.post(.end(id))
-        }
+    func send(_ chunk: StreamChunk) {
+        onTheWay += chunk.payloadCount
+        side.toConnection.post(.send(self, chunk))
+    }
 
-        func took(_ bytes: Int, unsent: Int) {
-            onTheWay -= bytes
-            unsentThere = unsent
-        }
+    func end() {
+        far = nil
+        side.toConnection.post(.end(self))
     }
 }

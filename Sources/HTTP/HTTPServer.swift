@@ -53,7 +53,7 @@ package final class HTTPServer {
         times = Limits.Nanoseconds(limits)
         self.tls = tls
         self.handlers = handlers
-        if handlers.handle.loop !== loop { far = FarSide(self, handlers: handlers) }
+        if handlers.handle.loop !== loop { far = FarSide(on: loop, handlers: handlers) }
         loop.atEndOfTurn { [unowned self] in endTurn() }
     }
 
