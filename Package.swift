@@ -11,7 +11,8 @@ let dialect: [SwiftSetting] =
         // A fifth of a job's CPU time: generics are specialised and small functions inlined across our modules, and accesses
         // are not checked for overlap once more. Debug builds and sanitizers check them, and every test runs there too.
         .unsafeFlags(
-            ["-cross-module-optimization", "-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+            ["-cross-module-optimization", "-enforce-exclusivity=unchecked", "-static-stdlib"],
+            .when(configuration: .release)),
     ] + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -88,7 +89,8 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: dialect),
+            swiftSettings: dialect,
+            linkerSettings: [.unsafeFlags(["-static-stdlib", "-use-ld=lld"], .when(configuration: .release))]),
 
         tests("JobsTests", ["Jobs"]),
         tests("JSONTests", ["JSON"]),
