@@ -6,6 +6,8 @@ package struct Response: Sendable {
     package var body: [UInt8]
     /// Further fields, as they go out: `Name: value\r\n` each.
     private(set) var fields: [UInt8] = []
+    /// What the fields of most answers take, in bytes.
+    private static let fewFields = 160
 
     package init(_ status: Int = 200, _ contentType: StaticString? = nil, _ body: [UInt8] = []) {
         self.status = status
@@ -13,8 +15,11 @@ package struct Response: Sendable {
         self.body = body
     }
 
+    private static let json: StaticString = "application/json"
+    var isJSON: Bool { contentType?.utf8Start == Self.json.utf8Start }
+
     package static func json(_ status: Int = 200, _ body: [UInt8]) -> Response {
-        Response(status, "application/json", body)
+        Response(status, json, body)
     }
 
     /// Adds a field. Line breaks and other control characters in the value become spaces: no value can add a field.
@@ -33,15 +38,16 @@ package struct Response: Sendable {
         fields.append(0x0A)
     }
 
-    /// Adds a field whose value is known to be harmless.
-    package mutating func set(_ name: StaticString, raw value: [UInt8]) {
+    /// Adds a field whose value is written in place, and known to be harmless.
+    package mutating func set(_ name: StaticString, writing write: (inout [UInt8]) -> Void) {
         add(name)
-        fields.append(contentsOf: value)
+        write(&fields)
         fields.append(0x0D)
         fields.append(0x0A)
     }
 
     private mutating func add(_ name: StaticString) {
+        if fields.isEmpty { fields.reserveCapacity(Self.fewFields) }
         fields.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
         fields.append(UInt8(ascii: ":"))
         fields.append(UInt8(ascii: " "))

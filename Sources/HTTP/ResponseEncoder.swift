@@ -17,6 +17,8 @@ struct ResponseEncoder {
     }
 
     private var start: [UInt8] = []
+    /// The same for a JSON body of a known length, up to that length.
+    private var jsonStart: [UInt8] = []
     private var dateLine: [UInt8] = []
     private var second: Int64 = -1
 
@@ -26,6 +28,14 @@ struct ResponseEncoder {
         into out: inout [UInt8]
     ) {
         if wallSeconds != second { refresh(wallSeconds) }
+        if response.status == 200, case .length(let count) = framing, persistence == .stays, response.isJSON {
+            out.append(contentsOf: jsonStart)
+            out.append(decimal: count)
+            out.append(text: "\r\n")
+            out.append(contentsOf: response.fields)
+            out.append(text: "\r\n")
+            return
+        }
         if response.status == 200 {
             out.append(contentsOf: start)
         } else {
@@ -61,6 +71,7 @@ struct ResponseEncoder {
         second = wallSeconds
         dateLine = Array("\r\nDate: \(httpDate(wallSeconds))\r\n".utf8)
         start = Array("HTTP/1.1 200 OK".utf8) + dateLine
+        jsonStart = start + Array("Content-Type: application/json\r\nContent-Length: ".utf8)
     }
 }
 
@@ -98,7 +109,14 @@ extension [UInt8] {
     }
 
     mutating func append(decimal value: Int) {
-        if value >= 10 { append(decimal: value / 10) }
-        append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value % 10))
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var (rest, start) = (value.magnitude, 20)
+            repeat {
+                start -= 1
+                digits[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            } while rest > 0
+            append(contentsOf: UnsafeBufferPointer(rebasing: digits[start...]))
+        }
     }
 }

@@ -64,11 +64,44 @@ private final class Definitions: @unchecked Sendable {
     /// Names that were referred to, and where.
     var wanted: [String: String] = [:]
 }
-private let typeNames: Set<String> = ["null", "boolean", "integer", "number", "string", "array", "object"]
+
+/// The types that a value may have, one bit each.
+private struct Types: OptionSet {
+    let rawValue: UInt8
+
+    static let integer = Types(rawValue: 1 << 2)
+    static let number = Types(rawValue: 1 << 3)
+    private static let all = ["null", "boolean", "integer", "number", "string", "array", "object"]
+
+    init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    init?(name: String) {
+        guard let index = Self.all.firstIndex(of: name) else { return nil }
+        rawValue = 1 << UInt8(index)
+    }
+
+    init(of value: JSONValue) {
+        rawValue =
+            switch value {
+            case .null: 1
+            case .bool: 1 << 1
+            case .integer: 1 << 2
+            case .number: 1 << 3
+            case .string: 1 << 4
+            case .array: 1 << 5
+            case .object: 1 << 6
+            }
+    }
+
+    /// In the order of the alphabet.
+    var names: [String] {
+        Self.all.enumerated().filter { contains(Types(rawValue: 1 << UInt8($0.offset))) }.map(\.element).sorted()
+    }
+}
 
 /// One level of a schema. A class, because schemas nest.
 private final class Node: Sendable {
-    let types: Set<String>
+    let types: Types
     let allowed: [JSONValue]?
     let properties: [String: Node]
     let required: [String]
@@ -100,7 +133,7 @@ private final class Node: Sendable {
     }
 
     init(_ source: JSONValue, at pointer: String, _ definitions: Definitions) throws(SchemaError) {
-        var types: Set<String> = []
+        var types: Types = []
         var allowed: [JSONValue]?
         var properties: [String: Node] = [:]
         var required: [String] = []
@@ -169,12 +202,13 @@ private final class Node: Sendable {
         self.bounds = bounds
     }
 
-    private static func types(_ value: JSONValue, at pointer: String) throws(SchemaError) -> Set<String> {
+    private static func types(_ value: JSONValue, at pointer: String) throws(SchemaError) -> Types {
         let names = value.string.map { [$0] } ?? (value.elements ?? []).compactMap(\.string)
-        guard !names.isEmpty, names.allSatisfy(typeNames.contains) else {
+        let types = names.compactMap(Types.init(name:))
+        guard !names.isEmpty, types.count == names.count else {
             throw SchemaError(pointer: pointer, detail: "unknown type")
         }
-        return Set(names)
+        return Types(types)
     }
 
     private static func bound(
@@ -219,7 +253,7 @@ private final class Node: Sendable {
             checkParts(value, at: pointer, into: &found, depth: depth)
         }
         if !types.isEmpty, !fits(value) {
-            fail("expected \(types.sorted().joined(separator: " or ")), got \(value.typeName)")
+            fail("expected \(types.names.joined(separator: " or ")), got \(value.typeName)")
             return
         }
         if let allowed, !allowed.contains(where: { $0.isSame(as: value) }) {
@@ -277,10 +311,10 @@ private final class Node: Sendable {
     }
 
     private func fits(_ value: JSONValue) -> Bool {
-        if types.contains(value.typeName) { return true }
+        if types.contains(Types(of: value)) { return true }
         switch value {
-        case .integer: return types.contains("number")
-        case .number: return types.contains("integer") && value.integer != nil
+        case .integer: return types.contains(.number)
+        case .number: return types.contains(.integer) && value.integer != nil
         case .null, .bool, .string, .array, .object: return false
         }
     }

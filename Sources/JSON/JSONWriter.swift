@@ -71,14 +71,17 @@ extension [UInt8] {
     package mutating func append(seconds nanoseconds: Int64) {
         let microseconds = (Swift.max(nanoseconds, 0) + 500) / 1000
         append(integer: Int(microseconds / 1_000_000))
-        var fraction = Int(microseconds % 1_000_000)
+        var fraction = UInt32(truncatingIfNeeded: microseconds % 1_000_000)
         guard fraction > 0 else { return }
-        append(UInt8(ascii: "."))
-        var divisor = 100_000
-        while fraction > 0 {
-            append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: fraction / divisor))
-            fraction %= divisor
-            divisor /= 10
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 7) { digits in
+            digits[0] = UInt8(ascii: ".")
+            var end = 7
+            for place in (1...6).reversed() {
+                if fraction % 10 == 0, end == place + 1 { end = place }
+                digits[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: fraction % 10)
+                fraction /= 10
+            }
+            append(contentsOf: UnsafeBufferPointer(rebasing: digits[..<end]))
         }
     }
 }

@@ -38,10 +38,16 @@ struct DueTimes {
         return first
     }
 
-    /// Notes that one entry no longer matters; `isLive` decides which ones survive a clean-up.
-    mutating func overtake(isLive: (Entry) -> Bool) {
+    /// Notes that one entry no longer matters.
+    ///
+    /// - Returns: Whether it is time to ``tidy(isLive:)``.
+    mutating func overtake() -> Bool {
         overtaken += 1
-        guard overtaken > 1024, overtaken * 2 > heap.count else { return }
+        return overtaken > 1024 && overtaken * 2 > heap.count
+    }
+
+    /// Drops what no longer matters.
+    mutating func tidy(isLive: (Entry) -> Bool) {
         heap = heap.filter(isLive)
         overtaken = 0
         for index in stride(from: heap.count / 2 - 1, through: 0, by: -1) { siftDown(from: index) }

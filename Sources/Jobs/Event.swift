@@ -1,6 +1,6 @@
 /// What happened, in the past tense: everything that the scheduler ever hears.
 package enum Event: Sendable, Equatable {
-    indirect case submitted(JobSpec)
+    case submitted(JobSpec)
     /// The job was found on disk when the server started.
     indirect case restored(JobSpec, Remains)
     /// The submission is on disk.

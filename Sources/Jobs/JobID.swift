@@ -30,8 +30,9 @@ public struct JobID: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 
     package func write(to out: inout [UInt8]) {
-        for shift in stride(from: 60, through: 0, by: -5) {
-            out.append(alphabet[Int(truncatingIfNeeded: rawValue >> UInt64(shift)) & 31])
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 13) { digits in
+            writeDigits { index, digit in digits[index] = digit }
+            out.append(contentsOf: digits)
         }
     }
 

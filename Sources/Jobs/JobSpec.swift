@@ -39,6 +39,7 @@ package struct JobSpec: Sendable, Equatable {
 
 extension JobSpec {
     /// Rooms of attempts: one for each pool, and one for light attempts in worker processes.
+    typealias PerRoom<Value> = InlineArray<5, Value>
     static let rooms = PoolName.allCases.count + 1
     static let lightRoom = PoolName.allCases.count
 

@@ -31,6 +31,9 @@ package enum JobState: String, Sendable, CaseIterable {
 package enum PoolName: String, Sendable, CaseIterable, Hashable {
     case loop, thread, process, gpu
 
+    /// A table with one entry for each pool.
+    package typealias Each<Value> = InlineArray<4, Value>
+
     /// Its place in tables that have one entry for each pool.
     package var index: Int {
         switch self {

@@ -2,40 +2,60 @@
 ///
 /// Ids are made by the server itself, so nobody can choose them to collide, and the keyed hash of the standard library,
 /// which a job would pay some twenty times, is not needed. One multiplication spreads them (Knuth, TAOCP 6.4).
+///
+/// Noncopyable over memory of its own: a look costs no reference count, a change no question whether the memory is shared.
 /// Public and inlinable, because the other modules' tables would otherwise be handled through type metadata.
-public struct JobTable<Value> {
+public struct JobTable<Value>: ~Copyable {
     /// Raw ids; 0, which is no job's, marks a free place.
-    @usableFromInline var keys: [UInt64]
-    @usableFromInline var entries: [Value?]
+    @usableFromInline var keys: UnsafeMutablePointer<UInt64>
+    /// Initialised where the key is not 0.
+    @usableFromInline var entries: UnsafeMutablePointer<Value>
+    /// Places less one; there is a power of two of them.
+    @usableFromInline var mask: Int
     @usableFromInline var shift: UInt64
-    public var count = 0
+    @usableFromInline var used = 0
 
     @inlinable
     public init() {
-        keys = [UInt64](repeating: 0, count: 16)
-        entries = [Value?](repeating: nil, count: 16)
+        (keys, entries) = Self.allocate(16)
+        mask = 15
         shift = 60
     }
 
-    @inlinable public var isEmpty: Bool { count == 0 }
+    deinit {
+        for place in 0...mask where keys[place] != 0 { (entries + place).deinitialize(count: 1) }
+        keys.deallocate()
+        entries.deallocate()
+    }
+
+    @inlinable public var count: Int { used }
+    @inlinable public var isEmpty: Bool { used == 0 }
 
     /// In no particular order.
-    @inlinable public var ids: [JobID] { keys.filter { $0 != 0 }.map { JobID(rawValue: $0) } }
-    @inlinable public var values: [Value] { entries.compactMap { $0 } }
+    @inlinable public var ids: [JobID] {
+        UnsafeBufferPointer(start: keys, count: mask + 1).filter { $0 != 0 }.map { JobID(rawValue: $0) }
+    }
+    @inlinable public var values: [Value] {
+        var found: [Value] = []
+        found.reserveCapacity(used)
+        // A plain loop: debug builds look at all jobs after every event.
+        var place = 0
+        while place <= mask {
+            if keys[place] != 0 { found.append(entries[place]) }
+            place += 1
+        }
+        return found
+    }
 
     @inlinable
     public subscript(id: JobID) -> Value? {
-        get { entries[find(id.rawValue)] }
+        get {
+            let place = find(id.rawValue)
+            return keys[place] == 0 ? nil : entries[place]
+        }
         set {
             if let newValue { insert(newValue, for: id) } else { removeValue(forKey: id) }
         }
-    }
-
-    /// The value in place, for a job that is here.
-    @inlinable
-    public subscript(known id: JobID) -> Value {
-        get { entries[find(id.rawValue)]! }
-        _modify { yield &entries[find(id.rawValue)]! }
     }
 
     @inlinable
@@ -46,57 +66,65 @@ public struct JobTable<Value> {
     public mutating func removeValue(forKey id: JobID) -> Value? {
         var hole = find(id.rawValue)
         guard keys[hole] != 0 else { return nil }
-        var removed: Value?
-        swap(&removed, &entries[hole])
-        count -= 1
+        let removed = (entries + hole).move()
+        used -= 1
         keys[hole] = 0
         // Later entries of the same run move up, so that no search stops at the hole.
-        let mask = keys.count - 1
-        var index = (hole + 1) & mask
-        while keys[index] != 0 {
-            if (index &- home(keys[index])) & mask >= (index &- hole) & mask {
-                keys[hole] = keys[index]
-                keys[index] = 0
-                entries.swapAt(hole, index)
-                hole = index
+        var place = (hole + 1) & mask
+        while keys[place] != 0 {
+            if (place &- home(keys[place])) & mask >= (place &- hole) & mask {
+                keys[hole] = keys[place]
+                (entries + hole).moveInitialize(from: entries + place, count: 1)
+                keys[place] = 0
+                hole = place
             }
-            index = (index + 1) & mask
+            place = (place + 1) & mask
         }
         return removed
     }
 
     @inlinable
     mutating func insert(_ value: Value, for id: JobID) {
-        if (count + 1) * 2 > keys.count { grow() }
-        let index = find(id.rawValue)
-        if keys[index] == 0 {
-            count += 1
-            keys[index] = id.rawValue
+        if (used + 1) * 2 > mask + 1 { grow() }
+        let place = find(id.rawValue)
+        if keys[place] == 0 {
+            used += 1
+            keys[place] = id.rawValue
+            (entries + place).initialize(to: value)
+        } else {
+            entries[place] = value
         }
-        entries[index] = value
     }
 
     @inlinable
     mutating func grow() {
-        let (oldKeys, oldEntries) = (keys, entries)
-        keys = [UInt64](repeating: 0, count: oldKeys.count * 2)
-        entries = [Value?](repeating: nil, count: oldKeys.count * 2)
+        let (oldKeys, oldEntries, oldMask) = (keys, entries, mask)
+        mask = oldMask * 2 + 1
+        (keys, entries) = Self.allocate(mask + 1)
         shift -= 1
-        for index in oldKeys.indices where oldKeys[index] != 0 {
-            let place = find(oldKeys[index])
-            keys[place] = oldKeys[index]
-            entries[place] = oldEntries[index]
+        for old in 0...oldMask where oldKeys[old] != 0 {
+            let place = find(oldKeys[old])
+            keys[place] = oldKeys[old]
+            (entries + place).moveInitialize(from: oldEntries + old, count: 1)
         }
+        oldKeys.deallocate()
+        oldEntries.deallocate()
+    }
+
+    @inlinable
+    static func allocate(_ places: Int) -> (UnsafeMutablePointer<UInt64>, UnsafeMutablePointer<Value>) {
+        let keys = UnsafeMutablePointer<UInt64>.allocate(capacity: places)
+        keys.initialize(repeating: 0, count: places)
+        return (keys, .allocate(capacity: places))
     }
 
     /// Where the id stands, or where it would go.
     @inlinable
     @inline(__always)
     func find(_ key: UInt64) -> Int {
-        let mask = keys.count - 1
-        var index = home(key)
-        while keys[index] != 0, keys[index] != key { index = (index + 1) & mask }
-        return index
+        var place = home(key)
+        while keys[place] != 0, keys[place] != key { place = (place + 1) & mask }
+        return place
     }
 
     @inlinable

@@ -17,19 +17,21 @@ struct Lane {
     private var levels: [Level] = []
 
     /// Jobs that wait.
-    var depth: Int { levels.reduce(0) { $0 + $1.waiting } }
+    private(set) var depth = 0
 
     /// - Returns: The position, from 1.
     mutating func append(_ id: JobID, priority: Int, order: UInt64) -> Int {
         let index = levelIndex(for: priority)
         levels[index].tickets.append(Ticket(id: id, order: order))
         levels[index].waiting += 1
+        depth += 1
         return levels[...index].reduce(0) { $0 + $1.waiting }
     }
 
     /// Forgets a waiting job; its ticket is dropped when it comes up.
     mutating func remove(priority: Int) {
         levels[levelIndex(for: priority)].waiting -= 1
+        depth -= 1
     }
 
     /// The first ticket that is still good, with its priority. Drops the others on the way.
@@ -48,6 +50,7 @@ struct Lane {
         let index = levelIndex(for: priority)
         _ = levels[index].tickets.popFirst()
         levels[index].waiting -= 1
+        depth -= 1
     }
 
     /// How many wait before the ticket with this order, plus one; jobs that were cancelled meanwhile may be among them.

@@ -59,10 +59,15 @@ struct PoolRoom {
     }
 }
 
-/// One queue, as the scheduler sees it.
-struct QueueRoom {
+/// One queue, as the scheduler sees it. A class for the same reason as ``Life``.
+final class QueueRoom {
     let name: String
     var isPaused = false
     /// One for each room.
-    var lanes = [Lane](repeating: Lane(), count: JobSpec.rooms)
+    var lanes = JobSpec.PerRoom(repeating: Lane())
+
+    init(name: String) { self.name = name }
+
+    /// Jobs that wait, over all rooms.
+    var depth: Int { lanes.indices.reduce(0) { $0 + lanes[$1].depth } }
 }

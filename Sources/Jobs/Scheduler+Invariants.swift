@@ -2,8 +2,9 @@
 extension Scheduler {
     /// - Returns: The first broken promise, in words; nil when all hold.
     package func brokenInvariant() -> String? {
+        let lives = self.lives.values
         for pool in rooms.indices {
-            let inHand = lives.values.filter { $0.spec.room == pool && $0.place != .none }
+            let inHand = lives.filter { $0.spec.room == pool && $0.place != .none }
             let room = rooms[pool]
             guard room.busy == inHand.count else {
                 return "room \(pool): busy \(room.busy), but \(inHand.count) in hand"
@@ -12,7 +13,7 @@ extension Scheduler {
             guard room.given == given else { return "room \(pool): \(room.given) given, but \(given) in its hands" }
             let slow = inHand.count { !$0.spec.isQuick }
             guard room.slow == slow else { return "room \(pool): slow \(room.slow), but \(slow) in hand" }
-            let waiting = lives.values.count { $0.spec.room == pool && $0.waitsInLane }
+            let waiting = lives.count { $0.spec.room == pool && $0.waitsInLane }
             guard self.waiting(in: pool) == waiting else {
                 return "room \(pool): \(self.waiting(in: pool)) tickets for \(waiting) waiting jobs"
             }
@@ -20,7 +21,7 @@ extension Scheduler {
             let held = queues.allSatisfy { $0.isPaused || $0.lanes[pool].depth == 0 }
             guard !idle || held else { return "room \(pool): a slot is free while a job waits" }
         }
-        for life in lives.values {
+        for life in lives {
             let id = life.spec.id
             if let broken = life.brokenInvariant() { return "\(id): \(broken)" }
             if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.attempt == life.attempt }) {
@@ -32,7 +33,7 @@ extension Scheduler {
         }
         for (key, waiting) in keys {
             guard let holder = waiting.first else { return "key \(key): nobody holds it" }
-            guard let life = lives[holder], life.conclusion == nil, life.state != .blocked else {
+            guard let life = self.lives[holder], life.conclusion == nil, life.state != .blocked else {
                 return "key \(key): held by a job that cannot run"
             }
         }

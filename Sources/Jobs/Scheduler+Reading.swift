@@ -28,14 +28,15 @@ extension Scheduler {
 
     /// Jobs that wait in a queue that a job wants to name; nil when there are too many queues for one more.
     package func depth(forSubmissionTo queue: String) -> Int? {
-        if let index = queueIndex[queue] { return queues[index].lanes.reduce(0) { $0 + $1.depth } }
+        if let first = queues.first, first.name == queue { return first.depth }
+        if let index = queueIndex[queue] { return queues[index].depth }
         return queues.count < Self.maximumQueues ? 0 : nil
     }
 
     /// Jobs that wait in a queue, over all pools.
     package func depth(of queue: String) -> Int {
         guard let index = queueIndex[queue] else { return 0 }
-        return queues[index].lanes.reduce(0) { $0 + $1.depth }
+        return queues[index].depth
     }
 
     /// Jobs that wait for a pool, over all queues.
@@ -49,7 +50,7 @@ extension Scheduler {
     func hasFreePlace(in room: Int) -> Bool { !isDrained && rooms[room].busy < rooms[room].slots }
 
     /// Attempts that pools have in hand, and those that are about to be handed over.
-    package var takenPlaces: Int { rooms.reduce(0) { $0 + $1.busy } }
+    package var takenPlaces: Int { rooms.indices.reduce(0) { $0 + rooms[$1].busy } }
 
     /// Attempts that the pool has in hand, and how many it may run at once.
     package func load(of pool: PoolName) -> (busy: Int, slots: Int) {

@@ -38,7 +38,7 @@ package struct Scheduler: ~Copyable {
     var lives = JobTable<Life>()
     var queues: [QueueRoom] = []
     var queueIndex: [String: Int] = [:]
-    var rooms = [PoolRoom](repeating: PoolRoom(), count: JobSpec.rooms)
+    var rooms = JobSpec.PerRoom(repeating: PoolRoom())
     var due = DueTimes()
     /// Who holds a key, and who waits for it.
     var keys: [String: FIFO<JobID>] = [:]
@@ -90,7 +90,7 @@ package struct Scheduler: ~Copyable {
             fill(JobSpec.lightRoom, now, &actions)
         case .queuePaused(let name, let isPaused):
             queues[queue(named: name)].isPaused = isPaused
-            for room in rooms.indices { fill(room, now, &actions) }
+            for room in 0..<JobSpec.rooms { fill(room, now, &actions) }
         case .drained: isDrained = true
         case .shutDown(let grace): shutDown(grace, &actions)
         }
@@ -213,7 +213,7 @@ package struct Scheduler: ~Copyable {
 
     private mutating func bestHead(for room: Int) -> (life: Life, priority: Int)? {
         var best: (life: Life, priority: Int)?
-        for index in queues.indices where !queues[index].isPaused {
+        for index in queues.indices where queues[index].lanes[room].depth > 0 && !queues[index].isPaused {
             var found: Life?
             let head = queues[index].lanes[room].first { ticket in
                 guard let life = lives[ticket.id], life.order == ticket.order, life.state == .queued,
@@ -438,7 +438,8 @@ package struct Scheduler: ~Copyable {
     private mutating func dropDeadline(_ life: Life) {
         guard life.hasDeadline else { return }
         life.hasDeadline = false
-        due.overtake { [lives] entry in lives[entry.id].map { Self.isLive(entry, $0) } ?? false }
+        guard due.overtake() else { return }
+        due.tidy { entry in lives[entry.id].map { Self.isLive(entry, $0) } ?? false }
     }
 
     private static func isLive(_ entry: DueTimes.Entry, _ life: Life) -> Bool {
@@ -466,6 +467,8 @@ package struct Scheduler: ~Copyable {
     private mutating func stale() { staleEvents += 1 }
 
     private mutating func queue(named name: String) -> Int {
+        // Most systems have one queue.
+        if let first = queues.first, first.name == name { return 0 }
         if let known = queueIndex[name] { return known }
         queues.append(QueueRoom(name: name))
         queueIndex[name] = queues.count - 1

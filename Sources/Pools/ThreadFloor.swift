@@ -5,10 +5,11 @@ import Jobs
 
 /// What a thread tells the loop.
 enum ThreadMessage: Sendable {
-    case took(thread: Int, AttemptID)
-    case said(AttemptID, Report)
-    /// - Parameter next: The attempt that the thread went on with, from the queue.
-    case ended(thread: Int, AttemptID, AttemptResult, next: AttemptID?)
+    case took(thread: Int, ThreadRun)
+    case said(ThreadRun, Report)
+    /// The run holds its result.
+    /// - Parameter next: What the thread went on with, from the queue.
+    case ended(thread: Int, ThreadRun, next: ThreadRun?)
     /// A thread that had been given up came back and is gone.
     case returnedLate(thread: Int)
 }
@@ -186,11 +187,16 @@ final class ThreadFloor: @unchecked Sendable {
 
     private func work(_ number: Int) {
         var next = Next.sitDown
+        var meter = UsageMeter()
         while true {
             switch next {
-            case .run(let run): next = finish(number, run, run.execute())
+            case .run(let run):
+                // The end of one attempt is the beginning of the next.
+                run.execute(&meter)
+                next = finish(number, run)
             case .sitDown:
                 guard let run = sit(number) else { return }
+                meter = UsageMeter()
                 next = .run(run)
             case .leave: return
             }
@@ -203,7 +209,7 @@ final class ThreadFloor: @unchecked Sendable {
             let seat = seats[number - 1]
             if let queued = takeQueued() {
                 seat.current = queued
-                outbox.append(.took(thread: number, queued.attempt.id))
+                outbox.append(.took(thread: number, queued))
                 if outbox.count == 1 { wakeLoop() }
                 return queued
             }
@@ -220,7 +226,7 @@ final class ThreadFloor: @unchecked Sendable {
     }
 
     /// Reports an end and takes what waits.
-    private func finish(_ number: Int, _ run: ThreadRun, _ result: AttemptResult) -> Next {
+    private func finish(_ number: Int, _ run: ThreadRun) -> Next {
         var first = false
         let next: Next = lock.withLock {
             let seat = seats[number - 1]
@@ -232,12 +238,12 @@ final class ThreadFloor: @unchecked Sendable {
             }
             if surplus > 0 {
                 surplus -= 1
-                outbox.append(.ended(thread: number, run.attempt.id, result, next: nil))
+                outbox.append(.ended(thread: number, run, next: nil))
                 return .leave
             }
             let following = takeQueued()
             seat.current = following
-            outbox.append(.ended(thread: number, run.attempt.id, result, next: following?.attempt.id))
+            outbox.append(.ended(thread: number, run, next: following))
             return following.map(Next.run) ?? .sitDown
         }
         if first { wakeLoop() }

@@ -27,7 +27,7 @@ package final class ThreadPool: Pool {
     private let loop: EventLoop
     private let report: (Report) -> Void
     private let floor: ThreadFloor
-    private var runs: [AttemptID: ThreadRun] = [:]
+    private var runs = JobTable<ThreadRun>()
     private var starting: [ThreadRun] = []
     private var graces: [AttemptID: Deadline] = [:]
     private var abandoned = 0
@@ -60,16 +60,16 @@ package final class ThreadPool: Pool {
             return report(.ended(attempt.id, AttemptResult(.failed(canRetry: false), error: error)))
         }
         let run = ThreadRun(attempt, on: floor)
-        runs[attempt.id] = run
+        runs[attempt.id.job] = run
         starting.append(run)
     }
 
     package func stop(_ id: AttemptID, grace: Duration) {
-        guard let run = runs[id] else { return }
+        guard let run = runs[id.job], run.attempt.id == id else { return }
         let neverLeft = starting.firstIndex { $0 === run }
         if let neverLeft { starting.remove(at: neverLeft) }
         if neverLeft != nil || floor.withdraw(run) {
-            runs[id] = nil
+            over(run)
             return report(.ended(id, AttemptResult(.stopped(.beforeStart))))
         }
         floor.cancel(run)
@@ -96,30 +96,35 @@ package final class ThreadPool: Pool {
     private func receive(_ messages: [ThreadMessage]) {
         for message in messages {
             switch message {
-            case .took(let thread, let id): tookOver(thread, id)
-            case .said(let id, let report):
-                if runs[id] != nil { self.report(report) }
-            case .ended(let thread, let id, let result, let next):
+            case .took(let thread, let run): tookOver(thread, run)
+            case .said(let run, let report):
+                if !run.isOver { self.report(report) }
+            case .ended(let thread, let run, let next):
                 if let next { tookOver(thread, next) }
-                guard runs.removeValue(forKey: id) != nil else { continue }
-                if !graces.isEmpty { graces[id] = nil }
-                report(.ended(id, result))
+                guard !run.isOver else { continue }
+                over(run)
+                report(.ended(run.attempt.id, run.result))
             case .returnedLate: abandoned -= 1
             }
         }
         checkIdle()
     }
 
-    private func tookOver(_ thread: Int, _ id: AttemptID) {
-        guard runs[id] != nil else { return }
-        report(.placed(id, worker: workerName(thread)))
-        report(.began(id))
+    private func tookOver(_ thread: Int, _ run: ThreadRun) {
+        guard !run.isOver else { return }
+        report(.placed(run.attempt.id, worker: workerName(thread)))
+        report(.began(run.attempt.id))
+    }
+
+    private func over(_ run: ThreadRun) {
+        run.isOver = true
+        runs[run.attempt.id.job] = nil
+        if !graces.isEmpty { graces[run.attempt.id] = nil }
     }
 
     private func giveUp(_ run: ThreadRun) {
-        guard runs[run.attempt.id] === run, abandoned < Self.maximumAbandoned, floor.abandon(run) else { return }
-        runs[run.attempt.id] = nil
-        graces[run.attempt.id] = nil
+        guard !run.isOver, abandoned < Self.maximumAbandoned, floor.abandon(run) else { return }
+        over(run)
         abandoned += 1
         floor.addThreads(1)
         report(.ended(run.attempt.id, AttemptResult(.stopped(.abandoned))))

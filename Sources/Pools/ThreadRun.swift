@@ -6,7 +6,8 @@ import Jobs
 import Synchronization
 
 /// One attempt on a thread: what the task sees as its context, and what the loop holds to cancel it.
-// Guard: `isAbandoned` by the floor's lock; `lastReport` belongs to the thread that runs the attempt.
+// Guard: `isAbandoned` by the floor's lock; `lastReport` belongs to the thread that runs the attempt, and so does `result`
+// until the floor's lock hands it over; `isOver` belongs to the loop.
 final class ThreadRun: TaskContext, @unchecked Sendable {
     /// What comes more often is dropped: nobody sees more than twenty changes a second.
     static let reportInterval: Int64 = 45_000_000
@@ -16,6 +17,9 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
     private let isCancelledFlag = Atomic<Bool>(false)
     var isAbandoned = false
     private var lastReport: Int64 = 0
+    private(set) var result = AttemptResult(.succeeded)
+    /// Reported as ended: nothing more of it counts.
+    var isOver = false
 
     /// - Parameter attempt: Of a task that has a blocking form.
     init(_ attempt: Attempt, on floor: ThreadFloor) {
@@ -23,9 +27,7 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
         self.floor = floor
     }
 
-    func execute() -> AttemptResult {
-        let meter = UsageMeter()
-        var result: AttemptResult
+    func execute(_ meter: inout UsageMeter) {
         guard case .function(let body?, _) = attempt.task.body else { preconditionFailure("the pool has checked") }
         do {
             result = AttemptResult(.succeeded, value: try body(attempt.input, self))
@@ -35,7 +37,6 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
             result = AttemptResult(failure: error)
         }
         result.usage = meter.read()
-        return result
     }
 
     var isCancelled: Bool { isCancelledFlag.load(ordering: .relaxed) }
@@ -46,11 +47,11 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
         let now = monotonicNanoseconds()
         guard now - lastReport >= Self.reportInterval || progress.fraction == 1 else { return }
         lastReport = now
-        say(.progress(attempt.id, progress))
+        floor.post(.said(self, .progress(attempt.id, progress)))
     }
 
-    func output(_ json: [UInt8]) { say(.output(attempt.id, json: json)) }
-    func log(_ text: String) { say(.log(attempt.id, stream: "log", text: text)) }
+    func output(_ json: [UInt8]) { floor.post(.said(self, .output(attempt.id, json: json))) }
+    func log(_ text: String) { floor.post(.said(self, .log(attempt.id, stream: "log", text: text))) }
 
     func wait(for delay: Duration) throws {
         let deadline = monotonicNanoseconds() + delay.nanoseconds
@@ -59,19 +60,20 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
         }
         try checkpoint()
     }
-
-    private func say(_ report: Report) { floor.post(.said(attempt.id, report)) }
 }
 
-/// Measures what the calling thread takes from now on.
+/// Measures what the calling thread takes, from one reading to the next.
 struct UsageMeter {
-    private let start = monotonicNanoseconds()
-    private let before = UsageMeter.now()
+    private var start = monotonicNanoseconds()
+    private var before = UsageMeter.now()
 
-    func read() -> Usage {
+    /// What was taken since the last reading.
+    mutating func read() -> Usage {
         let after = Self.now()
+        let end = monotonicNanoseconds()
+        defer { (start, before) = (end, after) }
         var usage = Usage()
-        usage.wallNanoseconds = monotonicNanoseconds() - start
+        usage.wallNanoseconds = end - start
         usage.cpuNanoseconds = after.cpuNanoseconds - before.cpuNanoseconds
         usage.voluntarySwitches = Int(after.ru_nvcsw - before.ru_nvcsw)
         usage.involuntarySwitches = Int(after.ru_nivcsw - before.ru_nivcsw)

@@ -157,7 +157,7 @@ package final class WorkerMain {
         guard let task = tasks[call.task], case .function(let body?, _) = task.body else {
             return answerFailure(call.id, TaskFailure(type: "InvalidInput", message: "no such task", canRetry: false))
         }
-        let meter = UsageMeter()
+        var meter = UsageMeter()
         do {
             let context = Context(worker: self, id: call.id)
             try context.checkpoint()

@@ -32,10 +32,10 @@ extension API {
         body.append(job: record, position: engine.scheduler.position(of: record.id), now: engine.now)
         body.append("\n")
         var response = Response.json(status, body)
-        response.set("ETag", raw: record.etagBytes)
+        response.set("ETag") { record.writeETag(to: &$0) }
         response.set("Cache-Control", "no-store")
         response.set("Spindle-Durability", engine.durability)
-        if record.state.isFinal { response.set("Server-Timing", raw: record.serverTiming) }
+        if record.state.isFinal { response.set("Server-Timing") { record.writeServerTiming(to: &$0) } }
         return response
     }
 
@@ -274,16 +274,17 @@ extension API {
 
 extension JobRecord {
     /// Changes whenever anything that a client can see does.
-    var etag: String { String(decoding: etagBytes, as: UTF8.self) }
+    var etag: String {
+        var bytes: [UInt8] = []
+        writeETag(to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
 
-    var etagBytes: [UInt8] {
-        var out: [UInt8] = []
-        out.reserveCapacity(32)
+    func writeETag(to out: inout [UInt8]) {
         out.append("\"")
         id.write(to: &out)
         out.append("-")
         out.append(integer: events.lastSeq)
         out.append("\"")
-        return out
     }
 }

@@ -115,7 +115,7 @@ extension API {
     private func answerNow(_ exchange: Exchange, _ record: JobRecord, _ style: AnswerStyle, replay: Bool) {
         if case .result = style.kind, record.state.isFinal { return respondResult(exchange, record, replay: replay) }
         var response = jobResponse(record, status: record.state.isFinal && style.waitTime != nil ? 200 : 202)
-        if response.status == 202 { response.set("Location", raw: record.location) }
+        if response.status == 202 { response.set("Location") { record.writeLocation(to: &$0) } }
         if style.preferences.wait != nil {
             response.set("Preference-Applied", "wait=\(style.preferences.waitText)")
         } else if style.preferences.respondsAsync {
@@ -131,7 +131,7 @@ extension API {
         switch record.state {
         case .succeeded:
             response = .json(200, record.result)
-            response.set("Spindle-Job", raw: record.id.bytes)
+            response.set("Spindle-Job") { record.id.write(to: &$0) }
         case .failed:
             let isTimeout = record.error?.type == "Timeout"
             var problem = Problem(
@@ -145,7 +145,7 @@ extension API {
             problem.job = record.id
             response = problem.response
         }
-        response.set("Server-Timing", raw: record.serverTiming)
+        response.set("Server-Timing") { record.writeServerTiming(to: &$0) }
         response.set("Spindle-Durability", engine.durability)
         if replay { response.set("Idempotent-Replay", "true") }
         exchange.respond(response)
@@ -168,14 +168,16 @@ struct AnswerStyle {
 
     init(_ head: RequestHead, isRun: Bool) {
         preferences = Preferences(head)
+        let plain = isRun && !preferences.respondsAsync ? Kind.result : .job
         // Nothing but the default needs a look at the list.
-        let accept =
-            head.has("accept")
-            ? Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson"]) : nil
-        switch accept {
+        guard head.has("accept") else {
+            kind = plain
+            return
+        }
+        switch Acceptance(head).best(of: ["application/json", "text/event-stream", "application/x-ndjson"]) {
         case "text/event-stream": kind = .stream(.sse)
         case "application/x-ndjson": kind = .stream(.ndjson)
-        default: kind = isRun && !preferences.respondsAsync ? .result : .job
+        default: kind = plain
         }
     }
 
@@ -226,7 +228,7 @@ extension Engine {
         } else if waiter.wantsAccepted, job.record.events.lastSeq > 0 {
             waiter.fire(.accepted, job.record)
         } else {
-            job.waiters.append(waiter)
+            job.add(waiter)
         }
     }
 }
@@ -236,29 +238,15 @@ extension Query {
     private init(items: [(name: String, value: String)]) { self.items = items }
 }
 
-extension JobID {
-    var bytes: [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(13)
-        write(to: &bytes)
-        return bytes
-    }
-}
-
 extension JobRecord {
     /// The job's address.
-    var location: [UInt8] {
-        var out: [UInt8] = []
-        out.reserveCapacity(32)
+    func writeLocation(to out: inout [UInt8]) {
         out.append("/v1/jobs/")
         id.write(to: &out)
-        return out
     }
 
     /// `queue;dur=1.2, run;dur=0.3, store;dur=0.4`, in milliseconds: waiting for its pool, running, waiting for the disk.
-    var serverTiming: [UInt8] {
-        var out: [UInt8] = []
-        out.reserveCapacity(48)
+    func writeServerTiming(to out: inout [UInt8]) {
         out.append("queue;dur=")
         let waited = (startedAt ?? finishedAt ?? createdAt).nanoseconds(since: createdAt)
         out.append(milliseconds: Swift.max(waited - acceptNanoseconds, 0))
@@ -266,7 +254,6 @@ extension JobRecord {
         out.append(milliseconds: usage?.wallNanoseconds ?? 0)
         out.append(", store;dur=")
         out.append(milliseconds: acceptNanoseconds + endNanoseconds)
-        return out
     }
 }
 

@@ -25,7 +25,7 @@ package final class Engine {
     let metrics = Metrics()
     let streams: Streams
     let store: any JobStore
-    private(set) var journal: Journal!
+    let journal: Journal
     private(set) var live = LiveJobs()
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
@@ -33,6 +33,7 @@ package final class Engine {
     /// Bounds of single queues; for all others ``ServerOptions/queueDepth`` holds.
     private(set) var queueLimits: [String: Int] = [:]
     private(set) var queueMeters: [String: QueueMeter] = [:]
+    private var lastMeter = QueueMeter(of: "")
 
     private let clockOffset: Int64
     private var turnTime: Int64 = 0
@@ -43,8 +44,8 @@ package final class Engine {
     private var newlyAccepted: [LiveJob] = []
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
-    private var historian: Historian!
-    private(set) var monitor: Monitor!
+    private let historian = Historian()
+    let monitor = Monitor()
     let startedAt: Instant
     private var whenIdle: (() -> Void)?
     /// Told when a fleet's tasks are known, or why they are not.
@@ -68,16 +69,18 @@ package final class Engine {
         scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: isDurable)
         streams = Streams(limits: options.limits)
         ids = JobIDSource(after: lastID)
-        journal = Journal(store, on: loop) { [unowned self] in settle($0, $1) }
-        historian = Historian(self)
-        monitor = Monitor(self)
+        journal = Journal(store, on: loop)
+        // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.
+        journal.settle = { [unowned(unsafe) self] in settle($0, $1) }
+        historian.engine = self
+        monitor.engine = self
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
-        loop.atEndOfTurn { [unowned self] in endTurn() }
+        loop.atEndOfTurn { [unowned(unsafe) self] in endTurn() }
     }
 
     private func openPools() throws {
-        let report: (Report) -> Void = { [unowned self] in receive($0) }
+        let report: (Report) -> Void = { [unowned(unsafe) self] in receive($0) }
         var processes = ProcessPoolOptions(
             slots: options.processes, fleets: options.fleets, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
@@ -96,7 +99,8 @@ package final class Engine {
         return Instant(nanoseconds: turnTime)
     }
 
-    func pool(_ name: PoolName) -> (any Pool)? { pools.first { $0.name == name } }
+    /// They stand in the order of their names' indices.
+    func pool(_ name: PoolName) -> (any Pool)? { name.index < pools.count ? pools[name.index] : nil }
 
     /// A job that may be seen, live or finished, if it is in memory.
     func record(of id: JobID) -> JobRecord? {
@@ -161,8 +165,7 @@ package final class Engine {
     /// Lets a client wait for a job; false when the job has ended or is unknown.
     func wait(for id: JobID, _ waiter: Waiter) -> Bool {
         guard let job = live[id] else { return false }
-        job.waiters.removeAll(where: \.isDone)
-        job.waiters.append(waiter)
+        job.add(waiter)
         return true
     }
 
@@ -195,9 +198,7 @@ package final class Engine {
     func dismissWaiters() {
         for id in live.ids {
             guard let job = live[id] else { continue }
-            let waiters = job.waiters
-            job.waiters = []
-            for waiter in waiters { waiter.fire(job.isAccepted ? .stopping : .refused, job.record) }
+            job.tell(job.isAccepted ? .stopping : .refused)
         }
     }
 
@@ -211,25 +212,29 @@ package final class Engine {
 
     /// Feeds one event, and all that its actions lead to.
     func feed(_ event: Event) {
-        pending.append(event)
-        guard !isFeeding else { return }
+        guard !isFeeding else { return pending.append(event) }
         isFeeding = true
-        var next = 0
-        while next < pending.count {
-            scheduler.handle(pending[next], at: now, into: &actions)
-            next += 1
-            var batch: [Action] = []
-            swap(&batch, &actions)
-            for action in batch { perform(action) }
-            batch.removeAll(keepingCapacity: true)
-            actions = batch
-            // Looking at every job after every event: in debug builds, and while that is affordable.
-            assert(scheduler.liveCount > 200 || scheduler.brokenInvariant() == nil, scheduler.brokenInvariant() ?? "")
+        handle(event)
+        if !pending.isEmpty {
+            var next = 0
+            while next < pending.count {
+                handle(pending[next])
+                next += 1
+            }
+            pending.removeAll(keepingCapacity: true)
         }
-        pending.removeAll(keepingCapacity: true)
         isFeeding = false
         // Whoever waits for the acceptance is to see where the job stands by now.
-        while let job = newlyAccepted.popLast() { tell(job, .accepted) { $0.wantsAccepted } }
+        while let job = newlyAccepted.popLast() { job.tell(.accepted) { $0.wantsAccepted } }
+    }
+
+    private func handle(_ event: Event) {
+        scheduler.handle(event, at: now, into: &actions)
+        // What an action leads to is fed, and so waits: nobody adds to the actions meanwhile.
+        for index in 0..<actions.count { perform(actions[index]) }
+        actions.removeAll(keepingCapacity: true)
+        // Looking at every job after every event: in debug builds, and while that is affordable.
+        assert(scheduler.liveCount > 200 || scheduler.brokenInvariant() == nil, scheduler.brokenInvariant() ?? "")
     }
 
     private func perform(_ action: Action) {
@@ -264,7 +269,7 @@ package final class Engine {
         live.accept(job)
         if let identity = job.identity { store.note(identity, id, at: now) }
         append(.accepted, to: job)
-        if !job.waiters.isEmpty { newlyAccepted.append(job) }
+        if job.hasWaiters { newlyAccepted.append(job) }
     }
 
     private func start(_ id: JobID, _ number: Int, _ name: PoolName) {
@@ -316,7 +321,7 @@ package final class Engine {
             record.state = .running
             append(.resumed, to: job)
         }
-        if !job.waiters.isEmpty { tell(job, .changed) { $0.wantsChanges } }
+        job.tell(.changed) { $0.wantsChanges }
     }
 
     private func requeued(_ job: LiveJob, due: Instant, crashes: Int) {
@@ -327,7 +332,7 @@ package final class Engine {
 
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
         guard let job = live[id] else { return }
-        let outcome = job.outcome(conclusion, at: now)
+        let outcome = job.outcome(conclusion, at: now, isWritten: isDurable)
         monitor.attemptEnded(job, Span.Ending(outcome.state))
         job.outcome = outcome
         journal.write(
@@ -364,7 +369,7 @@ package final class Engine {
     private func drop(_ id: JobID, _ cause: Waiter.Cause) {
         guard let job = live.remove(id) else { return }
         feed(.persistFailed(id))
-        tell(job, cause) { _ in true }
+        job.tell(cause)
     }
 
     /// The outcome is stored: now it may be told.
@@ -376,18 +381,18 @@ package final class Engine {
         metrics.ended(record)
         monitor.ended(record)
         job.entry.noteEnd(record.state)
-        queueMeters[record.queue, default: QueueMeter()].finished += 1
-        tell(job, .ended) { _ in true }
+        meter(of: record.queue).finished += 1
+        job.tell(.ended)
         streams.ended(record)
         monitor.changed(record)
         checkIdle()
     }
 
-    private func tell(_ job: LiveJob, _ cause: Waiter.Cause, where wants: (Waiter) -> Bool) {
-        guard !job.waiters.isEmpty else { return }
-        let waiters = job.waiters
-        job.waiters.removeAll { $0.isDone || wants($0) }
-        for waiter in waiters where wants(waiter) { waiter.fire(cause, job.record) }
+    private func meter(of queue: String) -> QueueMeter {
+        if lastMeter.queue == queue { return lastMeter }
+        lastMeter = queueMeters[queue] ?? QueueMeter(of: queue)
+        queueMeters[queue] = lastMeter
+        return lastMeter
     }
 
     private func append(_ kind: JobEvent.Kind, to job: LiveJob) {
@@ -464,7 +469,7 @@ package final class Engine {
     }
 
     private func tick() {
-        for name in queueMeters.keys { queueMeters[name]?.tick() }
+        for meter in queueMeters.values { meter.tick() }
         streams.heartbeat(now: now)
         monitor.tick()
         store.tick(at: now)

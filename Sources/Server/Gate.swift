@@ -21,7 +21,7 @@ package struct Gate: Sendable {
 
     /// The answer to a request that may not pass; nil lets it pass.
     func refuse(_ head: RequestHead, _ peer: Peer) -> Response? {
-        guard head.withHost(isOurs) else {
+        guard head.withHost({ isOurs($0) }) else {
             return Problem(
                 421, "misdirected", "this server does not answer for host \"\(head.hostText)\"; see --allow-host"
             ).response
@@ -36,9 +36,7 @@ package struct Gate: Sendable {
         guard let tokens else { return .admin }
         if let found = head.withValue(
             of: "authorization",
-            { value in
-                bearer(value).flatMap { tokens.scope(ofSecret: $0) }
-            })
+            { value in bearer(value).flatMap { tokens.scope(ofSecret: $0) } })
         {
             return found
         }

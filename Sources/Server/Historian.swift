@@ -12,12 +12,10 @@ final class Historian {
     /// Numbers reserved at once while somebody looks.
     private static let headroom = 256
 
-    private unowned let engine: Engine
+    unowned(unsafe) var engine: Engine!
     private var dirty: [LiveJob] = []
     private var urgent: [LiveJob] = []
     private var timer: Deadline?
-
-    init(_ engine: Engine) { self.engine = engine }
 
     /// An event was added to the job.
     func note(_ job: LiveJob) {

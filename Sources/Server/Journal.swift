@@ -22,13 +22,12 @@ final class Journal {
     /// The number of the first that waits.
     private var first = 0
     private let loop: EventLoop
-    private let settle: (Waiting, Receipt) -> Void
+    /// Told of each change's receipt.
+    var settle: (Waiting, Receipt) -> Void = { _, _ in }
 
-    /// - Parameter settle: Told of each change's receipt.
-    init(_ store: any JobStore, on loop: EventLoop, settle: @escaping (Waiting, Receipt) -> Void) {
+    init(_ store: any JobStore, on loop: EventLoop) {
         self.store = store
         self.loop = loop
-        self.settle = settle
         store.receive = { [unowned self] receipts in
             for (number, receipt) in receipts { take(number, receipt) }
         }

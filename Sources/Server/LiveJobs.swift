@@ -13,7 +13,9 @@ final class LiveJob {
         // It was checked when it came in.
         (try? JSONReader.value(of: record.input)) ?? .null
     }()
-    var waiters: [Waiter] = []
+    private var waiter: Waiter?
+    /// Nearly always nobody else waits.
+    private var moreWaiters: [Waiter] = []
     /// Of the last attempt, until the outcome is decided.
     var lastResult: AttemptResult?
     /// How it ends, while that is being stored.
@@ -37,18 +39,51 @@ final class LiveJob {
         self.entry = entry
         if let input { self.input = input }
     }
+
+    // MARK: Who waits
+
+    func add(_ waiter: Waiter) {
+        if self.waiter?.isDone ?? true, moreWaiters.isEmpty {
+            self.waiter = waiter
+        } else {
+            moreWaiters.removeAll(where: \.isDone)
+            moreWaiters.append(waiter)
+        }
+    }
+
+    var hasWaiters: Bool { waiter != nil }
+
+    /// Tells those who want to know, and forgets them. Being told, they may add others.
+    func tell(_ cause: Waiter.Cause, where wants: (Waiter) -> Bool = { _ in true }) {
+        guard let first = waiter else { return }
+        if moreWaiters.isEmpty {
+            guard first.isDone || wants(first) else { return }
+            waiter = nil
+            return first.fire(cause, record)
+        }
+        let all = [first] + moreWaiters
+        let staying = all.filter { !$0.isDone && !wants($0) }
+        waiter = staying.first
+        moreWaiters = Array(staying.dropFirst())
+        for waiter in all where wants(waiter) { waiter.fire(cause, record) }
+    }
 }
 
 extension LiveJob {
     /// How the job ends, in full.
-    func outcome(_ conclusion: Conclusion, at now: Instant) -> Outcome {
+    /// - Parameter isWritten: Whether the store writes it, with its events and its log.
+    func outcome(_ conclusion: Conclusion, at now: Instant, isWritten: Bool) -> Outcome {
         switch conclusion {
         case .succeeded:
-            return Outcome(.succeeded, of: record, at: now, result: lastResult?.value ?? [], usage: lastResult?.usage)
+            return Outcome(
+                .succeeded, of: record, at: now, result: lastResult?.value ?? [], usage: lastResult?.usage,
+                isWritten: isWritten)
         case .failed(let failure):
-            return Outcome(.failed, of: record, at: now, error: error(failure), usage: lastResult?.usage)
+            return Outcome(
+                .failed, of: record, at: now, error: error(failure), usage: lastResult?.usage, isWritten: isWritten)
         case .cancelled(let how, let took):
-            return Outcome(.cancelled, of: record, at: now, usage: lastResult?.usage, cancel: (how, took))
+            return Outcome(
+                .cancelled, of: record, at: now, usage: lastResult?.usage, cancel: (how, took), isWritten: isWritten)
         }
     }
 
@@ -80,7 +115,7 @@ extension AttemptResult {
 }
 
 /// The jobs that have not ended, by id and in the order of their ids.
-struct LiveJobs {
+struct LiveJobs: ~Copyable {
     private var table = JobTable<LiveJob>()
     /// Ids of accepted jobs; ended ones among them are dropped now and then.
     private var order: [JobID] = []

@@ -12,7 +12,7 @@ struct Preferences {
     var respondsAsync = false
 
     init(_ head: RequestHead) {
-        guard let text = head.values(of: "prefer") else { return }
+        guard head.has("prefer"), let text = head.values(of: "prefer") else { return }
         for preference in text.split(separator: ",") {
             let parts = preference.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
             switch parts.first?.lowercased() {

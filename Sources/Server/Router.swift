@@ -1,7 +1,7 @@
 import HTTP
 
 /// One address of the API: what it is called, who may use it, and what answers.
-struct Route {
+final class Route {
     typealias Handler = (Exchange, _ argument: String) throws(Problem) -> Void
 
     let method: Method

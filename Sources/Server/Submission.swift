@@ -5,7 +5,7 @@ import Pools
 import Store
 
 /// What a client asks for: a task, its input, and how it is to run. Complete and checked.
-struct Submission {
+final class Submission {
     static let queueNameBytes = 1...64
     static let keyBytes = 200
     static let maximumLabels = 32
@@ -15,7 +15,7 @@ struct Submission {
     ]
 
     let entry: TaskRegistry.Entry
-    var inputBytes: [UInt8] = Array("{}".utf8)
+    var inputBytes = Submission.noInput
     var input = JSONValue.object([])
     var pool: PoolName
     /// Why that one, when nobody named one.
@@ -28,6 +28,8 @@ struct Submission {
     var runAt: Instant?
     var key: String?
     var labels: [(name: String, value: String)] = []
+
+    private static let noInput = Array("{}".utf8)
 
     private init(_ entry: TaskRegistry.Entry) {
         self.entry = entry
@@ -57,7 +59,7 @@ struct Submission {
             throw .invalid("/task", "is required")
         }
         guard let name = task.string else { throw .invalid("/task", "expected string, got \(task.typeName)") }
-        var submission = Submission(try registry.entry(name, at: "/task"))
+        let submission = Submission(try registry.entry(name, at: "/task"))
         for (key, value) in members where key != "task" {
             if key == "input" {
                 submission.input = value
@@ -74,7 +76,7 @@ struct Submission {
     static func read(_ body: [UInt8], for name: String, _ query: Query, _ registry: TaskRegistry) throws(Problem)
         -> Submission
     {
-        var submission = Submission(try registry.entry(name, at: "/task"))
+        let submission = Submission(try registry.entry(name, at: "/task"))
         if !query.items.isEmpty {
             for item in query.items {
                 if item.name.hasPrefix("label.") {
@@ -101,7 +103,7 @@ struct Submission {
     /// What a job was submitted with, to run at once.
     ///
     /// - Throws: ``Problem`` 422 when its task is gone or takes another input now.
-    init(again record: JobRecord, _ registry: TaskRegistry) throws(Problem) {
+    convenience init(again record: JobRecord, _ registry: TaskRegistry) throws(Problem) {
         self.init(try registry.entry(record.task, at: "/task"))
         inputBytes = record.input
         // It was checked when it came in.
@@ -118,7 +120,7 @@ struct Submission {
 
     // MARK: Options
 
-    private mutating func set(_ name: String, _ value: JSONValue) throws(Problem) {
+    private func set(_ name: String, _ value: JSONValue) throws(Problem) {
         if value == .null, name != "labels" { return try Self.known(name) }
         switch name {
         case "pool": pool = try choosePool(try text(name, value))
@@ -154,7 +156,7 @@ struct Submission {
         throw .invalid("/\(escapedPointer(name))", "unknown member" + near)
     }
 
-    private mutating func choosePool(_ name: String) throws(Problem) -> PoolName {
+    private func choosePool(_ name: String) throws(Problem) -> PoolName {
         let task = entry.task
         if name == "auto" {
             let choice = entry.choosePool()
@@ -171,7 +173,7 @@ struct Submission {
         return pool
     }
 
-    private mutating func setLabels(_ value: JSONValue) throws(Problem) {
+    private func setLabels(_ value: JSONValue) throws(Problem) {
         guard case .object(let members) = value else {
             throw .invalid("/labels", "expected object, got \(value.typeName)")
         }

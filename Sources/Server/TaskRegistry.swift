@@ -17,8 +17,8 @@ package final class TaskRegistry {
 
     package final class Entry {
         package fileprivate(set) var task: TaskDefinition
-        private var mean = [Double](repeating: 0, count: PoolName.allCases.count)
-        private var samples = [Int](repeating: 0, count: PoolName.allCases.count)
+        private var mean = PoolName.Each(repeating: 0.0)
+        private var samples = PoolName.Each(repeating: 0)
         /// CPU time and run time of attempts outside the loop, in nanoseconds, older ones fading.
         private var cpu = 0.0
         private var wall = 0.0

@@ -59,6 +59,12 @@ package struct EventLog: Sendable {
         }
     }
 
+    /// Adds the last event of all. Every number may be shown now.
+    mutating func close(with end: JobEvent) {
+        append(end.kind, at: end.time, attempt: end.attempt)
+        reserved = Int.max
+    }
+
     private mutating func drop(_ count: Int) {
         for event in events[..<count] { weigh(event.kind, -1) }
         events.removeFirst(count)

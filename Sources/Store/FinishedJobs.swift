@@ -2,7 +2,7 @@ import DequeModule
 import Jobs
 
 /// Finished jobs in memory, within bounds: those that ended first go first.
-struct FinishedJobs {
+struct FinishedJobs: ~Copyable {
     let maximum: Int
     let maximumBytes: Int
 

@@ -70,7 +70,7 @@ package final class JobRecord: @unchecked Sendable {
         error = outcome.error
         usage = outcome.usage
         cancel = outcome.cancel
-        events = outcome.events
+        events.close(with: outcome.end)
     }
 
     /// What the record weighs, in bytes, roughly.

@@ -13,13 +13,14 @@ package final class Outcome: Sendable {
     package let error: JobError?
     package let usage: Usage?
     package let cancel: (how: StopMethod, took: Duration)?
-    /// With the last one.
-    package let events: EventLog
-    package let log: LogTail
+    /// The last event.
+    package let end: JobEvent
+    /// For a store that writes them down: the events before the last one, and the log.
+    package let history: (events: EventLog, log: LogTail)?
 
     package init(
         _ state: JobState, of record: JobRecord, at now: Instant, result: [UInt8] = [], error: JobError? = nil,
-        usage: Usage? = nil, cancel: (how: StopMethod, took: Duration)? = nil
+        usage: Usage? = nil, cancel: (how: StopMethod, took: Duration)? = nil, isWritten: Bool = true
     ) {
         self.state = state
         attempt = record.attempt
@@ -31,16 +32,13 @@ package final class Outcome: Sendable {
         self.error = error
         self.usage = usage
         self.cancel = cancel
-        log = record.log
-        var events = record.events
         let kind: JobEvent.Kind =
             switch state {
             case .succeeded: .succeeded
             case .failed: .failed
             case .cancelled, .scheduled, .blocked, .queued, .running, .suspended, .cancelling: .cancelled
             }
-        events.append(kind, at: now, attempt: record.attempt)
-        events.reserved = Int.max
-        self.events = events
+        end = JobEvent(seq: record.events.lastSeq + 1, time: now, attempt: record.attempt, kind: kind)
+        history = isWritten ? (record.events, record.log) : nil
     }
 }

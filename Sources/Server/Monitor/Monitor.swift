@@ -17,11 +17,13 @@ final class Monitor {
     private static let countPause: Int64 = 200_000_000
     private static let countShare: Int64 = 100
 
-    private unowned let engine: Engine
+    unowned(unsafe) var engine: Engine!
     private(set) var spans = SpanLog()
     private(set) var lanes = Lanes()
     private(set) var taskNames: [String] = []
     private var taskNumbers: [String: Int32] = [:]
+    /// Jobs of one task come in a row.
+    private var lastTask: (name: String, number: Int32) = ("", 0)
     private var waits = LatencyWindow()
     private var runs = LatencyWindow()
     /// Jobs that have ended, by state: succeeded, failed, cancelled.
@@ -50,8 +52,6 @@ final class Monitor {
         var oldest: [String: Instant] = [:]
         fileprivate var due: Int64 = 0
     }
-
-    init(_ engine: Engine) { self.engine = engine }
 
     // MARK: What the engine tells
 
@@ -193,10 +193,13 @@ final class Monitor {
     }
 
     func number(of task: String) -> Int32 {
-        if let number = taskNumbers[task] { return number }
-        let number = Int32(taskNames.count)
-        taskNames.append(task)
-        taskNumbers[task] = number
+        if lastTask.name == task { return lastTask.number }
+        let number = taskNumbers[task] ?? Int32(taskNames.count)
+        if number == taskNames.count {
+            taskNames.append(task)
+            taskNumbers[task] = number
+        }
+        lastTask = (task, number)
         return number
     }
 }

@@ -58,7 +58,7 @@ struct SpanLog {
     private var seconds: [[Span]] = []
     private var firstSecond = 0
     private var joinedCount = 0
-    private var current: [Kind: Span] = [:]
+    private var current = JoinedSecond()
     private var currentSecond: Int64 = 0
 
     mutating func append(_ span: Span) {
@@ -85,7 +85,7 @@ struct SpanLog {
         var found: [Span] = []
         func take(_ span: Span) { if span.to >= from, span.waitedFrom <= to { found.append(span) } }
         for index in firstSecond..<seconds.count { for span in seconds[index] { take(span) } }
-        for span in current.values { take(span) }
+        for span in current.spans { take(span) }
         let hasOlder = !found.isEmpty
         for number in (count - ring.count)..<count { take(ring[number % Self.single]) }
         guard found.count > limit else { return (found, hasOlder) }
@@ -106,16 +106,15 @@ struct SpanLog {
     private mutating func keep(_ span: Span) {
         let second = span.to / Self.second
         if second != currentSecond {
-            if !current.isEmpty {
-                seconds.append(Array(current.values))
-                joinedCount += current.count
-                current.removeAll(keepingCapacity: true)
+            if !current.spans.isEmpty {
+                seconds.append(current.spans)
+                joinedCount += current.spans.count
+                current = JoinedSecond()
             }
             currentSecond = second
             forget(before: span.to - Self.hour)
         }
-        let kind = Kind(lane: span.lane, task: span.task, ending: span.ending, stretch: second)
-        if current[kind]?.join(span) == nil { current[kind] = span }
+        current.join(span)
     }
 
     private mutating func forget(before time: Int64) {
@@ -129,6 +128,27 @@ struct SpanLog {
         guard firstSecond > 1024, firstSecond > seconds.count / 2 else { return }
         seconds.removeFirst(firstSecond)
         firstSecond = 0
+    }
+}
+
+/// The spans of one second, joined as they come. A lane has few kinds of them, and nearly always one.
+private struct JoinedSecond {
+    private(set) var spans: [Span] = []
+    /// For each lane the place of its newest span, and for each span that of the one before in its lane; -1: none.
+    private var newest: [Int] = []
+    private var earlier: [Int] = []
+
+    mutating func join(_ span: Span) {
+        let lane = Int(span.lane)
+        while newest.count <= lane { newest.append(-1) }
+        var place = newest[lane]
+        while place >= 0 {
+            if spans[place].task == span.task, spans[place].ending == span.ending { return spans[place].join(span) }
+            place = earlier[place]
+        }
+        earlier.append(newest[lane])
+        newest[lane] = spans.count
+        spans.append(span)
     }
 }
 

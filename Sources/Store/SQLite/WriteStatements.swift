@@ -147,7 +147,8 @@ final class WriteStatements {
     }
 
     private func finish(_ job: JobRecord, _ outcome: Outcome) throws {
-        let log = outcome.log.tail
+        let (events, log) = (outcome.history?.events.all ?? [], outcome.history?.log ?? LogTail())
+        let tail = log.tail
         insertFinished.bind(job.id.column)
         insertFinished.bind(outcome.state.rawValue)
         insertFinished.bind(job.task)
@@ -164,11 +165,11 @@ final class WriteStatements {
         insertFinished.bind(job.notBefore?.nanoseconds)
         insertFinished.bind(outcome.startedAt?.nanoseconds)
         insertFinished.bind(utf8: Facts.write(outcome))
-        insertFinished.bind(utf8: Facts.write(outcome.events.all))
+        insertFinished.bind(utf8: Facts.write(events + [outcome.end]))
         insertFinished.bind(utf8: job.input)
         insertFinished.bind(utf8: outcome.result)
-        insertFinished.bind(blob: log)
-        insertFinished.bind(outcome.log.end - log.count)
+        insertFinished.bind(blob: tail)
+        insertFinished.bind(log.end - tail.count)
         insertFinished.bind(job.poolReason)
         try insertFinished.run()
         finished += 1
