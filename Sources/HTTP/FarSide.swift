@@ -26,7 +26,11 @@ final class FarSide: @unchecked Sendable {
     fileprivate let toHandlers: Inbox<ToHandlers>
     fileprivate let toConnection: Inbox<ToConnection>
 
-    init(on loop: EventLoop, handlers: HTTPHandlers) {
+    /// Unsent bytes from which on a stream goes on.
+    fileprivate let lowWater: Int
+
+    init(on loop: EventLoop, limits: Limits, handlers: HTTPHandlers) {
+        lowWater = limits.streamLowWater
         let handle = handlers.handle
         toHandlers = Inbox(on: handle.loop) { batch in
             let handle = handle.value
@@ -126,8 +130,11 @@ private final class Carrier: ResponseSink, ExchangeOwner, @unchecked Sendable {
     }
 
     func took(_ bytes: Int, unsent: Int) {
+        let before = self.unsent
         onTheWay -= bytes
         unsentThere = unsent
+        // The connection may have taken all at once, and then it has no drain to tell of.
+        if before > side.lowWater, self.unsent <= side.lowWater { far?.onDrain?() }
     }
 
     func hasRoom() {

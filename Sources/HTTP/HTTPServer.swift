@@ -2,6 +2,7 @@ import CLibevent
 import CSpindle
 import EventLoop
 import Glibc
+import Synchronization
 
 /// What a server asks of those it serves for.
 package struct HTTPHandlers: Sendable {
@@ -11,6 +12,8 @@ package struct HTTPHandlers: Sendable {
     package var refusal: @Sendable (ParseError) -> Response
     /// Answers one request. Called on the handlers' loop.
     package var handle: LoopBound<(Exchange) -> Void>
+    /// Of all servers that serve for them.
+    package let connections = ConnectionCount()
 
     package init(
         refuse: @escaping @Sendable (RequestHead, Peer) -> Response?,
@@ -21,6 +24,14 @@ package struct HTTPHandlers: Sendable {
         self.refusal = refusal
         self.handle = handle
     }
+}
+
+/// How many connections are open, over all loops.
+package final class ConnectionCount: Sendable {
+    private let count = Atomic<Int>(0)
+
+    package var value: Int { count.load(ordering: .relaxed) }
+    func add(_ more: Int) { count.wrappingAdd(more, ordering: .relaxed) }
 }
 
 /// The HTTP side of one loop: its listeners and its connections.
@@ -53,7 +64,7 @@ package final class HTTPServer {
         times = Limits.Nanoseconds(limits)
         self.tls = tls
         self.handlers = handlers
-        if handlers.handle.loop !== loop { far = FarSide(on: loop, handlers: handlers) }
+        if handlers.handle.loop !== loop { far = FarSide(on: loop, limits: limits, handlers: handlers) }
         loop.atEndOfTurn { [unowned self] in endTurn() }
     }
 
@@ -70,8 +81,6 @@ package final class HTTPServer {
     package func listen(on socket: InheritedSocket) throws {
         listeners.append(try Listener(socket.duplicate(), nil, on: loop) { [unowned self] in accept($0) })
     }
-
-    package var connectionCount: Int { connections.count }
 
     /// Stops accepting, closes idle connections, and calls `done` when the last one is gone.
     package func drain(_ done: @escaping () -> Void) {
@@ -121,6 +130,7 @@ package final class HTTPServer {
 
     func forget(_ connection: Connection) {
         guard connections.removeValue(forKey: connection.id) != nil else { return }
+        handlers.connections.add(-1)
         if !connection.peer.isLocal {
             perClient[connection.peer.address, default: 1] -= 1
             if perClient[connection.peer.address] == 0 { perClient[connection.peer.address] = nil }
@@ -164,7 +174,7 @@ package final class HTTPServer {
     private func accept(_ descriptor: CInt) {
         let peer = Peer(of: descriptor, isTLS: tls != nil)
         let fits =
-            connections.count < limits.connections
+            handlers.connections.value < limits.connections
             && (peer.isLocal || perClient[peer.address, default: 0] < limits.connectionsPerClient)
         guard fits, !isDraining else { return Listener.refuse(descriptor) }
         var one: CInt = 1
@@ -172,6 +182,7 @@ package final class HTTPServer {
         do throws(LoopError) {
             let connection = try Connection(descriptor, id: nextID, peer: peer, server: self)
             connections[nextID] = connection
+            handlers.connections.add(1)
             nextID += 1
             if !peer.isLocal { perClient[peer.address, default: 0] += 1 }
         } catch {

@@ -12,8 +12,9 @@ package struct Limits: Sendable {
     /// Bytes of the next requests that are held while one is being answered.
     package var heldBytes = 16 * 1024
 
+    /// Open at once, over all loops.
     package var connections = 20_000
-    /// For clients that are not on loopback or a unix socket.
+    /// The same for one client that is not on loopback or a unix socket, on each loop.
     package var connectionsPerClient = 256
     package var requestsPerConnection = 1_000_000_000
 

@@ -61,7 +61,7 @@ package final class Server {
             },
             handle: LoopBound({ [api] in api.handle($0) }, on: loop))
         near = HTTPServer(on: loop, limits: options.limits, tls: options.tls, handlers: handlers)
-        api.connections = { [unowned self] in near.connectionCount }
+        api.connections = { handlers.connections.value }
         let shared = options.loops > 1
         let taken = try options.addresses.map { try near.listen(on: $0, shared: shared) }
         for socket in options.inherited { try near.listen(on: socket) }

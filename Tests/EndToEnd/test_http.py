@@ -1,9 +1,11 @@
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
 import tempfile
+import time
 import unittest
 
 from server import BINARY, PATIENCE, Server, ServerTest
@@ -152,6 +154,23 @@ class ListeningTests(unittest.TestCase):
         job = server.submit("sleep", {"seconds": 0.1})
         self.assertEqual(list(server.events(job))[-1]["type"], "succeeded")
         self.assertEqual(server.stop(), 0)
+
+    def test_who_leaves_takes_its_job_along_on_whatever_loop(self):
+        server = Server("--loops", "3", "--no-auth", "--threads", "64")
+        self.addCleanup(server.stop)
+        clients = [server.connect() for _ in range(24)]
+        for client in clients:
+            client.request("POST", "/v1/run/sleep", b'{"seconds":60}', {"Content-Type": "application/json"})
+        deadline = time.monotonic() + PATIENCE
+        while len(running := server.get("/v1/jobs?state=running").json["jobs"]) < len(clients):
+            self.assertLess(time.monotonic(), deadline)
+        # Whoever is on another loop is counted, too.
+        count = re.search(rb"^spindle_http_connections (\d+)$", server.get("/metrics").body, re.M)
+        self.assertGreaterEqual(int(count.group(1)), len(clients))
+        for client in clients:
+            client.close()
+        for job in running:
+            self.assertEqual(list(server.events(job["id"]))[-1]["type"], "cancelled")
 
     def test_tls_is_spoken_with_a_certificate(self):
         with tempfile.TemporaryDirectory() as home:

@@ -149,5 +149,14 @@ command = ["sh", "-c", "trap '' TERM; sleep 600 & setsid sleep 601 & echo $$ $!;
             self.assertIn(state, ("Z", "X"), f"process {pid} lives")
 
 
+class StreamsOverLoopsTests(StreamTests):
+    """The same, with most readers on other loops than the jobs."""
+    arguments = (*StreamTests.arguments, "--loops", "4")
+
+
+class CommandsOverLoopsTests(CommandTests):
+    arguments = (*CommandTests.arguments, "--loops", "4")
+
+
 if __name__ == "__main__":
     unittest.main()
