@@ -68,24 +68,14 @@ package struct JSONReader {
         guard offset < bytes.count, bytes[offset] == UInt8(ascii: "{") else { throw error("expected an object") }
         try enter()
         if skip(UInt8(ascii: "}")) { return leave() }
-        var first = ""
-        var others: Set<String> = []
-        var count = 0
+        var known = KnownKeys()
         while true {
             let start = offset
             guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else {
                 throw error("expected a member's name in double quotes")
             }
             let key = try readString()
-            let isNew: Bool
-            if count == 0 {
-                first = key
-                isNew = true
-            } else {
-                isNew = key != first && others.insert(key).inserted
-            }
-            guard isNew else { throw JSONError("duplicate member \"\(key)\"", at: start, in: bytes) }
-            count += 1
+            guard known.insert(key) else { throw JSONError("duplicate member \"\(key)\"", at: start, in: bytes) }
             skipSpace()
             guard skip(UInt8(ascii: ":")) else { throw error("expected ':'") }
             try member(key, &self)
@@ -341,4 +331,30 @@ package func isValidUTF8(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         index += length
     }
     return true
+}
+
+/// The members that an object has had so far. The first few are looked through, which is faster than hashing them.
+private struct KnownKeys {
+    private static let few = 8
+    private var first = ""
+    private var others: [String] = []
+    private var many: Set<String> = []
+    private var count = 0
+
+    /// - Returns: False when it was there.
+    mutating func insert(_ key: String) -> Bool {
+        count += 1
+        if count == 1 {
+            first = key
+            return true
+        }
+        if key == first { return false }
+        if many.isEmpty {
+            for other in others where other == key { return false }
+            others.append(key)
+            if count > Self.few { many = Set(others) }
+            return true
+        }
+        return many.insert(key).inserted
+    }
 }

@@ -69,7 +69,7 @@ final class Fleet {
     private var spareUntil: Int64 = 0
     private var isDescribed = false
     private var isDraining = false
-    private var touched: Set<pid_t> = []
+    private var touched: [WorkerProcess] = []
     private var departures: [pid_t: Leaving] = [:]
     private var refill: Deadline?
 
@@ -96,7 +96,7 @@ final class Fleet {
         live.values.sorted { $0.pid < $1.pid }.map { worker in
             let state: WorkerStatus.State =
                 !worker.isReady ? .starting : isLeaving(worker) ? .stopping : worker.isIdle ? .idle : .busy
-            return WorkerStatus(id: "worker-\(worker.pid)", pid: Int(worker.pid), state: state, job: worker.job)
+            return WorkerStatus(id: worker.name, pid: Int(worker.pid), state: state, job: worker.job)
         }
     }
 
@@ -105,19 +105,20 @@ final class Fleet {
     /// Hands an attempt to the worker that has least to do; it waits here while none is ready or all have enough.
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
-        func load(_ worker: WorkerProcess) -> Int { isConcurrent ? worker.concurrent.count : worker.line.count }
-        let ready = live.values.filter { $0.isReady && !$0.hasEnded && !isLeaving($0) }
-        guard let worker = ready.min(by: { load($0) < load($1) }),
-            load(worker) < (isConcurrent ? concurrency : options.ahead + 1)
-        else {
+        var load = isConcurrent ? concurrency : options.ahead + 1
+        var idlest: WorkerProcess?
+        for worker in live.values where worker.isReady && !worker.hasEnded && !isLeaving(worker) {
+            let held = isConcurrent ? worker.concurrent.count : worker.line.count
+            if held < load { (idlest, load) = (worker, held) }
+        }
+        guard let worker = idlest else {
             waiting.append(attempt)
             return wake()
         }
         // With work for more than those that are awake, one more is worth its start.
-        if asleep > 0, load(worker) > 0 { wake() }
-        worker.run(attempt)
-        touched.insert(worker.pid)
-        onChange(.report(.placed(attempt.id, worker: "worker-\(worker.pid)")))
+        if asleep > 0, load > 0 { wake() }
+        if worker.run(attempt) { touched.append(worker) }
+        onChange(.report(.placed(attempt.id, worker: worker.name)))
     }
 
     /// - Returns: Whether the attempt was here.
@@ -142,13 +143,14 @@ final class Fleet {
     }
 
     private func placeWaiting() {
+        guard !waiting.isEmpty else { return }
         for attempt in takeWaiting() { place(attempt) }
     }
 
     /// Writes what the turn has gathered for each worker.
     func flush() {
         guard !touched.isEmpty else { return }
-        for pid in touched { live[pid]?.flush() }
+        for worker in touched { worker.flush() }
         touched.removeAll(keepingCapacity: true)
     }
 
@@ -185,7 +187,7 @@ final class Fleet {
     }
 
     private func isLeaving(_ worker: WorkerProcess) -> Bool {
-        if case .leaving = departures[worker.pid] { true } else { false }
+        if !departures.isEmpty, case .leaving = departures[worker.pid] { true } else { false }
     }
 
     /// Lets workers go while more are ready than there should be: those whose successors have come, else idle ones.

@@ -26,6 +26,7 @@ package final class WorkerMain {
     private var lastPoll: Int64 = 0
     /// Tasks whose last run was quick.
     private var quick: Set<String> = []
+    private var meter = UsageMeter()
 
     private struct Call {
         let id: Int
@@ -41,6 +42,8 @@ package final class WorkerMain {
     package func run() -> Never {
         signal(SIGINT, SIG_IGN)
         while true {
+            // The end of one call's measuring is the beginning of the next one's.
+            if queueHead < queue.count { meter = UsageMeter() }
             while queueHead < queue.count {
                 let call = queue[queueHead]
                 queueHead += 1
@@ -148,7 +151,8 @@ package final class WorkerMain {
 
     private func perform(_ call: Call) {
         // What has been answered is not to wait for what may take long.
-        if !out.isEmpty, !quick.contains(call.task) { flush() }
+        let wasQuick = quick.contains(call.task)
+        if !out.isEmpty, !wasQuick { flush() }
         current = call.id
         defer {
             current = nil
@@ -157,7 +161,6 @@ package final class WorkerMain {
         guard let task = tasks[call.task], case .function(let body?, _) = task.body else {
             return answerFailure(call.id, TaskFailure(type: "InvalidInput", message: "no such task", canRetry: false))
         }
-        var meter = UsageMeter()
         do {
             let context = Context(worker: self, id: call.id)
             try context.checkpoint()
@@ -170,19 +173,26 @@ package final class WorkerMain {
                 $0.append(seconds: usage.cpuNanoseconds)
                 $0.append(#","max_rss_bytes":"#)
                 $0.append(integer: usage.maxRSSBytes ?? 0)
-                $0.append(#","voluntary_switches":"#)
-                $0.append(integer: usage.voluntarySwitches)
-                $0.append(#","involuntary_switches":"#)
-                $0.append(integer: usage.involuntarySwitches)
+                // What is not there is 0.
+                if usage.voluntarySwitches > 0 {
+                    $0.append(#","voluntary_switches":"#)
+                    $0.append(integer: usage.voluntarySwitches)
+                }
+                if usage.involuntarySwitches > 0 {
+                    $0.append(#","involuntary_switches":"#)
+                    $0.append(integer: usage.involuntarySwitches)
+                }
                 $0.append("}}")
             }
             // What took long is answered at once; tiny answers go out together.
             let isQuick = usage.wallNanoseconds < Self.quickNanoseconds
-            if isQuick { quick.insert(call.task) } else { quick.remove(call.task) }
+            if isQuick != wasQuick { if isQuick { quick.insert(call.task) } else { quick.remove(call.task) } }
             if !isQuick { flush() }
         } catch is TaskCancelled {
+            _ = meter.read()
             answer(call.id) { $0.append(#""error":{"code":-32800,"message":"cancelled"}"#) }
         } catch {
+            _ = meter.read()
             answerFailure(call.id, error)
         }
     }

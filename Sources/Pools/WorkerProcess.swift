@@ -36,6 +36,8 @@ final class WorkerProcess {
     private static let longestFile = 64 << 20
 
     let pid: pid_t
+    /// As the API shows it.
+    let name: String
     private(set) var isReady = false
     /// Calls that wait for each other; the first one runs.
     private(set) var line: [WorkerCall] = []
@@ -69,6 +71,7 @@ final class WorkerProcess {
         onChange: @escaping (WorkerProcess, Change) -> Void
     ) throws(LoopError) {
         pid = spawned.pid
+        name = "worker-\(pid)"
         self.fleet = fleet
         directory = spawned.directory
         self.loop = loop
@@ -105,7 +108,9 @@ final class WorkerProcess {
 
     // MARK: To the worker
 
-    func run(_ attempt: Attempt) {
+    /// - Returns: Whether there is something to ``flush()`` that was not before.
+    func run(_ attempt: Attempt) -> Bool {
+        let wasFlushed = out.isEmpty
         let call = WorkerCall(nextMessage, attempt, isConcurrent: attempt.task.isConcurrent)
         nextMessage += 1
         if call.isConcurrent {
@@ -114,7 +119,8 @@ final class WorkerProcess {
             line.append(call)
         }
         if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
-        out.append(contentsOf: WorkerProtocol.run(id: call.id, attempt, directory: directory))
+        WorkerProtocol.appendRun(id: call.id, attempt, directory: directory, to: &out)
+        return wasFlushed
     }
 
     /// Asks the worker to end an attempt, and ends the worker when it does not.

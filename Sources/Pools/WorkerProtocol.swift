@@ -34,26 +34,24 @@ package enum WorkerProtocol {
         }
     }
 
-    static func run(id: Int, _ attempt: Attempt, directory: String) -> [UInt8] {
-        line {
-            $0.append(#"{"jsonrpc":"2.0","id":"#)
-            $0.append(integer: id)
-            $0.append(#","method":"run","params":{"task":"#)
-            $0.append(jsonString: attempt.task.name)
-            $0.append(#","job":""#)
-            attempt.id.job.write(to: &$0)
-            $0.append(#"","attempt":"#)
-            $0.append(integer: attempt.id.number)
-            $0.append(#","input":"#)
-            $0.append(contentsOf: onOneLine(attempt.inputBytes))
-            if let timeout = attempt.timeout {
-                $0.append(#","deadline_ms":"#)
-                $0.append(integer: Int(timeout.nanoseconds / 1_000_000))
-            }
-            $0.append(#","dir":"#)
-            $0.append(jsonString: directory)
-            $0.append("}}")
+    static func appendRun(id: Int, _ attempt: Attempt, directory: String, to out: inout [UInt8]) {
+        out.append(#"{"jsonrpc":"2.0","id":"#)
+        out.append(integer: id)
+        out.append(#","method":"run","params":{"task":"#)
+        out.append(jsonString: attempt.task.name)
+        out.append(#","job":""#)
+        attempt.id.job.write(to: &out)
+        out.append(#"","attempt":"#)
+        out.append(integer: attempt.id.number)
+        out.append(#","input":"#)
+        out.append(contentsOf: onOneLine(attempt.inputBytes))
+        if let timeout = attempt.timeout {
+            out.append(#","deadline_ms":"#)
+            out.append(integer: Int(timeout.nanoseconds / 1_000_000))
         }
+        out.append(#","dir":"#)
+        out.append(jsonString: directory)
+        out.append("}}\n")
     }
 
     static func cancel(id: Int, grace: Duration) -> [UInt8] {

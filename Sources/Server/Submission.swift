@@ -163,7 +163,7 @@ final class Submission {
             poolReason = choice.reason
             return choice.pool
         }
-        let choices = (task.pools.map(\.rawValue) + ["auto"]).joined(separator: ", ")
+        var choices: String { (task.pools.map(\.rawValue) + ["auto"]).joined(separator: ", ") }
         guard let pool = PoolName(rawValue: name) else {
             throw .invalid("/pool", "there is no pool \"\(name)\"; \(task.name) runs in: \(choices)")
         }

@@ -23,6 +23,16 @@ import Testing
         #expect(throws: JSONError.self) { try read(text) }
     }
 
+    @Test(arguments: [1, 7, 8, 9, 40])
+    func `no member may come twice, however many there are`(_ count: Int) throws {
+        let members = (0..<count).map { "\"m\($0)\":\($0)" }
+        #expect(try read("{\(members.joined(separator: ","))}").members.count == count)
+        for again in [0, count / 2, count - 1] {
+            let text = "{\(members.joined(separator: ",")),\"m\(again)\":0}"
+            #expect(throws: JSONError.self) { try read(text) }
+        }
+    }
+
     @Test func `bytes that are no UTF-8 are refused`() {
         for bad in [[0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xE2, 0x82], [0x80]] as [[UInt8]] {
             #expect(throws: JSONError.self) { try JSONReader.value(of: [0x22] + bad + [0x22]) }
@@ -69,6 +79,11 @@ import Testing
         #expect(text { $0.append(seconds: 1_500_000_000) } == "1.5")
         #expect(text { $0.append(seconds: 42_000) } == "0.000042")
         #expect(text { $0.append(seconds: -5) } == "0")
+        #expect(text { $0.append(seconds: 499) } == "0")
+        #expect(text { $0.append(seconds: 100_000_000) } == "0.1")
+        #expect(text { $0.append(seconds: 12_000_001_000) } == "12.000001")
+        #expect(text { $0.append(seconds: 3_999_999_999) } == "4")
+        #expect(text { $0.append(seconds: 1_230_450_000) } == "1.23045")
     }
 }
 
