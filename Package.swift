@@ -90,7 +90,13 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: dialect,
-            linkerSettings: [.unsafeFlags(["-static-stdlib", "-use-ld=lld"], .when(configuration: .release))]),
+            linkerSettings: [
+                // Memory that one thread takes another gives back: a durable job costs a fifth less with this
+                // allocator than with the C library's, which locks for it. Sanitizers bring their own.
+                .linkedLibrary("jemalloc", .when(configuration: .release)),
+                // No jumps through tables to the runtime, and no loading of it at each start of a worker.
+                .unsafeFlags(["-static-stdlib", "-use-ld=lld"], .when(configuration: .release)),
+            ]),
 
         tests("JobsTests", ["Jobs"]),
         tests("JSONTests", ["JSON"]),
