@@ -67,7 +67,7 @@ package final class Engine {
         startedAt = Instant(nanoseconds: wall)
         clockOffset = wall - monotonicNanoseconds()
         scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: isDurable)
-        streams = Streams(limits: options.limits)
+        streams = Streams(limits: options.limits, on: loop)
         ids = JobIDSource(after: lastID)
         journal = Journal(store, on: loop)
         // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.

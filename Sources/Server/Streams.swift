@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 import Jobs
@@ -9,17 +10,34 @@ import Store
 /// the job's own log. What several readers take is framed once and shared. A reader that is slow is left alone until it
 /// has room; it then gets coalesced progress, and a `gap` for what the log has dropped. It never slows a job or another
 /// reader.
+///
+/// A round of deliveries to a thousand readers takes milliseconds. Rounds as long as that keep a distance, so that they take
+/// no more than a part of the loop's time; what happens meanwhile goes out together.
 final class Streams {
     /// A stream that was silent this long gets a comment, so that nothing on the way closes it.
     static let heartbeat = Duration.seconds(15)
 
+    /// Long rounds may take one part in this many of the loop's time.
+    private static let share: Int64 = 5
+    /// Rounds up to this long may follow each other at once, and no round waits longer than this, in nanoseconds.
+    private static let shortRound: Int64 = 1_000_000
+    private static let longestPause: Int64 = 100_000_000
+
     private let limits: Limits
+    private let loop: EventLoop
     private var readers: [JobID: [JobStream]] = [:]
     private var firehoses: [FirehoseStream] = []
     private var touched: [JobRecord] = []
+    private var isTouched = JobTable<Bool>()
+    /// No round begins before.
+    private var nextRound: Int64 = 0
+    private var alarm: Deadline?
     private(set) var delivered: UInt64 = 0
 
-    init(limits: Limits) { self.limits = limits }
+    init(limits: Limits, on loop: EventLoop) {
+        self.limits = limits
+        self.loop = loop
+    }
 
     var count: Int { readers.values.reduce(0) { $0 + $1.count } + firehoses.count }
 
@@ -55,7 +73,9 @@ final class Streams {
     /// Notes that a job has something new.
     func touch(_ record: JobRecord) {
         guard !readers.isEmpty || !firehoses.isEmpty else { return }
-        if touched.last !== record { touched.append(record) }
+        guard touched.last !== record, !isTouched.contains(record.id) else { return }
+        isTouched[record.id] = true
+        touched.append(record)
     }
 
     /// The job is over: its readers end once they have everything.
@@ -64,8 +84,22 @@ final class Streams {
     /// Called at the end of every turn.
     func flush(now: Instant) {
         guard !touched.isEmpty else { return }
+        let begin = monotonicNanoseconds()
+        guard begin >= nextRound else {
+            if alarm == nil {
+                alarm = Deadline(after: .nanoseconds(nextRound - begin), on: loop) { [unowned self] in alarm = nil }
+            }
+            return
+        }
+        deliver(now: now)
+        let took = monotonicNanoseconds() - begin
+        if took > Self.shortRound { nextRound = begin + took + min(took * (Self.share - 1), Self.longestPause) }
+    }
+
+    private func deliver(now: Instant) {
         var batch: [JobRecord] = []
         swap(&batch, &touched)
+        isTouched = JobTable()
         for record in batch {
             if let list = readers[record.id] {
                 var shared = SharedFrames(record)
@@ -94,7 +128,7 @@ final class Streams {
 
     /// Ends every stream, once it has what there is: the server stops.
     func closeAll(now: Instant) {
-        flush(now: now)
+        deliver(now: now)
         for list in readers.values { for stream in list { stream.exchange.end() } }
         for firehose in firehoses { firehose.exchange.end() }
         readers = [:]

@@ -92,6 +92,8 @@ command = ["echo", "no"]
 result = "json"
 [commands.talk]
 command = ["seq", "-f", "line %.0f of a long story that somebody reads slowly", "100000"]
+[commands.tell]
+command = ["sh", "-c", "for i in $(seq 40); do echo $i; sleep 0.01; done"]
 [commands.fails]
 command = ["sh", "-c", "echo why >&2; exit 7"]
 [commands.deaf]
@@ -135,6 +137,17 @@ command = ["sh", "-c", "trap '' TERM; sleep 600 & setsid sleep 601 & echo $$ $!;
         log = self.server.get(f"/v1/jobs/{job}/log").body
         self.assertTrue(log.endswith(b"line 100000 of a long story that somebody reads slowly\n"))
         self.assertGreaterEqual(len(log), 2**20)
+
+    def test_of_many_readers_each_sees_every_line(self):
+        job = self.server.submit("tell")
+        readers = [self.server.events(job) for _ in range(300)]
+        for reader in readers:
+            self.assertEqual(next(reader)["type"], "accepted")
+        for reader in readers:
+            rest = list(reader)
+            self.assertEqual([e["seq"] for e in rest], list(range(2, len(rest) + 2)))
+            self.assertEqual([e["text"] for e in rest if e["type"] == "log"], [str(i) for i in range(1, 41)])
+            self.assertEqual(rest[-1]["type"], "succeeded")
 
     def test_cancel_leaves_nobody_behind(self):
         job = self.server.submit("deaf")
