@@ -85,6 +85,10 @@ int spindle_accept(int listener) {
     return fd < 0 ? -errno : fd;
 }
 
+int spindle_exchange(const char *one, const char *other) {
+    return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) < 0 ? -errno : 0;
+}
+
 void spindle_name_thread(const char *name) {
     char short_name[16];
     snprintf(short_name, sizeof short_name, "%s", name);

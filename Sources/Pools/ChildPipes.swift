@@ -77,7 +77,7 @@ func makeChildDirectory(_ name: String, below root: String) throws(SpawnFailure)
 }
 
 /// Removes a directory with all that is in it; follows no link.
-func removeDirectory(_ path: String) {
+package func removeDirectory(_ path: String) {
     if rmdir(path) == 0 || errno == ENOENT { return }
     guard let directory = opendir(path) else { return }
     while let entry = readdir(directory) {

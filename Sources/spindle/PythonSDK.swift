@@ -1,27 +1,51 @@
 import CPythonSDK
+import CSpindle
 import Glibc
+import Pools
 
-/// `spindle.py`, which the binary carries, as a file that interpreters can read.
+/// The Python side of the worker protocol, which the binary carries, as files that interpreters can read.
 enum PythonSDK {
-    /// The directory that it stands in; made, and brought up to date, when somebody asks.
-    static func directory() throws -> String {
-        let path = "\(StateDirectory.path)/python/spindle.py"
-        StateDirectory.make(for: path)
-        let source = UnsafeBufferPointer(start: python_sdk_bytes, count: python_sdk_size)
-        if let there = readTextFile(path), there.utf8.elementsEqual(source) { return directory(of: path) }
-        // Beside it first: a worker that starts at this moment reads the old one or the new one.
-        let fresh = "\(path).\(getpid())"
-        guard let file = fopen(fresh, "w") else { throw failed(path) }
-        let isWritten = fwrite(source.baseAddress, 1, source.count, file) == source.count
-        guard fclose(file) == 0, isWritten, rename(fresh, path) == 0 else {
-            unlink(fresh)
-            throw failed(path)
-        }
-        return directory(of: path)
+    /// One of the files.
+    private struct Module {
+        /// Below the directory.
+        let path: String
+        let source: UnsafeBufferPointer<UInt8>
     }
 
-    private static func directory(of path: String) -> String {
-        path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    /// The directory that they stand in; made, and brought up to date, when somebody asks.
+    static func directory() throws -> String {
+        let directory = "\(StateDirectory.path)/python"
+        StateDirectory.make(for: directory)
+        if isCurrent(directory) { return directory }
+        // Beside it first, and then all at once: a worker that starts at this moment reads the old ones or the new ones.
+        let fresh = "\(directory).\(getpid())"
+        defer { removeDirectory(fresh) }
+        for module in modules {
+            let path = "\(fresh)/\(module.path)"
+            StateDirectory.make(for: path)
+            guard write(module.source, to: path) else { throw failed(path) }
+        }
+        guard rename(fresh, directory) == 0 || spindle_exchange(fresh, directory) == 0 else { throw failed(directory) }
+        return directory
+    }
+
+    private static var modules: [Module] {
+        UnsafeBufferPointer(start: python_sdk_files, count: python_sdk_count).map { file in
+            Module(
+                path: String(cString: file.path), source: UnsafeBufferPointer(start: file.bytes, count: file.size))
+        }
+    }
+
+    private static func isCurrent(_ directory: String) -> Bool {
+        modules.allSatisfy { module in
+            readTextFile("\(directory)/\(module.path)")?.utf8.elementsEqual(module.source) ?? false
+        }
+    }
+
+    private static func write(_ bytes: UnsafeBufferPointer<UInt8>, to path: String) -> Bool {
+        guard let file = fopen(path, "w") else { return false }
+        let isWritten = fwrite(bytes.baseAddress, 1, bytes.count, file) == bytes.count
+        return fclose(file) == 0 && isWritten
     }
 
     private static func failed(_ path: String) -> CommandFailure {

@@ -60,7 +60,7 @@ class PythonTests(ServerTest):
         done = self.server.wait(job)
         self.assertEqual((done["state"], done["attempt"], done["error"]["type"]), ("failed", 2, "ValueError"))
         self.assertIn("in failing", "\n".join(done["error"]["traceback"]))
-        self.assertNotIn("spindle.py", "\n".join(done["error"]["traceback"]))
+        self.assertNotIn("_spindle", "\n".join(done["error"]["traceback"]))
         self.assertEqual(self.server.get(f"/v1/jobs/{job}/log").body, b"about to fail\n" * 2)
         self.assertEqual(self.server.wait(self.server.submit("failing", {"never": True}))["attempt"], 1)
 
@@ -155,6 +155,9 @@ class OtherWorkerTests(unittest.TestCase):
         done = subprocess.run(["python3", "-c", "import spindle; print(spindle.__file__)"], capture_output=True, text=True,
                               env=dict(os.environ, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1"))
         self.assertEqual(done.stdout.strip(), path + "/spindle.py")
+        source = ROOT / "Sources/Python"
+        carried = {name.relative_to(path): name.read_bytes() for name in pathlib.Path(path).rglob("*.py")}
+        self.assertEqual(carried, {name.relative_to(source): name.read_bytes() for name in source.rglob("*.py")})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "Sources/Python"))
 sys.dont_write_bytecode = True
 import spindle
+from _spindle.schema import _schema, signature
 
 
 class Size(enum.Enum):
@@ -41,11 +42,11 @@ class Options(typing.TypedDict):
     (Options, {"type": "object", "properties": {"fast": {"type": "boolean"}}, "required": ["fast"], "additionalProperties": False}),
 ])
 def test_a_type_has_a_schema(hint, schema):
-    assert spindle._schema(hint)[0] == schema
+    assert _schema(hint)[0] == schema
 
 
 def test_a_dataclass_is_made_with_all_its_parts():
-    schema, make = spindle._schema(Box)
+    schema, make = _schema(Box)
     assert schema["required"] == ["size"]
     assert make({"size": 2, "names": ["a"]}) == Box(Size.LARGE, ["a"])
 
@@ -53,7 +54,7 @@ def test_a_dataclass_is_made_with_all_its_parts():
 def test_parameters_without_a_default_are_required():
     def function(a: int, b: str = "x", *, c, **rest):
         pass
-    bind, schema, output = spindle._signature(function)
+    bind, schema, output = signature(function)
     assert schema["required"] == ["a", "c"]
     assert schema["properties"]["b"] == {"type": "string", "default": "x"}
     assert schema["additionalProperties"] is True
@@ -64,8 +65,8 @@ def test_a_result_has_a_schema_and_a_generator_has_none():
     def plain() -> int: ...
     def steps() -> int:
         yield 1
-    assert spindle._signature(plain)[2] == {"type": "integer"}
-    assert spindle._signature(steps)[2] is None
+    assert signature(plain)[2] == {"type": "integer"}
+    assert signature(steps)[2] is None
 
 
 def test_two_tasks_of_one_name_are_refused():

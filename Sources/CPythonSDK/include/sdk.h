@@ -1,6 +1,13 @@
-// The Python side of the worker protocol, as one file of source.
+// The Python side of the worker protocol: its files.
 #pragma once
 #include <stddef.h>
 
-extern const unsigned char *const python_sdk_bytes;
-extern const size_t python_sdk_size;
+struct python_sdk_file {
+    /// Relative to the directory that is to be found by `import`.
+    const char *path;
+    const unsigned char *bytes;
+    size_t size;
+};
+
+extern const struct python_sdk_file *const python_sdk_files;
+extern const size_t python_sdk_count;

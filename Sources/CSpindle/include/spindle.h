@@ -62,5 +62,8 @@ int spindle_accept(int listener);
 /// What the calling thread alone has used (RUSAGE_THREAD); its CPU time stands in ru_utime, all of it.
 void spindle_thread_usage(struct rusage *usage);
 
+/// Lets two paths change what they name, at once (RENAME_EXCHANGE): 0 or -errno.
+int spindle_exchange(const char *one, const char *other);
+
 /// Names the calling thread, as ps -L and perf show it; at most 15 bytes.
 void spindle_name_thread(const char *name);
