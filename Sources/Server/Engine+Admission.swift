@@ -6,6 +6,9 @@ extension Engine {
     /// Why a submission cannot be taken now; nil when it can.
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
+        if let start = submission.notBefore(now), !Instant.sayable.contains(start) {
+            return .invalid("/delay", "the start would be after the year 2200")
+        }
         if store.refusesJobs != nil { return .notStored }
         guard let depth = scheduler.depth(forSubmissionTo: submission.queue) else {
             return Problem(
@@ -14,7 +17,7 @@ extension Engine {
         let limit = queueLimit(submission.queue)
         guard depth >= limit else { return nil }
         let rate = queueMeters[submission.queue]?.rate ?? 0
-        let seconds = rate > 0 ? min(max(Int((Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
+        let seconds = rate > 0 ? min(max(Int(saturating: (Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
         var problem = Problem(
             429, "queue-full", "queue \"\(submission.queue)\" holds \(depth) jobs, its bound", retryAfter: seconds)
         problem.limit = (submission.queue, limit)
