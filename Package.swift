@@ -58,7 +58,10 @@ let package = Package(
         module("HTTPClient", ["EventLoop", "CCurl", "CSpindle"]),
         module(
             "Pools",
-            ["EventLoop", "JSON", "Jobs", "CSpindle"]),
+            [
+                "EventLoop", "JSON", "Jobs", "CSpindle",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ]),
         module(
             "Store",
             [
@@ -102,7 +105,7 @@ let package = Package(
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
         tests("StoreTests", ["EventLoop", "Jobs", "Store"]),
-        tests("ServerTests", ["JSON", "Jobs", "Server", "Store"]),
+        tests("ServerTests", ["Jobs", "Server", "Store"]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],

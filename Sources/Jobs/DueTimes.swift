@@ -35,6 +35,8 @@ struct DueTimes {
             heap[0] = last
             siftDown(from: 0)
         }
+        // The memory of a peak is given back.
+        if heap.capacity > 8192, heap.count * 8 < heap.capacity { heap = heap.map { $0 } }
         return first
     }
 
@@ -45,6 +47,9 @@ struct DueTimes {
         overtaken += 1
         return overtaken > 1024 && overtaken * 2 > heap.count
     }
+
+    /// One that no longer mattered came up.
+    mutating func passed() { overtaken = max(overtaken - 1, 0) }
 
     /// Drops what no longer matters.
     mutating func tidy(isLive: (Entry) -> Bool) {

@@ -27,6 +27,10 @@ package enum Event: Sendable, Equatable {
     /// - Parameter slots: Light attempts that worker processes run at once.
     case lightRoomResized(slots: Int)
     case queuePaused(String, Bool)
+    /// Jobs that may wait in the queue; nil: as in any other.
+    case queueLimited(String, Int?)
+    /// The names of queues that have been idle since then may be forgotten.
+    case queuesTidied(idleSince: Instant)
     /// The server stops: what runs may go on, nothing else starts.
     case drained
     /// What still runs is to end and to be left for the next server.

@@ -17,10 +17,17 @@ struct FIFO<Element>: Sequence {
             elements.removeAll(keepingCapacity: elements.capacity <= 4096)
             head = 0
         } else if head >= 4096, head * 2 >= elements.count {
-            elements.removeFirst(head)
+            // Into memory of its own size: a peak is not kept for ever.
+            elements = Array(elements[head...])
             head = 0
         }
         return element
+    }
+
+    /// Drops those that do not fulfil a condition.
+    mutating func keep(where isKept: (Element) -> Bool) {
+        elements = elements[head...].filter(isKept)
+        head = 0
     }
 
     /// How many elements at the beginning fulfil a condition that no later one does: by binary search.

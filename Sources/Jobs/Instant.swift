@@ -9,20 +9,20 @@ package struct Instant: Comparable, Hashable, Sendable {
     package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
 
     package static func + (instant: Instant, delay: Duration) -> Instant {
-        Instant(nanoseconds: instant.nanoseconds.adding(saturating: delay.nanoseconds))
+        let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(delay.nanoseconds)
+        return Instant(nanoseconds: overflow ? .max : sum)
     }
 
     package static func - (instant: Instant, delay: Duration) -> Instant {
-        Instant(nanoseconds: instant.nanoseconds.subtracting(saturating: delay.nanoseconds))
+        let (difference, overflow) = instant.nanoseconds.subtractingReportingOverflow(delay.nanoseconds)
+        return Instant(nanoseconds: overflow ? .min : difference)
     }
 
     /// How long after another this moment is, without the 128 bits of a `Duration`.
-    package func nanoseconds(since earlier: Instant) -> Int64 {
-        nanoseconds.subtracting(saturating: earlier.nanoseconds)
-    }
+    package func nanoseconds(since earlier: Instant) -> Int64 { nanoseconds - earlier.nanoseconds }
 
     package static func - (left: Instant, right: Instant) -> Duration {
-        .nanoseconds(left.nanoseconds(since: right))
+        .nanoseconds(left.nanoseconds - right.nanoseconds)
     }
 }
 
@@ -30,7 +30,8 @@ extension Duration {
     /// Whole nanoseconds, at most about 292 years.
     package var nanoseconds: Int64 {
         let (seconds, attoseconds) = components
-        return seconds.multiplied(saturating: 1_000_000_000).adding(saturating: attoseconds / 1_000_000_000)
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : product + attoseconds / 1_000_000_000
     }
 
     /// Seconds, for people and JSON.

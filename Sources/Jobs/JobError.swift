@@ -16,4 +16,7 @@ package struct JobError: Sendable, Equatable {
         self.exitCode = exitCode
         self.signal = signal
     }
+
+    /// Bytes of its texts.
+    package var bytes: Int { traceback.reduce(type.utf8.count + message.utf8.count) { $0 + $1.utf8.count } }
 }

@@ -80,12 +80,13 @@ public struct JobTable<Value>: ~Copyable {
             }
             place = (place + 1) & mask
         }
+        if mask >= 4096, used * 16 < mask { resize(to: (mask + 1) / 4) }
         return removed
     }
 
     @inlinable
     mutating func insert(_ value: Value, for id: JobID) {
-        if (used + 1) * 2 > mask + 1 { grow() }
+        if (used + 1) * 2 > mask + 1 { resize(to: (mask + 1) * 2) }
         let place = find(id.rawValue)
         if keys[place] == 0 {
             used += 1
@@ -96,12 +97,14 @@ public struct JobTable<Value>: ~Copyable {
         }
     }
 
+    /// Moves everything to as many places, a power of two: after a peak to fewer, so that no look at all entries walks
+    /// over the peak's places for ever.
     @inlinable
-    mutating func grow() {
+    mutating func resize(to places: Int) {
         let (oldKeys, oldEntries, oldMask) = (keys, entries, mask)
-        mask = oldMask * 2 + 1
-        (keys, entries) = Self.allocate(mask + 1)
-        shift -= 1
+        mask = places - 1
+        (keys, entries) = Self.allocate(places)
+        shift = UInt64(64 - places.trailingZeroBitCount)
         for old in 0...oldMask where oldKeys[old] != 0 {
             let place = find(oldKeys[old])
             keys[place] = oldKeys[old]

@@ -28,11 +28,20 @@ struct Lane {
         return levels[...index].reduce(0) { $0 + $1.waiting }
     }
 
-    /// Forgets a waiting job; its ticket is dropped when it comes up.
-    mutating func remove(priority: Int) {
-        levels[levelIndex(for: priority)].waiting -= 1
+    /// Bad tickets that a level may hold beyond those that wait.
+    private static let tolerated = 1024
+
+    /// Forgets a waiting job; its ticket is dropped when it comes up, or when most are bad.
+    mutating func remove(priority: Int, isGood: (Ticket) -> Bool) {
+        let index = levelIndex(for: priority)
+        levels[index].waiting -= 1
         depth -= 1
+        guard levels[index].tickets.count > 2 * levels[index].waiting + Self.tolerated else { return }
+        levels[index].tickets.keep(where: isGood)
     }
+
+    /// Tickets, of jobs that do not wait any more too.
+    var tickets: Int { levels.reduce(0) { $0 + $1.tickets.count } }
 
     /// The first ticket that is still good, with its priority. Drops the others on the way.
     mutating func first(isGood: (Ticket) -> Bool) -> (ticket: Ticket, priority: Int)? {

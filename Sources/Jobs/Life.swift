@@ -61,13 +61,47 @@ struct PoolRoom {
 
 /// One queue, as the scheduler sees it. A class for the same reason as ``Life``.
 final class QueueRoom {
-    let name: String
+    /// Empty once the name is forgotten.
+    private(set) var name: String
     var isPaused = false
+    /// Jobs that may wait; nil: as many as in any other queue.
+    var limit: Int?
     /// One for each room.
     var lanes = JobSpec.PerRoom(repeating: Lane())
+    /// Its jobs that have not ended, and those of them that have a place in a pool.
+    var live = 0
+    var placed = 0
+    /// Since when it has had none.
+    private(set) var idleSince: Instant
 
-    init(name: String) { self.name = name }
+    init(name: String, _ now: Instant) {
+        self.name = name
+        idleSince = now
+    }
 
-    /// Jobs that wait, over all rooms.
+    /// Jobs that are queued, over all rooms.
     var depth: Int { lanes.indices.reduce(0) { $0 + lanes[$1].depth } }
+
+    /// Jobs that wait for whatever it is: their time, a key, the disk, or a pool.
+    var waiting: Int { live - placed }
+
+    /// Whether there is nothing to remember.
+    var isIdle: Bool { live == 0 && !isPaused && limit == nil }
+
+    /// One of its jobs has ended.
+    func left(_ now: Instant) {
+        live -= 1
+        if live == 0 { idleSince = now }
+    }
+
+    /// Forgets what it was, and the memory of its peak with it.
+    func becomeFree() {
+        name = ""
+        lanes = JobSpec.PerRoom(repeating: Lane())
+    }
+
+    func become(_ name: String, _ now: Instant) {
+        self.name = name
+        idleSince = now
+    }
 }

@@ -27,15 +27,45 @@ extension Scheduler {
             if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.attempt == life.attempt }) {
                 return "\(id): scheduled, but nothing is due"
             }
-            if life.state == .blocked, let key = life.spec.key, keys[key]?.contains(id) != true {
+            if life.state == .blocked, let key = life.spec.key, !keys.contains(id, inLineFor: key) {
                 return "\(id): blocked, but does not wait for its key"
             }
         }
-        for (key, waiting) in keys {
-            guard let holder = waiting.first else { return "key \(key): nobody holds it" }
+        for key in keys.keys {
+            guard let holder = keys.holder(of: key) else { return "key \(key): nobody holds it" }
             guard let life = self.lives[holder], life.conclusion == nil, life.state != .blocked else {
                 return "key \(key): held by a job that cannot run"
             }
+        }
+        return brokenBound(lives)
+    }
+
+    /// What ended leaves its tables, or is a bounded part of them.
+    private func brokenBound(_ lives: [Life]) -> String? {
+        var live = [Int](repeating: 0, count: queues.count)
+        var placed = live
+        for life in lives {
+            if life.conclusion == nil { live[life.queue] += 1 }
+            if life.place != .none { placed[life.queue] += 1 }
+        }
+        for (index, queue) in queues.enumerated() {
+            guard queue.live == live[index], queue.placed == placed[index] else {
+                return "queue \(queue.name): \(queue.live) and \(queue.placed), not \(live[index]) and \(placed[index])"
+            }
+            guard queueIndex[queue.name] == (queue.name.isEmpty ? nil : index) else {
+                return "queue \(queue.name): not found by its name"
+            }
+            for room in queue.lanes.indices {
+                let lane = queue.lanes[room]
+                guard lane.tickets <= 2 * lane.depth + 2000 else {
+                    return "\(lane.tickets) tickets for \(lane.depth) jobs"
+                }
+            }
+        }
+        let waiting = lives.count { $0.conclusion == nil }
+        guard due.heap.count <= 4 * waiting + 2100 else { return "\(due.heap.count) times for \(waiting) jobs" }
+        guard keys.places <= 3 * waiting + 128 * max(keys.keys.count, 1) else {
+            return "\(keys.places) places in lines for \(waiting) jobs"
         }
         return nil
     }

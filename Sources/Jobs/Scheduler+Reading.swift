@@ -22,15 +22,21 @@ extension Scheduler {
     /// Workers that a live job has killed.
     package func crashes(of id: JobID) -> Int { lives[id]?.crashes ?? 0 }
 
-    package var queueNames: [String] { queues.map(\.name) }
+    package var queueNames: [String] { Array(queueIndex.keys) }
+    package var queueCount: Int { queueIndex.count }
+
+    /// What was said of the queue; nil: as many as in any other.
+    package func limit(of queue: String) -> Int? { queueIndex[queue].flatMap { queues[$0].limit } }
 
     package func isPaused(_ queue: String) -> Bool { queueIndex[queue].map { queues[$0].isPaused } ?? false }
 
-    /// Jobs that wait in a queue that a job wants to name; nil when there are too many queues for one more.
-    package func depth(forSubmissionTo queue: String) -> Int? {
-        if let first = queues.first, first.name == queue { return first.depth }
-        if let index = queueIndex[queue] { return queues[index].depth }
-        return queues.count < Self.maximumQueues ? 0 : nil
+    /// Jobs that wait in a queue that a job wants to name, for their time, a key, the disk or a pool, and how many
+    /// may; nil when there are too many queues for one more.
+    package func depth(forSubmissionTo queue: String) -> (waiting: Int, limit: Int?)? {
+        if let first = queues.first, first.name == queue { return (first.waiting, first.limit) }
+        if let index = queueIndex[queue] { return (queues[index].waiting, queues[index].limit) }
+        let hasRoom = queueIndex.count < Self.maximumQueues || queues.contains { $0.isIdle && !$0.name.isEmpty }
+        return hasRoom ? (0, nil) : nil
     }
 
     /// Jobs that wait in a queue, over all pools.

@@ -32,16 +32,18 @@
 package struct Scheduler: ~Copyable {
     /// A job that killed its worker this often is not run again.
     package static let crashLimit = 3
-    /// Different names of queues; one more falls back to none and the submission is refused by the caller.
+    /// Queues that hold jobs or of which something was set. Who submits to one more is refused.
     package static let maximumQueues = 1000
 
     var lives = JobTable<Life>()
     var queues: [QueueRoom] = []
     var queueIndex: [String: Int] = [:]
+    /// Places in ``queues`` of names that are forgotten.
+    var freeQueues: [Int] = []
     var rooms = JobSpec.PerRoom(repeating: PoolRoom())
     var due = DueTimes()
     /// Who holds a key, and who waits for it.
-    var keys: [String: FIFO<JobID>] = [:]
+    var keys = KeyLines()
     /// Events refused because another attempt had become current.
     package private(set) var staleEvents: UInt64 = 0
 
@@ -89,8 +91,10 @@ package struct Scheduler: ~Copyable {
             rooms[JobSpec.lightRoom].slots = slots
             fill(JobSpec.lightRoom, now, &actions)
         case .queuePaused(let name, let isPaused):
-            queues[queue(named: name)].isPaused = isPaused
+            queues[queue(named: name, now)].isPaused = isPaused
             for room in 0..<JobSpec.rooms { fill(room, now, &actions) }
+        case .queueLimited(let name, let limit): queues[queue(named: name, now)].limit = limit
+        case .queuesTidied(let idle): forgetQueues(idleSince: idle)
         case .drained: isDrained = true
         case .shutDown(let grace): shutDown(grace, &actions)
         }
@@ -101,8 +105,7 @@ package struct Scheduler: ~Copyable {
 
     private mutating func submitted(_ spec: JobSpec, _ now: Instant, _ actions: inout [Action]) {
         guard !lives.contains(spec.id) else { return }
-        let life = Life(spec, queue: queue(named: spec.queue))
-        lives[spec.id] = life
+        let life = enter(spec, now)
         // A place that is free now is kept: submission and start then reach the disk together.
         let claims =
             spec.key == nil && spec.notBefore.map { $0 <= now } ?? true && !queues[life.queue].isPaused
@@ -115,11 +118,10 @@ package struct Scheduler: ~Copyable {
         _ spec: JobSpec, _ remains: Remains, _ now: Instant, _ actions: inout [Action]
     ) {
         guard !lives.contains(spec.id) else { return }
-        let life = Life(spec, queue: queue(named: spec.queue))
+        let life = enter(spec, now)
         life.isPersisted = true
         life.attempt = remains.attempt
         life.crashes = remains.crashes
-        lives[spec.id] = life
         if remains.wasCancelled {
             let how: StopMethod = remains.wasRunning ? .sigkill : .beforeStart
             return conclude(life, .cancelled(how, took: .zero), now, &actions)
@@ -132,7 +134,7 @@ package struct Scheduler: ~Copyable {
             return admit(life, now, &actions)
         }
         // A job that waits for its retry still holds its key.
-        if remains.attempt > 0, let key = spec.key { keys[key, default: FIFO()].append(spec.id) }
+        if remains.attempt > 0, let key = spec.key { keys.join(key, spec.id) }
         schedule(life, until: notBefore, cause: remains.attempt > 0 ? .retry : .start)
         actions.append(.publish(spec.id, .scheduled(until: notBefore)))
     }
@@ -159,6 +161,7 @@ package struct Scheduler: ~Copyable {
         guard let life = lives[id], !life.isPersisted else { return }
         releasePlace(of: life)
         lives[id] = nil
+        queues[life.queue].left(now)
         fill(life.spec.room, now, &actions)
     }
 
@@ -169,13 +172,10 @@ package struct Scheduler: ~Copyable {
 
     /// Lets a job that is due wait for its key, or for its pool.
     private mutating func admit(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        if let key = life.spec.key {
-            keys[key, default: FIFO()].append(life.spec.id)
-            if keys[key]!.first != life.spec.id {
-                life.state = .blocked
-                actions.append(.publish(life.spec.id, .blocked))
-                return
-            }
+        if let key = life.spec.key, !keys.join(key, life.spec.id) {
+            life.state = .blocked
+            actions.append(.publish(life.spec.id, .blocked))
+            return
         }
         enqueue(life, now, &actions)
     }
@@ -234,6 +234,7 @@ package struct Scheduler: ~Copyable {
         life.attempt += 1
         life.place = .claimed
         life.stopping = nil
+        queues[life.queue].placed += 1
         rooms[life.spec.room].busy += 1
         if !life.spec.isQuick { rooms[life.spec.room].slow += 1 }
     }
@@ -244,6 +245,7 @@ package struct Scheduler: ~Copyable {
         if life.place == .given { rooms[room].given -= 1 }
         life.place = .none
         life.isStaged = false
+        queues[life.queue].placed -= 1
         rooms[room].busy -= 1
         if !life.spec.isQuick { rooms[room].slow -= 1 }
     }
@@ -356,7 +358,7 @@ package struct Scheduler: ~Copyable {
         }
         switch life.state {
         case .queued where life.place == .none:
-            queues[life.queue].lanes[life.spec.room].remove(priority: life.spec.priority)
+            dropTicket(of: life)
             conclude(life, .cancelled(.beforeStart, took: .zero), now, &actions)
         case .running, .suspended, .queued:
             life.state = .cancelling
@@ -386,20 +388,26 @@ package struct Scheduler: ~Copyable {
     private mutating func conclude(
         _ life: Life, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
     ) {
+        let before = life.state
         life.conclusion = conclusion
         life.state = conclusion.state
+        queues[life.queue].left(now)
         actions.append(.record(life.spec.id, conclusion))
-        if let key = life.spec.key { release(key, of: life.spec.id, now, &actions) }
+        if before == .scheduled { overtakeDue() }
+        if let key = life.spec.key { release(key, of: life.spec.id, wasBlocked: before == .blocked, now, &actions) }
     }
 
-    /// Passes the key on, or forgets one that waited for it.
-    private mutating func release(_ key: String, of id: JobID, _ now: Instant, _ actions: inout [Action]) {
-        guard var waiting = keys[key], waiting.first == id else { return }
-        repeat {
-            _ = waiting.popFirst()
-        } while waiting.first.map { lives[$0]?.conclusion != nil || lives[$0] == nil } == true
-        keys[key] = waiting.isEmpty ? nil : waiting
-        if let next = waiting.first.flatMap({ lives[$0] }) { enqueue(next, now, &actions) }
+    /// Passes the key on, or leaves the line for it.
+    private mutating func release(
+        _ key: String, of id: JobID, wasBlocked: Bool, _ now: Instant, _ actions: inout [Action]
+    ) {
+        if wasBlocked {
+            keys.leave(key) { lives[$0].map { $0.conclusion == nil } ?? false }
+        } else if let next = keys.passOn(key, from: id, isWaiting: { lives[$0].map { $0.conclusion == nil } ?? false }),
+            let life = lives[next]
+        {
+            enqueue(life, now, &actions)
+        }
     }
 
     private mutating func recorded(_ id: JobID, _ actions: inout [Action]) {
@@ -421,7 +429,10 @@ package struct Scheduler: ~Copyable {
     private mutating func becameDue(_ now: Instant, _ actions: inout [Action]) {
         promisedWake = nil
         while let entry = due.popDue(at: now) {
-            guard let life = lives[entry.id], Self.isLive(entry, life) else { continue }
+            guard let life = lives[entry.id], Self.isLive(entry, life) else {
+                due.passed()
+                continue
+            }
             switch entry.cause {
             case .start: admit(life, now, &actions)
             case .retry: enqueue(life, now, &actions)
@@ -438,6 +449,11 @@ package struct Scheduler: ~Copyable {
     private mutating func dropDeadline(_ life: Life) {
         guard life.hasDeadline else { return }
         life.hasDeadline = false
+        overtakeDue()
+    }
+
+    /// One entry of what is due no longer matters.
+    private mutating func overtakeDue() {
         guard due.overtake() else { return }
         due.tidy { entry in lives[entry.id].map { Self.isLive(entry, $0) } ?? false }
     }
@@ -465,13 +481,4 @@ package struct Scheduler: ~Copyable {
     }
 
     private mutating func stale() { staleEvents += 1 }
-
-    private mutating func queue(named name: String) -> Int {
-        // Most systems have one queue.
-        if let first = queues.first, first.name == name { return 0 }
-        if let known = queueIndex[name] { return known }
-        queues.append(QueueRoom(name: name))
-        queueIndex[name] = queues.count - 1
-        return queues.count - 1
-    }
 }

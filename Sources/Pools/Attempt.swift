@@ -16,24 +16,36 @@ package struct AttemptID: Hashable, Sendable {
 package struct Attempt: Sendable {
     package let id: AttemptID
     package let task: TaskDefinition
-    /// The input, checked against the task's schema.
-    package let input: JSONValue
-    /// The same, as the bytes that came.
-    package let inputBytes: [UInt8]
+    package let input: AttemptInput
     package let timeout: Duration?
     /// Whether earlier attempts of its task took so little that its end is worth waiting for.
     package let isQuick: Bool
 
     package init(
-        id: AttemptID, task: TaskDefinition, input: JSONValue, inputBytes: [UInt8], timeout: Duration?,
-        isQuick: Bool = false
+        id: AttemptID, task: TaskDefinition, input: AttemptInput, timeout: Duration?, isQuick: Bool = false
     ) {
         self.isQuick = isQuick
         self.id = id
         self.task = task
         self.input = input
-        self.inputBytes = inputBytes
         self.timeout = timeout
+    }
+}
+
+/// What a task is given, checked against its schema: the bytes that came, and the tree that was made of them if it is at
+/// hand. Otherwise whoever needs it makes it, where the attempt runs.
+package struct AttemptInput: Sendable {
+    package let bytes: [UInt8]
+    private let parsed: JSONValue?
+
+    package init(_ bytes: [UInt8], parsed: JSONValue? = nil) {
+        self.bytes = bytes
+        self.parsed = parsed
+    }
+
+    package var value: JSONValue {
+        // It was parsed when it came in.
+        parsed ?? (try? JSONReader.value(of: bytes)) ?? .null
     }
 }
 

@@ -48,7 +48,7 @@ package final class LoopPool: Pool {
         report(.placed(attempt.id, worker: "loop"))
         let pool = LoopBound(self, on: loop)
         let context = Context(id: attempt.id, pool: pool)
-        let input = attempt.input
+        let input = attempt.input.value
         // Owned by `running`, which cancels it; it ends by itself when the function returns.
         running[attempt.id]?.task = Task(executorPreference: loop) {
             let result: AttemptResult

@@ -35,8 +35,6 @@ package enum ProcessPoolNotice: Sendable {
     /// A fleet has no place in the configuration any more.
     case removed(fleet: String)
     case workerEnded(Recycling.Reason, why: String)
-    /// A worker of the fleet has said what cannot be true.
-    case doubted(fleet: String, what: String)
     /// A fleet's workers are started, not forked.
     case zygoteEnded(fleet: String, why: String)
 }
@@ -126,7 +124,6 @@ package final class ProcessPool: Pool {
                 retire(fleet)
             }
             notice(.broken(fleet: name, why: why))
-        case .doubted(let what): notice(.doubted(fleet: name, what: what))
         case .workerEnded(let reason, let why): notice(.workerEnded(reason, why: why))
         case .zygoteEnded(let why): notice(.zygoteEnded(fleet: name, why: why))
         case .empty:
@@ -269,7 +266,7 @@ package final class ProcessPool: Pool {
 
     private func launch(_ attempt: Attempt, _ command: CommandDefinition) {
         do throws(TaskFailure) {
-            var argv = try command.arguments(for: attempt.input)
+            var argv = try command.arguments(for: attempt.input.value)
             argv[0] = try findExecutable(argv[0])
             let variables = command.environment.merging(
                 [

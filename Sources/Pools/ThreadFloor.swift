@@ -1,4 +1,5 @@
 import CSpindle
+import DequeModule
 import EventLoop
 import Glibc
 import Jobs
@@ -31,10 +32,13 @@ final class ThreadFloor: @unchecked Sendable {
     /// Broadcast when an attempt is cancelled, for those that wait.
     let cancelled = Condition()
     private var seats: [Seat] = []
+    /// Numbers of seats whose thread has left, for the next ones.
+    private var left: [Int] = []
     /// Threads that sit, the one that sat down last at the end: its caches are warm.
     private var sitting: [Int] = []
-    private var queue: [ThreadRun] = []
-    private var queueHead = 0
+    private var queue = Deque<ThreadRun>()
+    /// Runs in the queue that were taken back: they are passed over, or dropped when they are most of it.
+    private var withdrawn = 0
     private var outbox: [ThreadMessage] = []
     private var isClosed = false
     /// Threads that are to leave when they have nothing to do.
@@ -59,6 +63,7 @@ final class ThreadFloor: @unchecked Sendable {
                     wake.append(seat)
                     placed.append((run, thread))
                 } else {
+                    run.isQueued = true
                     queue.append(run)
                 }
             }
@@ -70,11 +75,18 @@ final class ThreadFloor: @unchecked Sendable {
     /// Takes an attempt back that no thread has begun.
     func withdraw(_ run: ThreadRun) -> Bool {
         lock.withLock {
-            guard let index = queue[queueHead...].firstIndex(where: { $0 === run }) else { return false }
-            queue.remove(at: index)
+            guard run.isQueued else { return false }
+            run.isQueued = false
+            withdrawn += 1
+            if withdrawn > Self.toleratedWithdrawn, withdrawn * 2 > queue.count {
+                queue.removeAll { !$0.isQueued }
+                withdrawn = 0
+            }
             return true
         }
     }
+
+    private static let toleratedWithdrawn = 32
 
     func cancel(_ run: ThreadRun) {
         lock.withLock {
@@ -139,6 +151,10 @@ final class ThreadFloor: @unchecked Sendable {
 
     private func addThread() {
         let number = lock.withLock {
+            if let number = left.popLast() {
+                seats[number - 1] = Seat()
+                return number
+            }
             seats.append(Seat())
             return seats.count
         }
@@ -216,7 +232,11 @@ final class ThreadFloor: @unchecked Sendable {
             seat.isSitting = true
             sitting.append(number)
             while seat.run == nil {
-                if isClosed || seat.isRetired { return nil }
+                if isClosed { return nil }
+                if seat.isRetired {
+                    left.append(number)
+                    return nil
+                }
                 seat.condition.wait(lock)
             }
             seat.current = seat.run
@@ -234,11 +254,13 @@ final class ThreadFloor: @unchecked Sendable {
             first = outbox.isEmpty
             if run.isAbandoned {
                 outbox.append(.returnedLate(thread: number))
+                left.append(number)
                 return .leave
             }
             if surplus > 0 {
                 surplus -= 1
                 outbox.append(.ended(thread: number, run, next: nil))
+                left.append(number)
                 return .leave
             }
             let following = takeQueued()
@@ -251,14 +273,14 @@ final class ThreadFloor: @unchecked Sendable {
     }
 
     private func takeQueued() -> ThreadRun? {
-        guard queueHead < queue.count else { return nil }
-        let run = queue[queueHead]
-        queueHead += 1
-        if queueHead == queue.count {
-            queue.removeAll(keepingCapacity: true)
-            queueHead = 0
+        while let run = queue.popFirst() {
+            if run.isQueued {
+                run.isQueued = false
+                return run
+            }
+            withdrawn -= 1
         }
-        return run
+        return nil
     }
 
     private final class ThreadStart {

@@ -66,9 +66,7 @@ package final class ThreadPool: Pool {
 
     package func stop(_ id: AttemptID, grace: Duration) {
         guard let run = runs[id.job], run.attempt.id == id else { return }
-        let neverLeft = starting.firstIndex { $0 === run }
-        if let neverLeft { starting.remove(at: neverLeft) }
-        if neverLeft != nil || floor.withdraw(run) {
+        if run.isStarting || floor.withdraw(run) {
             over(run)
             return report(.ended(id, AttemptResult(.stopped(.beforeStart))))
         }
@@ -88,6 +86,12 @@ package final class ThreadPool: Pool {
     /// Once a turn: everything that was started goes over in one piece.
     private func handOver() {
         guard !starting.isEmpty else { return }
+        var hasEnded = false
+        for run in starting {
+            run.isStarting = false
+            if run.isOver { hasEnded = true }
+        }
+        if hasEnded { starting.removeAll(where: \.isOver) }
         if starting.contains(where: \.attempt.isQuick) { loop.stayAwake(for: Self.awakeTime) }
         floor.handOver(starting) { run, thread in report(.placed(run.attempt.id, worker: workerName(thread))) }
         starting.removeAll(keepingCapacity: true)

@@ -6,8 +6,8 @@ import Jobs
 import Synchronization
 
 /// One attempt on a thread: what the task sees as its context, and what the loop holds to cancel it.
-// Guard: `isAbandoned` by the floor's lock; `lastReport` belongs to the thread that runs the attempt, and so does `result`
-// until the floor's lock hands it over; `isOver` belongs to the loop.
+// Guard: `isAbandoned` and `isQueued` by the floor's lock; `lastReport` belongs to the thread that runs the attempt, and so
+// does `result` until the floor's lock hands it over; `isStarting` and `isOver` belong to the loop.
 final class ThreadRun: TaskContext, @unchecked Sendable {
     /// What comes more often is dropped: nobody sees more than twenty changes a second.
     static let reportInterval: Int64 = 45_000_000
@@ -16,8 +16,12 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
     private let floor: ThreadFloor
     private let isCancelledFlag = Atomic<Bool>(false)
     var isAbandoned = false
+    /// Waits in the floor's queue.
+    var isQueued = false
     private var lastReport: Int64 = 0
     private(set) var result = AttemptResult(.succeeded)
+    /// Still in the loop's hands: goes over at the end of the turn.
+    var isStarting = true
     /// Reported as ended: nothing more of it counts.
     var isOver = false
 
@@ -30,7 +34,7 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
     func execute(_ meter: inout UsageMeter) {
         guard case .function(let body?, _) = attempt.task.body else { preconditionFailure("the pool has checked") }
         do {
-            result = AttemptResult(.succeeded, value: try body(attempt.input, self))
+            result = AttemptResult(.succeeded, value: try body(attempt.input.value, self))
         } catch is TaskCancelled {
             result = AttemptResult(.stopped(.cooperative))
         } catch {

@@ -18,8 +18,6 @@ final class WorkerProcess {
         case ready(WorkerDescription)
         /// Something about an attempt.
         case report(Report)
-        /// It has said something that cannot be true; it was cut to what can.
-        case doubted(String)
         /// It holds more memory than it should.
         case grown
         /// The process is gone; everything in hand has been reported.
@@ -50,8 +48,6 @@ final class WorkerProcess {
     private(set) var readySince: Int64 = 0
     private(set) var busyUntil: Int64 = 0
     private var isDraining = false
-    /// Once is enough to look into it.
-    private var isDoubted = false
     private let loop: EventLoop
     private let fleet: String
     private let directory: String
@@ -289,7 +285,7 @@ final class WorkerProcess {
         if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
         var result = result
         let now = monotonicNanoseconds()
-        result.usage = Usage(workerReported: usage) { doubt($0) }
+        result.usage = Usage(workerReported: usage)
         result.usage.wallNanoseconds = now - call.started
         answered += 1
         busyUntil = now
@@ -299,12 +295,6 @@ final class WorkerProcess {
         next.started = now
         if next.wasCancelled { child.stop(after: .seconds(5)) }
         tell(.began(next.attempt.id))
-    }
-
-    private func doubt(_ what: String) {
-        guard !isDoubted else { return }
-        isDoubted = true
-        onChange(self, .doubted(what))
     }
 
     private func tell(_ report: Report) { onChange(self, .report(report)) }
@@ -391,21 +381,12 @@ extension Usage {
     }
 
     /// The optional member `usage` of a worker's result, with the names of the job's own `usage`.
-    ///
-    /// - Parameter doubt: Called with what is out of all range, and was cut.
-    init(workerReported value: JSONValue?, doubt: (String) -> Void) {
+    init(workerReported value: JSONValue?) {
         self.init()
         guard let value else { return }
-        func count(_ name: String) -> Int? {
-            guard let given = value[name]?.number else { return nil }
-            if !(0...Double(Int.counts.upperBound)).contains(given) { doubt("its \(name) is \(given)") }
-            return Int(saturating: given).asCount
-        }
-        let seconds = value["cpu_seconds"]?.number ?? 0
-        if !(0...1e9).contains(seconds) { doubt("its cpu_seconds is \(seconds)") }
-        cpuNanoseconds = Duration(seconds: min(seconds, 1e9)).nanoseconds
-        maxRSSBytes = count("max_rss_bytes")
-        voluntarySwitches = count("voluntary_switches") ?? 0
-        involuntarySwitches = count("involuntary_switches") ?? 0
+        cpuNanoseconds = Int64((value["cpu_seconds"]?.number ?? 0) * 1e9)
+        maxRSSBytes = value["max_rss_bytes"]?.integer
+        voluntarySwitches = value["voluntary_switches"]?.integer ?? 0
+        involuntarySwitches = value["involuntary_switches"]?.integer ?? 0
     }
 }

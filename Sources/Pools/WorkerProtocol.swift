@@ -44,7 +44,7 @@ package enum WorkerProtocol {
         out.append(#"","attempt":"#)
         out.append(integer: attempt.id.number)
         out.append(#","input":"#)
-        out.append(contentsOf: onOneLine(attempt.inputBytes))
+        out.append(contentsOf: onOneLine(attempt.input.bytes))
         if let timeout = attempt.timeout {
             out.append(#","deadline_ms":"#)
             out.append(integer: Int(timeout.nanoseconds / 1_000_000))

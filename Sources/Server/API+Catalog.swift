@@ -61,9 +61,7 @@ extension API {
     /// `{"paused":true,"limit":1000}`, either or both.
     func changeQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
         guard TaskDefinition.isValid(name: name) else { throw .notFound("there is no queue \"\(name)\"") }
-        guard engine.scheduler.depth(forSubmissionTo: name) != nil else {
-            throw Problem(429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
-        }
+        guard engine.scheduler.depth(forSubmissionTo: name) != nil else { throw .tooManyQueues }
         let members = try Self.object(exchange.takeBody(), knowing: ["paused", "limit"])
         var paused: Bool?
         if let value = members["paused"] {
@@ -74,7 +72,7 @@ extension API {
             guard let limit = value.integer, (0...10_000_000).contains(limit) else {
                 throw .invalid("/limit", "must be a whole number from 0 to 10000000")
             }
-            engine.limit(name, to: limit)
+            engine.feed(.queueLimited(name, limit))
         }
         if let paused { engine.feed(.queuePaused(name, paused)) }
         let oldest = engine.oldestWaiting()[name]

@@ -6,25 +6,49 @@ extension Engine {
     /// Why a submission cannot be taken now; nil when it can.
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
-        if let start = submission.notBefore(now), !Instant.sayable.contains(start) {
-            return .invalid("/delay", "the start would be after the year 2200")
-        }
         if store.refusesJobs != nil { return .notStored }
-        guard let depth = scheduler.depth(forSubmissionTo: submission.queue) else {
-            return Problem(
-                429, "too-many-queues", "there are \(Scheduler.maximumQueues) queues already", retryAfter: 60)
+        guard let (waiting, ownLimit) = scheduler.depth(forSubmissionTo: submission.queue) else {
+            return .tooManyQueues
         }
-        let limit = queueLimit(submission.queue)
-        guard depth >= limit else { return nil }
-        let rate = queueMeters[submission.queue]?.rate ?? 0
-        let seconds = rate > 0 ? min(max(Int(saturating: (Double(depth) * 0.1 / rate).rounded(.up)), 1), 60) : 10
+        let limit = ownLimit ?? options.queueDepth
+        if waiting >= limit { return queueIsFull(submission.queue, waiting, limit) }
+        let bytes = liveBytes + JobRecord.ownBytes + submission.inputBytes.count
+        return bytes > options.liveBytes ? memoryIsFull(bytes) : nil
+    }
+
+    func queueLimit(_ queue: String) -> Int { scheduler.limit(of: queue) ?? options.queueDepth }
+
+    private func queueIsFull(_ queue: String, _ waiting: Int, _ limit: Int) -> Problem {
+        let rate = queueMeters[queue]?.rate ?? 0
         var problem = Problem(
-            429, "queue-full", "queue \"\(submission.queue)\" holds \(depth) jobs, its bound", retryAfter: seconds)
-        problem.limit = (submission.queue, limit)
+            429, "queue-full", "queue \"\(queue)\" holds \(waiting) jobs that wait, its bound",
+            retryAfter: Self.patience(until: Double(waiting) * 0.1, at: rate))
+        problem.limit = (queue, limit)
         return problem
     }
 
-    func queueLimit(_ queue: String) -> Int {
-        queueLimits.isEmpty ? options.queueDepth : queueLimits[queue] ?? options.queueDepth
+    /// All jobs together hold what they may.
+    private func memoryIsFull(_ bytes: Int) -> Problem {
+        let rate = queueMeters.values.reduce(0) { $0 + $1.rate }
+        let each = Double(max(liveBytes, 1)) / Double(max(live.count, 1))
+        let excess = Double(bytes - options.liveBytes)
+        var problem = Problem(
+            429, "memory-full",
+            "the jobs that have not ended hold \(liveBytes) bytes, and with this one it would be \(bytes): over the bound of "
+                + "\(options.liveBytes) (--live-bytes)",
+            retryAfter: Self.patience(until: max(excess / each, Double(live.count) * 0.1), at: rate))
+        problem.limit = ("live-bytes", options.liveBytes)
+        return problem
     }
+
+    /// Seconds until so many jobs have ended, at so many a second.
+    private static func patience(until jobs: Double, at rate: Double) -> Int {
+        rate > 0 ? Int(min(max((jobs / rate).rounded(.up), 1), 60)) : 10
+    }
+}
+
+extension Problem {
+    static let tooManyQueues = Problem(
+        429, "too-many-queues",
+        "there are \(Scheduler.maximumQueues) queues that hold jobs or of which something was set", retryAfter: 60)
 }

@@ -30,8 +30,6 @@ package final class Engine {
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
-    /// Bounds of single queues; for all others ``ServerOptions/queueDepth`` holds.
-    private(set) var queueLimits: [String: Int] = [:]
     private(set) var queueMeters: [String: QueueMeter] = [:]
     private var lastMeter = QueueMeter(of: "")
 
@@ -121,7 +119,7 @@ package final class Engine {
     func submit(_ submission: Submission, _ identity: Identity? = nil) -> LiveJob {
         let now = self.now
         let task = submission.entry.task
-        let notBefore = submission.notBefore(now)
+        let notBefore = submission.runAt ?? submission.delay.map { now + $0 }
         let record = JobRecord(
             id: ids.next(at: now), task: task.name, pool: submission.pool, queue: submission.queue,
             priority: submission.priority, maxAttempts: submission.maxAttempts ?? task.maxAttempts,
@@ -169,7 +167,8 @@ package final class Engine {
         return true
     }
 
-    func limit(_ queue: String, to depth: Int) { queueLimits[queue] = depth }
+    /// Bytes that jobs hold which have not ended.
+    var liveBytes: Int { live.bytes }
 
     func resize(_ pool: any Pool, to slots: Int) {
         pool.resize(to: slots)
@@ -260,6 +259,8 @@ package final class Engine {
     private func persist(_ id: JobID, _ attempt: Int) {
         guard let job = live[id] else { return }
         job.storedAttempt = attempt
+        // What has to wait is not to weigh more than its bytes meanwhile.
+        if attempt == 0 { job.dropInput() }
         journal.write(.submitted(job.record, attempt: attempt, job.identity), then: .submission(id))
     }
 
@@ -280,9 +281,8 @@ package final class Engine {
         }
         job.record.worker = nil
         let attempt = Attempt(
-            id: AttemptID(job: id, number: number), task: job.entry.task, input: job.input,
-            inputBytes: job.record.input, timeout: job.record.timeout,
-            isQuick: job.entry.isQuick(in: name))
+            id: AttemptID(job: id, number: number), task: job.entry.task, input: job.takeInput(),
+            timeout: job.record.timeout, isQuick: job.entry.isQuick(in: name))
         pool(name)?.start(attempt)
     }
 
@@ -417,13 +417,16 @@ package final class Engine {
             guard let job = current(id) else { return }
             job.record.progress = progress
             append(.progress(progress), to: job)
+            live.weigh(job)
         case .output(let id, let json):
             guard let job = current(id) else { return }
             append(.output(json), to: job)
+            live.weigh(job)
         case .log(let id, let stream, let text):
             guard let job = current(id) else { return }
             job.record.log.append(line: text)
             append(.log(stream: stream, text: text), to: job)
+            live.weigh(job)
         case .ended(let id, let result): attemptEnded(id, result)
         case .childStarted(let pid):
             journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))
@@ -457,6 +460,9 @@ package final class Engine {
 
     // MARK: Time
 
+    /// How long a queue without jobs is remembered, of which nothing was set.
+    private static let queueMemory = Duration.seconds(10)
+
     private func endTurn() {
         if isDurable {
             historian.endTurn()
@@ -470,6 +476,11 @@ package final class Engine {
 
     private func tick() {
         for meter in queueMeters.values { meter.tick() }
+        feed(.queuesTidied(idleSince: now - Self.queueMemory))
+        if queueMeters.count > scheduler.queueCount {
+            let known = Set(scheduler.queueNames)
+            queueMeters = queueMeters.filter { known.contains($0.key) }
+        }
         streams.heartbeat(now: now)
         monitor.tick()
         store.tick(at: now)

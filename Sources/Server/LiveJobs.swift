@@ -8,11 +8,10 @@ import Store
 final class LiveJob {
     let record: JobRecord
     let entry: TaskRegistry.Entry
-    /// The input as a value, for the tasks that run in this process.
-    private(set) lazy var input: JSONValue = {
-        // It was checked when it came in.
-        (try? JSONReader.value(of: record.input)) ?? .null
-    }()
+    /// The input as a value, which it was checked as, while the job may start at once: a tree weighs many times its bytes.
+    private var parsedInput: JSONValue?
+    /// What it has been counted for in ``LiveJobs/bytes``.
+    fileprivate var weight = 0
     private var waiter: Waiter?
     /// Nearly always nobody else waits.
     private var moreWaiters: [Waiter] = []
@@ -37,8 +36,20 @@ final class LiveJob {
     init(_ record: JobRecord, _ entry: TaskRegistry.Entry, _ input: JSONValue? = nil) {
         self.record = record
         self.entry = entry
-        if let input { self.input = input }
+        // Large ones are parsed again where the task runs, not held.
+        if record.input.count <= Self.heldInput { parsedInput = input }
     }
+
+    /// Inputs up to this size, in bytes, are kept parsed for a job that starts at once.
+    private static let heldInput = 16 * 1024
+
+    /// The input for an attempt; a further attempt parses it again.
+    func takeInput() -> AttemptInput {
+        defer { parsedInput = nil }
+        return AttemptInput(record.input, parsed: parsedInput)
+    }
+
+    func dropInput() { parsedInput = nil }
 
     // MARK: Who waits
 
@@ -120,6 +131,9 @@ struct LiveJobs: ~Copyable {
     /// Ids of accepted jobs; ended ones among them are dropped now and then.
     private var order: [JobID] = []
 
+    /// What they hold together, roughly: inputs, labels, events, logs and outputs, and some for each job.
+    private(set) var bytes = 0
+
     var count: Int { table.count }
     var isEmpty: Bool { table.isEmpty }
     var values: [LiveJob] { table.values }
@@ -127,7 +141,17 @@ struct LiveJobs: ~Copyable {
 
     subscript(id: JobID) -> LiveJob? { table[id] }
 
-    mutating func add(_ job: LiveJob) { table[job.record.id] = job }
+    mutating func add(_ job: LiveJob) {
+        table[job.record.id] = job
+        weigh(job)
+    }
+
+    /// Counts a job for what it holds by now.
+    mutating func weigh(_ job: LiveJob) {
+        let weight = job.record.weight
+        bytes += weight - job.weight
+        job.weight = weight
+    }
 
     /// Others may see the job from now on.
     mutating func accept(_ job: LiveJob) {
@@ -137,11 +161,17 @@ struct LiveJobs: ~Copyable {
         while place > 0, order[place - 1] > job.record.id { place -= 1 }
         order.insert(job.record.id, at: place)
         guard order.count > 4096, order.count > 2 * table.count else { return }
-        order.removeAll { !table.contains($0) }
+        // Into memory of its own size: a peak is not kept for ever.
+        order = order.filter { table.contains($0) }
     }
 
     @discardableResult
-    mutating func remove(_ id: JobID) -> LiveJob? { table.removeValue(forKey: id) }
+    mutating func remove(_ id: JobID) -> LiveJob? {
+        guard let job = table.removeValue(forKey: id) else { return nil }
+        bytes -= job.weight
+        job.weight = 0
+        return job
+    }
 
     /// Accepted jobs that match, newest first.
     func newest(_ query: JobQuery) -> [JobRecord] {

@@ -57,6 +57,10 @@ final class Metrics {
         }
         out.family("spindle_jobs_live", "gauge", "Jobs that have not ended.")
         out.sample("spindle_jobs_live", [], Double(engine.live.count))
+        out.family("spindle_live_bytes", "gauge", "Bytes that jobs hold which have not ended, about.")
+        out.sample("spindle_live_bytes", [], Double(engine.liveBytes))
+        out.family("spindle_live_bytes_limit", "gauge", "Bytes over which no more jobs are taken.")
+        out.sample("spindle_live_bytes_limit", [], Double(engine.options.liveBytes))
         out.family("spindle_queue_depth", "gauge", "Jobs that wait, by queue.")
         for name in engine.scheduler.queueNames {
             out.sample("spindle_queue_depth", [("queue", name)], Double(engine.scheduler.depth(of: name)))

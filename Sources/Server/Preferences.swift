@@ -1,5 +1,4 @@
 import HTTP
-import Jobs
 
 /// What the client would like, by `Prefer`.
 ///
@@ -21,7 +20,7 @@ struct Preferences {
             case "wait":
                 // A preference that is no number is ignored, as the RFC asks.
                 guard parts.count > 1, let seconds = Double(parts[1]), seconds >= 0 else { continue }
-                wait = Duration(seconds: min(seconds, Self.longestWait))
+                wait = .nanoseconds(Int64(min(seconds, Self.longestWait) * 1e9))
                 waitText = parts[1]
             default: continue
             }

@@ -44,6 +44,8 @@ package struct ServerOptions: Sendable {
     var childVariables: [String: String] = [:]
     /// Jobs that may wait in one queue.
     package var queueDepth = 100_000
+    /// Bytes that all jobs may hold together that have not ended; over it no more are taken.
+    package var liveBytes = 1 << 30
     package var version = "0.1.0"
 
     package init() {}

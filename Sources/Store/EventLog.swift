@@ -5,7 +5,9 @@ package struct EventLog: Sendable {
     /// At least this many of the last events are kept.
     package static let kept = 256
     /// Of the texts of `log` events, and of the values of `output` events, no more is kept than this, in bytes, but one.
-    private static let keptText = 256 * 1024
+    private static let keptText = 512 * 1024
+    /// What an event has elsewhere, besides its text.
+    private static let boxBytes = 96
     private static let keptOutput = 8 * 1024 * 1024
     /// Numbers that a new job may show to clients before the disk knows more of its events than that it was accepted.
     package static let firstReserve = 8
@@ -13,6 +15,9 @@ package struct EventLog: Sendable {
     private var events: [JobEvent] = []
     private var textBytes = 0
     private var outputBytes = 0
+    /// What they hold, roughly.
+    package var bytes: Int { textBytes + outputBytes + events.count * Self.eventBytes }
+    private static let eventBytes = MemoryLayout<JobEvent>.stride
     package private(set) var lastSeq = 0
     /// Numbers up to here may be shown: a server that starts again gives none of them to another event.
     package var reserved = Int.max
@@ -31,7 +36,6 @@ package struct EventLog: Sendable {
         for event in stored { weigh(event.kind, 1) }
         lastSeq = stored.last?.seq ?? 0
         lastStored = lastSeq
-        let reserved = reserved.asCount
         guard reserved > lastSeq else { return }
         let gap = JobEvent.Kind.gap(from: lastSeq + 1, reason: "server restarted")
         events.append(JobEvent(seq: reserved, time: now, attempt: stored.last?.attempt ?? 0, kind: gap))
@@ -74,9 +78,12 @@ package struct EventLog: Sendable {
     /// - Parameter sign: 1 for what comes, -1 for what goes.
     private mutating func weigh(_ kind: JobEvent.Kind, _ sign: Int) {
         switch kind {
-        case .log(_, let text): textBytes += sign * text.utf8.count
-        case .output(let json): outputBytes += sign * json.count
-        default: break
+        case .log(_, let text): textBytes += sign * (Self.boxBytes + text.utf8.count)
+        case .output(let json): outputBytes += sign * (Self.boxBytes + json.count)
+        case .progress(let progress): textBytes += sign * (Self.boxBytes + progress.textBytes)
+        case .retrying(let error, _): textBytes += sign * (Self.boxBytes + (error?.bytes ?? 0))
+        case .accepted, .queued, .started, .cancelling, .suspended, .resumed, .succeeded, .failed, .cancelled, .gap:
+            break
         }
     }
 
@@ -84,7 +91,6 @@ package struct EventLog: Sendable {
 
     /// Where the first event after `seq` stands; ``count`` when there is none.
     package func index(after seq: Int) -> Int {
-        let seq = min(max(seq, 0), lastSeq)
         // Without a gap inside, places follow from numbers.
         let guess = events.count - (lastSeq - seq)
         if guess >= 0, guess <= events.count, guess == 0 || events[guess - 1].seq == seq { return guess }

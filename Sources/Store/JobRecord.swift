@@ -74,5 +74,8 @@ package final class JobRecord: @unchecked Sendable {
     }
 
     /// What the record weighs, in bytes, roughly.
-    var weight: Int { 1024 + input.count + result.count + log.end - log.dropped }
+    package var weight: Int { Self.ownBytes + input.count + result.count + events.bytes + log.end - log.dropped }
+
+    /// What one costs that has next to nothing in it, with its places in tables. Measured over a million waiting jobs.
+    package static let ownBytes = 1536
 }

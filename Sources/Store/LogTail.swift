@@ -1,5 +1,3 @@
-import Jobs
-
 /// The end of a job's log, as text; what came before is counted.
 package struct LogTail: Sendable {
     /// At least this much of the end is kept, in bytes, and not much more.
@@ -19,7 +17,7 @@ package struct LogTail: Sendable {
     package init(_ bytes: [UInt8], dropped: Int) {
         last = bytes
         count = bytes.count
-        self.dropped = dropped.asCount
+        self.dropped = dropped
     }
 
     /// The last bytes, at most as many as are promised.
@@ -45,7 +43,7 @@ package struct LogTail: Sendable {
 
     /// At most `limit` bytes from `offset` on, or from the first one that is still here.
     package func read(from offset: Int, limit: Int) -> (bytes: [UInt8], next: Int) {
-        let start = min(max(offset, dropped), end)
+        let start = max(offset, dropped)
         let stop = min(start + limit, end)
         var bytes: [UInt8] = []
         guard start < stop else { return (bytes, end) }

@@ -25,6 +25,12 @@ struct ServeFlags: ParsableArguments {
     @Option(help: ArgumentHelp("How long finished jobs are kept (default 7d).", valueName: "TIME"))
     var keepAge: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "What jobs that have not ended may hold together; over it new ones are refused with 429 (default: a quarter of the memory that we may use; 0: no bound).",
+            valueName: "SIZE"))
+    var liveBytes: String?
+
     @Option(help: ArgumentHelp("Event loops, each with a listener of its own (default 1).", valueName: "N"))
     var loops: String?
 
@@ -109,7 +115,7 @@ struct ServeFlags: ParsableArguments {
         func flag(_ isSet: Bool) -> [String] { isSet ? ["true"] : [] }
         return [
             .listen: listen, .store: one(store), .drain: one(drain), .keepJobs: one(keepJobs), .keepAge: one(keepAge),
-            .loops: one(loops), .threads: one(threads), .processes: one(processes),
+            .liveBytes: one(liveBytes), .loops: one(loops), .threads: one(threads), .processes: one(processes),
             .python: python, .interpreter: one(interpreter), .preload: flag(preload),
             .workerMaxJobs: one(workerMaxJobs), .workerMaxAge: one(workerMaxAge), .workerIdle: one(workerIdle),
             .workerMemory: one(workerMemory), .memoryLimit: one(memoryLimit), .processLimit: one(processLimit),

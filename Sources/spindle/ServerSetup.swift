@@ -56,7 +56,7 @@ struct ServerSetup {
         options.childLimits.files = UInt64(try settings.count(.fileLimit, in: 16...1_000_000))
         // Whole seconds are all that the kernel counts.
         let seconds = try settings.duration(.cpuLimit).seconds
-        options.childLimits.cpuSeconds = UInt64(saturating: seconds.rounded(.up))
+        options.childLimits.cpuSeconds = UInt64(seconds.rounded(.up))
     }
 
     /// All workers: of the built-in tasks, of the file, and of each file of Python tasks.
@@ -104,6 +104,9 @@ struct ServerSetup {
         options.drainTime = try settings.duration(.drain)
         options.retention.jobs = try settings.count(.keepJobs, in: 1...1_000_000_000)
         options.retention.age = try settings.duration(.keepAge)
+        // By its name it is bytes, without a unit too.
+        let bytes = try settings.text(.liveBytes).flatMap { UInt64($0) } ?? settings.bytes(.liveBytes)
+        options.liveBytes = bytes == 0 ? .max : Int(clamping: bytes)
         switch settings.text(.store) ?? "" {
         case "memory": options.store = .memory
         case let url where url.hasPrefix("postgres:") || url.hasPrefix("postgresql:"):

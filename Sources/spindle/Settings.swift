@@ -9,6 +9,7 @@ import TOMLKit
 enum Setting: String, CaseIterable {
     case listen, store, loops, threads, processes, python, interpreter, drain
     case preload
+    case liveBytes = "live-bytes"
     case workerMaxJobs = "worker-max-jobs"
     case workerMaxAge = "worker-max-age"
     case workerIdle = "worker-idle"
@@ -81,7 +82,8 @@ struct Settings {
         let state = StateDirectory.path
         let texts: [Setting: [String]] = [
             .listen: ["127.0.0.1:8080"], .store: ["\(state)/spindle.db"], .drain: ["10s"], .keepJobs: ["1000000"],
-            .keepAge: ["7d"], .loops: ["1"], .threads: [cores], .processes: [cores], .python: [],
+            .keepAge: ["7d"], .liveBytes: [Memory.quarter], .loops: ["1"], .threads: [cores], .processes: [cores],
+            .python: [],
             .interpreter: ["python3"], .preload: ["false"], .workerMaxJobs: ["0"], .workerMaxAge: ["0s"],
             .workerIdle: ["0s"], .workerMemory: ["0"], .memoryLimit: ["2GiB"], .processLimit: ["512"],
             .cpuLimit: ["0s"], .fileLimit: ["1024"],

@@ -211,9 +211,12 @@ struct Simulation: ~Copyable {
     }
 
     private mutating func pauseOrResize() throws {
-        if Bool.random(using: &random) {
-            try feed(.queuePaused("bulk", Bool.random(using: &random)))
-        } else {
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0, 1: try feed(.queuePaused("bulk", Bool.random(using: &random)))
+        case 2:
+            try feed(.queueLimited("mail", Bool.random(using: &random) ? 3 : nil))
+            try feed(.queuesTidied(idleSince: now))
+        default:
             slots[.process] = Int.random(in: 1...4, using: &random)
             try feed(.poolResized(.process, slots: slots[.process]!, ahead: Int.random(in: 0...2, using: &random)))
         }

@@ -123,7 +123,7 @@ final class PoolBench {
     private func start(_ task: TaskDefinition, _ input: JSONValue) -> AttemptID {
         let id = AttemptID(job: JobID(rawValue: nextID), number: 1)
         nextID += 1
-        pool.start(Attempt(id: id, task: task, input: input, inputBytes: input.bytes, timeout: nil))
+        pool.start(Attempt(id: id, task: task, input: AttemptInput(input.bytes, parsed: input), timeout: nil))
         return id
     }
 
