@@ -4,20 +4,37 @@ import Glibc
 /// One client's connection: bytes in, requests to the handler one after another, answers out.
 ///
 /// ```
-///   reading ──request complete──► answering ──respond──► reading | closing
-///                                     └──beginStream──► streaming ──end──► reading | closing
-///   any ──bad request──► closing ──flushed──► lingering ──peer done or 2 s──► closed
+///   awaiting ──head, let pass──► receiving ──end──► answering ──respond──► awaiting | closing
+///      │                             │                  └──beginStream──► streaming ──end──► awaiting | closing
+///      ├──head, refused──► refused ──end──► awaiting
+///      └──────── bad or late ────────┴──► closing ──flushed──► lingering ──peer done or 2 s──► closed
 /// ```
+///
+/// The right to answer comes into being with a head, and goes with the answer: the end of a request that was refused leads nowhere
+/// but to the next one.
 ///
 /// Lives and dies on its server's loop.
 final class Connection: ResponseSink, TransportOwner {
     private enum Phase {
-        case reading, answering, streaming
+        /// The next request's head is not complete, or nothing of it has come.
+        case awaiting
+        /// A request was let pass; its body comes.
+        case receiving
+        /// A request is complete and with its handler.
+        case answering
+        case streaming
+        /// A request was answered before its end, which is to be read yet.
+        case refused
         /// The last answer is on its way; nothing more is read.
         case closing
         /// Our side is shut; what the client still sends is thrown away, so that it gets to read the answer.
         case lingering
         case closed
+
+        /// Whether the parser is to have what comes in.
+        var isReading: Bool { self == .awaiting || self == .receiving || self == .refused }
+        /// Whether a handler has the request.
+        var isBusy: Bool { self == .answering || self == .streaming }
     }
 
     let id: UInt64
@@ -28,7 +45,9 @@ final class Connection: ResponseSink, TransportOwner {
     private var parser: RequestParser
     /// Of the request that is being read or answered.
     private(set) var head = RequestHead()
-    private var phase = Phase.reading
+    private var phase = Phase.awaiting
+    /// To answer the present request; nil when it is answered, or none has come.
+    private var right: AnswerRight?
     private var isFeeding = false
     private var body: [UInt8] = []
     /// Input that came while a request was being answered.
@@ -69,15 +88,15 @@ final class Connection: ResponseSink, TransportOwner {
     // MARK: In
 
     func transportDidRead(_ bytes: UnsafeBufferPointer<UInt8>) {
-        switch phase {
-        case .reading:
+        if phase.isReading, held.isEmpty {
             if parser.place == .between {
                 requestStart = server.now
                 received = 0
             }
             feed(bytes)
-        case .answering, .streaming: hold(UnsafeBufferPointer(rebasing: bytes[...]))
-        case .closing, .lingering, .closed: break
+        } else if phase.isReading || phase.isBusy {
+            // Behind what is held already.
+            hold(bytes)
         }
     }
 
@@ -96,48 +115,76 @@ final class Connection: ResponseSink, TransportOwner {
         isFeeding = true
         defer { isFeeding = false }
         var offset = 0
-        while phase == .reading {
+        while phase.isReading {
             do throws(ParseError) {
                 guard let event = try parser.next(bytes, &offset) else { break }
                 take(event, of: bytes)
             } catch {
-                refuse(server.refusal(for: error), closing: true)
+                giveUp(on: error)
                 return
             }
         }
-        if phase == .reading {
+        if phase.isReading {
             waitForMore()
-        } else if offset < bytes.count, phase == .answering || phase == .streaming {
+        } else if offset < bytes.count, phase.isBusy {
             hold(UnsafeBufferPointer(rebasing: bytes[offset...]))
         }
     }
 
     private func take(_ event: RequestParser.Event, of bytes: UnsafeBufferPointer<UInt8>) {
         switch event {
-        case .head:
-            if !isKnownUniquelyReferenced(&head) { head = RequestHead() }
-            head.exchange(&parser.head)
-            if let refusal = server.refuse(head, peer) {
-                refuse(refusal, closing: head.hasBody)
-            } else if head.expectsContinue, head.hasBody {
-                out.append(text: "HTTP/1.1 100 Continue\r\n\r\n")
-                markDirty()
-            }
+        case .head: takeHead()
         case .body(let range):
             if body.isEmpty, let length = head.contentLength { body.reserveCapacity(length) }
             body.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[range]))
             received += range.count
-        case .end: dispatch()
+        case .end:
+            if let right = right.take() {
+                dispatch(right)
+            } else {
+                phase = .awaiting
+            }
         }
     }
 
-    private func dispatch() {
-        phase = .answering
-        deadline = .max
+    private func takeHead() {
+        if !isKnownUniquelyReferenced(&head) { head = RequestHead() }
+        head.exchange(&parser.head)
         requests += 1
         closesAfterAnswer =
             !head.keepsAlive || server.isDraining || requests >= server.limits.requestsPerConnection
+        if let refusal = server.refuse(head, peer) {
+            // Nobody wants the body; to read it all the same would cost more than a new connection.
+            if head.hasBody { closesAfterAnswer = true }
+            write(refusal, AnswerRight(to: head))
+            finishAnswer(isComplete: false)
+            return
+        }
+        if head.expectsContinue, head.hasBody {
+            out.append(text: "HTTP/1.1 100 Continue\r\n\r\n")
+            markDirty()
+        }
+        right = AnswerRight(to: head)
+        phase = .receiving
+    }
+
+    private func dispatch(_ right: consuming AnswerRight) {
+        self.right = consume right
+        phase = .answering
+        deadline = .max
         server.dispatch(from: self)
+    }
+
+    /// Answers what is no request, or never becomes one, and closes.
+    private func giveUp(on error: ParseError) {
+        closesAfterAnswer = true
+        let answer = server.refusal(for: error)
+        if let right = right.take() {
+            write(answer, right)
+        } else if phase == .awaiting {
+            write(answer, AnswerRight(toBroken: parser.head))
+        }
+        finishAnswer(isComplete: false)
     }
 
     /// The exchange for the request that is complete. The object is used again if nobody kept the last one.
@@ -151,12 +198,6 @@ final class Connection: ResponseSink, TransportOwner {
         return spareExchange!
     }
 
-    private func refuse(_ response: Response, closing: Bool) {
-        if closing { closesAfterAnswer = true }
-        phase = .answering
-        respond(response)
-    }
-
     // MARK: Out
 
     var unsent: Int { out.count - outStart + transport.backlog }
@@ -166,25 +207,30 @@ final class Connection: ResponseSink, TransportOwner {
         return body
     }
 
-    private var persistence: ResponseEncoder.Persistence {
-        closesAfterAnswer ? .closes : head.minorVersion == 0 ? .staysIfTold : .stays
+    private func persistence(_ minorVersion: UInt8) -> ResponseEncoder.Persistence {
+        closesAfterAnswer ? .closes : minorVersion == 0 ? .staysIfTold : .stays
     }
 
     func respond(_ response: Response) {
-        guard phase == .answering else { return }
-        let bodyless = response.status == 204 || response.status == 304
+        guard phase == .answering, let right = right.take() else { return }
+        write(response, right)
+        finishAnswer(isComplete: true)
+    }
+
+    private func write(_ response: Response, _ right: consuming AnswerRight) {
+        let hasNone = response.status == 204 || response.status == 304
         server.encode(
-            response, bodyless ? .none : .length(response.body.count), persistence, into: &out)
-        if head.method != .head, !bodyless { out.append(contentsOf: response.body) }
-        finishAnswer()
+            response, hasNone ? .none : .length(response.body.count), persistence(right.minorVersion), into: &out)
+        if !right.isWithoutBody, !hasNone { out.append(contentsOf: response.body) }
     }
 
     func beginStream(_ response: Response) {
-        guard phase == .answering else { return }
-        phase = .streaming
-        if head.minorVersion == 0 { closesAfterAnswer = true }
+        guard phase == .answering, let right = right.take() else { return }
+        if right.minorVersion == 0 { closesAfterAnswer = true }
         server.encode(
-            response, head.minorVersion == 0 ? .close : .chunked, persistence, into: &out)
+            response, right.minorVersion == 0 ? .close : .chunked, persistence(right.minorVersion), into: &out)
+        self.right = consume right
+        phase = .streaming
         markDirty()
     }
 
@@ -206,12 +252,13 @@ final class Connection: ResponseSink, TransportOwner {
     }
 
     func end() {
-        guard phase == .streaming else { return }
-        if head.minorVersion == 1, head.method != .head { out.append(text: "0\r\n\r\n") }
-        finishAnswer()
+        guard phase == .streaming, let right = right.take() else { return }
+        if right.minorVersion == 1, !right.isWithoutBody { out.append(text: "0\r\n\r\n") }
+        finishAnswer(isComplete: true)
     }
 
-    private func finishAnswer() {
+    /// - Parameter isComplete: Whether the request has been read to its end.
+    private func finishAnswer(isComplete: Bool) {
         exchange = nil
         body.removeAll(keepingCapacity: body.capacity <= 4096)
         markDirty()
@@ -219,27 +266,28 @@ final class Connection: ResponseSink, TransportOwner {
             phase = .closing
             return
         }
-        phase = .reading
+        phase = isComplete ? .awaiting : .refused
         if isFeeding { return }
-        if isPaused {
-            isPaused = false
-            transport.resumeReading()
-        }
-        if held.isEmpty {
-            waitForMore()
-        } else {
-            server.resumeSoon(self)
-        }
+        guard held.isEmpty else { return server.resumeSoon(self) }
+        waitForMore()
+        readAgain()
     }
 
     /// Goes on with input that was held while a request was being answered.
     func resume() {
-        guard phase == .reading, !held.isEmpty, !isFeeding else { return }
+        guard phase.isReading, !held.isEmpty, !isFeeding else { return }
         var bytes: [UInt8] = []
         swap(&bytes, &held)
         requestStart = server.now
         received = 0
         bytes.withUnsafeBufferPointer { feed($0) }
+        if phase.isReading { readAgain() }
+    }
+
+    private func readAgain() {
+        guard isPaused else { return }
+        isPaused = false
+        transport.resumeReading()
     }
 
     private func markDirty() {
@@ -278,7 +326,7 @@ final class Connection: ResponseSink, TransportOwner {
         deadline = .max
         flush()
         guard phase != .closed else { return }
-        if phase == .reading, !isBlocked { waitForMore() }
+        if phase.isReading, !isBlocked { waitForMore() }
         if phase == .streaming, unsent <= server.limits.streamLowWater { exchange?.onDrain?() }
     }
 
@@ -312,9 +360,8 @@ final class Connection: ResponseSink, TransportOwner {
         guard deadline != .max else { return }
         let now = server.now
         guard now >= deadline else { return setDeadline(at: deadline) }
-        if phase == .reading, parser.place != .between, !isBlocked {
-            closesAfterAnswer = true
-            refuse(server.refusal(for: ParseError(408, "the request took too long")), closing: true)
+        if phase.isReading, parser.place != .between, !isBlocked {
+            giveUp(on: ParseError(408, "the request took too long"))
         } else {
             close()
         }
@@ -332,7 +379,7 @@ final class Connection: ResponseSink, TransportOwner {
     /// something, is answered first.
     func drain() {
         closesAfterAnswer = true
-        guard phase == .reading, parser.place == .between, unsent == 0 else { return }
+        guard phase.isReading, parser.place == .between, unsent == 0 else { return }
         if requests > 0, !transport.hasUnread { close() }
     }
 

@@ -123,10 +123,15 @@ package final class HTTPServer {
         }
     }
 
-    func flushLater(_ connection: Connection) { dirty.append(connection) }
-    func resumeSoon(_ connection: Connection) { resuming.append(connection) }
+    func flushLater(_ connection: Connection) {
+        dirty.append(connection)
+        loop.workForHooks()
+    }
 
-    func connection(_ id: UInt64) -> Connection? { connections[id] }
+    func resumeSoon(_ connection: Connection) {
+        resuming.append(connection)
+        loop.workForHooks()
+    }
 
     func forget(_ connection: Connection) {
         guard connections.removeValue(forKey: connection.id) != nil else { return }

@@ -39,6 +39,8 @@ package struct RequestParser: ~Copyable {
     private var position = 0
     private var field = ParsedHead.Field(nameStart: 0, nameEnd: 0, valueStart: 0, valueEnd: 0)
     private var emptyLines = 0
+    private var isHeadSoFar = false
+    private static let headToken: StaticString = "HEAD"
     /// Bytes of the body, or of the present chunk, still to come.
     private var remaining = 0
     private var bodyCount = 0
@@ -141,6 +143,7 @@ package struct RequestParser: ~Copyable {
         case .start:
             if byte == 0x0D, emptyLines < 1 { return .startLF }
             guard Grammar.isToken(byte) else { throw ParseError("the method is missing") }
+            isHeadSoFar = byte == UInt8(ascii: "H")
             return .method
         case .startLF:
             guard byte == 0x0A else { throw ParseError("bare CR") }
@@ -149,9 +152,12 @@ package struct RequestParser: ~Copyable {
         case .method:
             if byte == UInt8(ascii: " ") {
                 head.path = place + 1..<place + 1
+                // Known early, for the answer to a head that does not get any further.
+                if isHeadSoFar, place == 4 { head.method = .head }
                 return .target
             }
             guard Grammar.isToken(byte), place < 32 else { throw ParseError("bad method") }
+            isHeadSoFar = isHeadSoFar && place < 4 && byte == Self.headToken.utf8Start[place]
             return .method
         case .version: return try stepVersion(byte)
         case .requestLF, .fieldLF:
