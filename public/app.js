@@ -1,7 +1,7 @@
 // Where everything begins: the address decides the page, the link to the server is shown, the stream runs.
-import { h, text } from './dom.js';
-import { connect, live, on, pause, watchVisibility } from './live.js';
-import { get } from './api.js';
+import { h, text, toast } from './dom.js';
+import { connect, disconnect, live, on, pause, watchVisibility } from './live.js';
+import { api, get } from './api.js';
 import { overview } from './overview.js';
 import { timeline } from './timeline.js';
 import { jobs } from './jobs.js';
@@ -62,6 +62,35 @@ document.getElementById('pause').addEventListener('click', (event) => {
   text(event.currentTarget, isPaused ? 'Resume' : 'Pause');
 });
 
+document.getElementById('leave').addEventListener('click', async () => {
+  try {
+    await api('/v1/session', { method: 'DELETE' });
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  leave?.();
+  leave = null;
+  disconnect();
+  window.removeEventListener('hashchange', route);
+  showSignIn('You are signed out.');
+});
+
+/** Where the page is while the server does not know this browser. */
+function showSignIn(why) {
+  showLink('lost');
+  const token = h('input', { type: 'password', autocomplete: 'off', ariaLabel: 'Token' });
+  const form = h('form', {}, token, h('button', {}, 'Sign in'));
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    location.replace(`/?token=${encodeURIComponent(token.value.trim())}`);
+  });
+  main.replaceChildren(
+    h('h1', {}, 'Sign in'),
+    h('p', {}, `${why} Open the address that the server printed in its terminal, or put in a token from its token file.`),
+    form);
+}
+
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();
@@ -71,8 +100,7 @@ async function start() {
   try {
     await get('/v1/pools');
   } catch (error) {
-    showLink('lost');
-    main.replaceChildren(h('h1', {}, 'Sign in'), h('p', {}, `${error.message} Open the address that the server printed at its start: it signs this browser in.`));
+    showSignIn(error.message);
     return;
   }
   on('link', showLink);

@@ -96,22 +96,38 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-        func connects() -> Bool {
-            let probe = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-            defer { close(probe) }
-            return withSockaddr(&address) { connect(probe, $0, size) } == 0
+        do throws(Failure) {
+            try clear(path, for: &address)
+        } catch {
+            close(descriptor)
+            throw error
         }
-        // A socket left by a server that died may go; one that answers may not.
-        if access(path, F_OK) == 0, !connects() { unlink(path) }
-        let before = umask(0o177)
+        // The file gets the mode of the socket: nobody can connect in between. Source: net/unix/af_unix.c, unix_bind_bsd.
+        fchmod(descriptor, 0o600)
         let bound = withSockaddr(&address) { bind(descriptor, $0, size) }
-        umask(before)
         guard bound == 0, Glibc.listen(descriptor, 4096) == 0 else {
             let reason = String(cString: strerror(errno))
             close(descriptor)
             throw Failure(description: "cannot listen on unix:\(path): \(reason)")
         }
         return descriptor
+    }
+
+    /// Takes away a socket that a server has left which died. Nothing else: no file, and no socket that somebody serves.
+    private static func clear(_ path: String, for address: inout sockaddr_un) throws(Failure) {
+        func refused(_ why: String) -> Failure { Failure(description: "cannot listen on unix:\(path): \(why)") }
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else { throw refused("there is something that is no socket") }
+        let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+        let probe = socket(AF_UNIX, type, 0)
+        defer { close(probe) }
+        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let code = withSockaddr(&address) { connect(probe, $0, size) }
+        // Full is as good as served: somebody listens, and has much to do.
+        if code == 0 || errno == EAGAIN { throw refused("another server listens there") }
+        guard errno == ECONNREFUSED else { throw refused(String(cString: strerror(errno))) }
+        unlink(path)
     }
 
     private static func withSockaddr<Result>(

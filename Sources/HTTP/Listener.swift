@@ -7,6 +7,8 @@ import Glibc
 final class Listener {
     private var listener: OpaquePointer!
     private let address: ListenAddress?
+    /// Of a unix socket: tells its file from one that somebody has put in its place.
+    private var file = stat()
     private let accept: (CInt) -> Void
     /// Given up for a moment when there are no descriptors left, so that a client can be told.
     private var spare: CInt = open("/dev/null", O_RDONLY | O_CLOEXEC)
@@ -18,6 +20,7 @@ final class Listener {
     {
         self.accept = accept
         self.address = address
+        if case .unix(let path)? = address { lstat(path, &file) }
         let flags = UInt32(LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC)
         let context = Unmanaged.passUnretained(self).toOpaque()
         guard let listener = evconnlistener_new(loop.base, Self.accepted, context, flags, -1, descriptor) else {
@@ -30,9 +33,16 @@ final class Listener {
     }
 
     deinit {
+        // Before it is closed: once it refuses connections, another server may take the place.
+        if case .unix(let path)? = address { removeFile(path) }
         if let listener { evconnlistener_free(listener) }
         if spare >= 0 { close(spare) }
-        if case .unix(let path)? = address { unlink(path) }
+    }
+
+    private func removeFile(_ path: String) {
+        var now = stat()
+        guard lstat(path, &now) == 0, now.st_ino == file.st_ino, now.st_dev == file.st_dev else { return }
+        unlink(path)
     }
 
     /// Accepts whoever is waiting; not on a socket that stays open for the next server.

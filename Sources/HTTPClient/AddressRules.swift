@@ -79,6 +79,17 @@ package struct AddressRules: Sendable {
     }
 
     package func permits(_ text: String) -> Bool { Address(text).map(permits) ?? false }
+
+    private static let loopback = [Range("127.0.0.0/8")!, Range("::1/128")!]
+
+    /// Whether a host, as it stands in a URL, can only be this machine.
+    package static func isLoopback(_ host: String) -> Bool {
+        // Source: RFC 6761, 6.3: a name that is never looked up elsewhere; curl keeps to it.
+        if ["localhost", "localhost."].contains(host.lowercased()) { return true }
+        let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
+        guard let address = Address(bare) else { return false }
+        return loopback.contains { $0.contains(address) }
+    }
 }
 
 private let mappedPrefix: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]

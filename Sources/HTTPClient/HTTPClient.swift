@@ -92,6 +92,19 @@ package final class HTTPClient {
         }
     }
 
+    /// The host that a request to `url` goes to, in brackets when it is an IPv6 address; nil for what is no URL. By curl's
+    /// own reading, so that there are no two opinions.
+    package static func host(of url: String) -> String? {
+        guard let parsed = curl_url() else { return nil }
+        defer { curl_url_cleanup(parsed) }
+        var host: UnsafeMutablePointer<CChar>?
+        guard curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK,
+            curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK, let host
+        else { return nil }
+        defer { curl_free(host) }
+        return String(cString: host)
+    }
+
     private func begin(_ transfer: Transfer, _ continuation: CheckedContinuation<HTTPResult, any Error>) {
         transfer.continuation = continuation
         if Task.isCancelled {

@@ -75,19 +75,3 @@ func makeChildDirectory(_ name: String, below root: String) throws(SpawnFailure)
     }
     return path
 }
-
-/// Removes a directory with all that is in it; follows no link.
-package func removeDirectory(_ path: String) {
-    if rmdir(path) == 0 || errno == ENOENT { return }
-    guard let directory = opendir(path) else { return }
-    while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name == "." || name == ".." { continue }
-        let child = path + "/" + name
-        if unlink(child) != 0 { removeDirectory(child) }
-    }
-    closedir(directory)
-    rmdir(path)
-}

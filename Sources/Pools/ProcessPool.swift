@@ -82,10 +82,6 @@ package final class ProcessPool: Pool {
         self.loop = loop
         self.report = report
         self.notice = notice
-        guard mkdir(options.directoryRoot, 0o700) == 0 || errno == EEXIST else {
-            throw SpawnFailure(
-                message: "cannot make \(options.directoryRoot): \(String(cString: strerror(errno)))")
-        }
         childSignal = try SignalWatch(SIGCHLD, on: loop) { [spawner] in spawner.reapStrays() }
         let timer = try Timer(on: loop) { [unowned self] in watch() }
         try timer.arm(after: Self.watchInterval)
@@ -330,7 +326,6 @@ package final class ProcessPool: Pool {
             (running + incoming.values).allSatisfy(\.isEmpty)
         else { return }
         whenIdle = nil
-        removeDirectory(options.directoryRoot)
         done()
     }
 }

@@ -23,13 +23,24 @@ extension API {
         exchange.respond(.json(200, OpenAPI.document(routes, version: engine.options.version)))
     }
 
+    /// Ends the session of the browser that asks.
+    func signOut(_ exchange: Exchange, _: String) throws(Problem) {
+        guard let cookie = gate.endSession(of: exchange.head, isTLS: exchange.peer.isTLS) else {
+            throw Problem(409, "no-session", "this client is not signed in by a cookie")
+        }
+        var response = Response(204)
+        response.set("Set-Cookie", cookie)
+        response.set("Cache-Control", "no-store")
+        exchange.respond(response)
+    }
+
     /// The page and its files; `/?token=` trades the token for a cookie and leads to the address without it.
     func dashboard(_ exchange: Exchange, _ file: String) throws(Problem) {
         let head = exchange.head
         if file.isEmpty, let token = try Query(head.queryText)["token"] {
             guard let cookie = gate.cookie(forToken: token, isTLS: exchange.peer.isTLS) else {
                 throw Problem(
-                    401, "unauthorized", "this address is not valid; use the one that the server printed at start")
+                    401, "unauthorized", "this is no token of this server; it stands in the server's token file")
             }
             var response = Response(303)
             response.set("Location", "/")

@@ -130,7 +130,9 @@ extension StoreFailure {
         let line =
             "spindle: \(failure). Nothing that was not on disk has been acknowledged; the server ends so that nothing is. "
             + "Look after the disk, then start it again.\n"
-        _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+        // A log that nobody reads must not keep the end from coming: a pipe that is ready takes a line whole.
+        var wish = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+        if poll(&wish, 1, 500) == 1 { _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) } }
         _exit(exitStatus)
     }
 }

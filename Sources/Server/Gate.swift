@@ -3,14 +3,15 @@ import JSON
 
 /// The one check before routing, for every request and every method: is it for us, from where it claims, and allowed?
 ///
-/// Deny by default: only what ``isOpen(_:)`` names passes without a token. Immutable, so every loop may ask it.
+/// Deny by default: only what ``isOpen(_:)`` names passes without a token. Every loop may ask it.
 package struct Gate: Sendable {
-    private let tokens: Tokens?
+    /// nil switches the check of tokens off.
+    let keyring: Keyring?
     private let hosts: [[UInt8]]
     private let openPaths: Set<[UInt8]>
 
-    init(_ options: ServerOptions, openPaths: [String]) {
-        tokens = options.tokens
+    init(_ options: ServerOptions, _ keyring: Keyring?, openPaths: [String]) {
+        self.keyring = keyring
         let listening = (options.addresses + options.inherited.map(\.address)).compactMap(\.host)
         hosts =
             (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 }
@@ -27,20 +28,21 @@ package struct Gate: Sendable {
             ).response
         }
         if let problem = foreignOrigin(head, peer) { return problem.response }
-        guard tokens != nil, scope(of: head) == nil, !isOpen(head) else { return nil }
-        return Problem(401, "unauthorized", "send the token: Authorization: Bearer …, as printed at start").response
+        guard keyring != nil, scope(of: head) == nil, !isOpen(head) else { return nil }
+        return Problem(401, "unauthorized", "send the token: Authorization: Bearer …, from the server's token file")
+            .response
     }
 
     /// What the request may do; nil without a valid token.
     func scope(of head: RequestHead) -> Scope? {
-        guard let tokens else { return .admin }
+        guard let keyring else { return .admin }
         if let found = head.withValue(
             of: "authorization",
-            { value in bearer(value).flatMap { tokens.scope(ofSecret: $0) } })
+            { value in bearer(value).flatMap { keyring.scope(ofSecret: $0) } })
         {
             return found
         }
-        return session(head).flatMap { tokens.scope(ofSession: $0) }
+        return session(head, keyring).flatMap { keyring.scope(ofSession: $0.utf8) }
     }
 
     private func isOpen(_ head: RequestHead) -> Bool { head.withPath { openPaths.contains(Array($0)) } }
@@ -86,21 +88,32 @@ package struct Gate: Sendable {
         return value[scheme.utf8CodeUnitCount...]
     }
 
-    static let cookieName = "spindle_session"
-
-    private func session(_ head: RequestHead) -> Substring.UTF8View? {
+    /// What a browser's cookie for this server holds.
+    private func session(_ head: RequestHead, _ keyring: Keyring) -> Substring? {
         guard let cookies = head.value(of: "cookie") else { return nil }
         for cookie in cookies.split(separator: ";") {
             let parts = cookie.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
-            if parts.count == 2, parts[0] == Self.cookieName { return parts[1].utf8 }
+            if parts.count == 2, parts[0] == keyring.cookieName { return parts[1] }
         }
         return nil
     }
 
     /// The cookie that a browser gets for a token; nil when the token is none of ours.
     func cookie(forToken token: String, isTLS: Bool) -> String? {
-        guard let session = tokens?.session(forSecret: token) else { return nil }
-        let value = String(decoding: session, as: UTF8.self)
-        return "\(Self.cookieName)=\(value); HttpOnly; SameSite=Strict; Path=/" + (isTLS ? "; Secure" : "")
+        guard let keyring, let value = keyring.begin(withSecret: token) else { return nil }
+        return cookie(keyring, value, lifetime: Session.lifetime, isTLS)
+    }
+
+    /// Signs a browser out.
+    ///
+    /// - Returns: What makes it forget its cookie; nil when it was not signed in.
+    func endSession(of head: RequestHead, isTLS: Bool) -> String? {
+        guard let keyring, let session = session(head, keyring), keyring.end(session: session.utf8) else { return nil }
+        return cookie(keyring, "", lifetime: 0, isTLS)
+    }
+
+    private func cookie(_ keyring: Keyring, _ value: String, lifetime: Int64, _ isTLS: Bool) -> String {
+        "\(keyring.cookieName)=\(value); HttpOnly; SameSite=Strict; Path=/; Max-Age=\(lifetime)"
+            + (isTLS ? "; Secure" : "")
     }
 }

@@ -89,6 +89,7 @@ enum OpenAPI {
                 .init("200", ["description": "The result alone"]),
                 .init("202", ["description": "Accepted", "content": job]),
             ]
+        case "/v1/session": members = [.init("204", ["description": "Signed out"])]
         case "/": members = [.init("200", ["description": "The page"]), .init("303", ["description": "Signed in"])]
         default: members = [.init("200", ["description": "Success"])]
         }

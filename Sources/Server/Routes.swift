@@ -44,6 +44,7 @@ extension API {
             Route(.get, "/v1/pools", .read, "Pools and their workers", listPools),
             Route(.get, "/v1/pools/{pool}", .read, "One pool", showPool),
             Route(.patch, "/v1/pools/{pool}", .admin, "Resize a pool", changePool),
+            Route(.delete, "/v1/session", .read, "Sign a browser out", signOut),
             Route(.get, "/metrics", .read, "Metrics as Prometheus text", showMetrics),
             Route(.get, "/readyz", nil, "Does the server take jobs", ready),
             Route(.get, "/openapi.json", .read, "This API as OpenAPI 3.1", openAPI),

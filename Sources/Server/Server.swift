@@ -46,7 +46,10 @@ package final class Server {
         self.logger = logger
         engine = try Engine.opened(options, tasks: tasks, on: loop, logger: logger)
         let pages = Pages(directory: options.publicDirectory)
-        let gate = Gate(options, openPaths: ["/healthz", "/readyz"] + pages.paths)
+        var sessions: SessionFile?
+        if case .file(let path) = options.store { sessions = SessionFile(path: path + ".sessions") }
+        let keyring = options.tokens.map { Keyring($0, keptIn: sessions) }
+        let gate = Gate(options, keyring, openPaths: ["/healthz", "/readyz"] + pages.paths)
         api = API(engine, gate, pages)
     }
 
@@ -68,6 +71,9 @@ package final class Server {
         for number in 1..<max(options.loops, 1) { try addLoop(number, taken, handlers) }
         return options.inherited.map(\.address) + taken
     }
+
+    /// Other tokens hold from now on. Whether there is a check at all is settled at the start.
+    package func replace(_ tokens: Tokens) { api.gate.keyring?.replace(tokens) }
 
     /// Ends everything in order: no new connections, running jobs get their time, then all is stopped.
     ///

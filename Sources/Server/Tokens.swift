@@ -17,14 +17,18 @@ package enum Scope: Int, Sendable, Comparable, CaseIterable {
     package static func < (left: Scope, right: Scope) -> Bool { left.rawValue < right.rawValue }
 }
 
-/// The tokens of a file: one a line, 256 bits as 64 hexadecimal digits or any longer word, then the scope (`admin` when
-/// none is given). Lines that begin with `#` are comments.
+/// The tokens of a file: one a line, 256 bits as 64 hexadecimal digits or any longer word, then, after blanks or tabs, the
+/// scope (`admin` when none is given). What follows a `#` at the beginning of a word is a comment.
 package struct Tokens: Sendable {
-    struct Token: Sendable {
+    package struct Token: Sendable {
         let secret: [UInt8]
-        /// What a browser holds instead of the token: worthless for making tokens.
-        let session: [UInt8]
-        let scope: Scope
+        /// Of the secret: what a session remembers of it.
+        let digest: [UInt8]
+        package let scope: Scope
+        /// In the file, from 1.
+        package let line: Int
+
+        package var text: String { String(decoding: secret, as: UTF8.self) }
     }
 
     package struct Failure: Error, CustomStringConvertible {
@@ -32,85 +36,54 @@ package struct Tokens: Sendable {
     }
 
     private static let shortest = 32
-    private let tokens: [Token]
-    /// The first token with full rights: what is printed at start.
-    package let printable: String
+    package let all: [Token]
 
-    package init(text: String, path: String) throws(Failure) {
+    /// - Throws: ``Failure`` with the number of a line that is none of the above. A token that is read for more than it
+    ///   was meant to be is worse than a server that does not start.
+    package init(text: [UInt8], path: String) throws(Failure) {
         var tokens: [Token] = []
-        var printable: String?
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let words = line.split(separator: " ")
-            guard let word = words.first, !word.hasPrefix("#") else { continue }
-            let name = words.count > 1 ? String(words[1]) : Scope.admin.name
+        for (index, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+            func wrong(_ why: String) -> Failure { Failure(description: "\(path), line \(index + 1): \(why)") }
+            let words = Self.words(of: line)
+            guard let secret = words.first else { continue }
+            guard secret.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+                throw wrong("a token is made of visible ASCII characters")
+            }
+            guard secret.count >= Self.shortest else { throw wrong("a token has at least \(Self.shortest) characters") }
+            guard words.count <= 2 else { throw wrong("after the scope there may be a # and a comment, nothing else") }
+            let name = words.count > 1 ? String(decoding: words[1], as: UTF8.self) : Scope.admin.name
             guard let scope = Scope.allCases.first(where: { $0.name == name }) else {
-                throw Failure(description: "\(path), line \(index + 1): \"\(name)\" is no scope (read, submit, admin)")
+                throw wrong("\"\(name)\" is no scope (read, submit, admin)")
             }
-            guard word.utf8.count >= Self.shortest else {
-                throw Failure(
-                    description: "\(path), line \(index + 1): a token has at least \(Self.shortest) characters")
+            if let earlier = tokens.first(where: { $0.secret.elementsEqual(secret) }) {
+                throw wrong("this is the token of line \(earlier.line) again")
             }
-            let secret = Array(word.utf8)
-            tokens.append(
-                Token(secret: secret, session: hex(sha256(Array("spindle session ".utf8) + secret)), scope: scope))
-            if scope == .admin, printable == nil { printable = String(word) }
+            tokens.append(Token(secret: Array(secret), digest: sha256(Array(secret)), scope: scope, line: index + 1))
         }
-        guard let printable else { throw Failure(description: "\(path) holds no token with scope admin") }
-        self.tokens = tokens
-        self.printable = printable
+        all = tokens
     }
 
-    /// Reads the file, or makes it with a fresh token, mode 0600.
-    package static func load(_ path: String) throws(Failure) -> Tokens {
-        if let text = try read(path) { return try Tokens(text: text, path: path) }
-        let token = String(decoding: hex(randomBytes(32)), as: UTF8.self)
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
-            throw Failure(description: "cannot make the token file \(path): \(String(cString: strerror(errno)))")
-        }
-        defer { close(descriptor) }
-        let line = Array("\(token)\n".utf8)
-        guard write(descriptor, line, line.count) == line.count else {
-            throw Failure(description: "cannot write the token file \(path): \(String(cString: strerror(errno)))")
-        }
-        return try Tokens(text: token, path: path)
+    /// What stands between blanks, up to a comment; a carriage return at the line's end counts as a blank.
+    private static func words(of line: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+        let text = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+        let words = text.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+        return Array(words.prefix { $0.first != UInt8(ascii: "#") })
     }
 
-    private static func read(_ path: String) throws(Failure) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            if errno == ENOENT { return nil }
-            throw Failure(description: "cannot read the token file \(path): \(String(cString: strerror(errno)))")
-        }
-        defer { close(descriptor) }
-        var status = stat()
-        fstat(descriptor, &status)
-        guard status.st_mode & 0o077 == 0 else {
-            throw Failure(description: "the token file \(path) can be read by others: chmod 600 \(path)")
-        }
-        var bytes = [UInt8](repeating: 0, count: 65536)
-        let count = Glibc.read(descriptor, &bytes, bytes.count)
-        return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
-    }
+    /// The token that a client of this machine presents: the first with full rights, else the first.
+    package var foremost: Token? { all.first { $0.scope == .admin } ?? all.first }
 
-    /// The scope of a presented token; every token is compared, in constant time.
-    func scope(ofSecret presented: some Sequence<UInt8>) -> Scope? { scope(Array(presented)) { $0.secret } }
-    func scope(ofSession presented: some Sequence<UInt8>) -> Scope? { scope(Array(presented)) { $0.session } }
-
-    func session(forSecret presented: String) -> [UInt8]? {
-        let presented = Array(presented.utf8)
-        return tokens.first { isEqual($0.secret, presented) }?.session
-    }
-
-    private func scope(_ presented: [UInt8], _ value: (Token) -> [UInt8]) -> Scope? {
-        var found: Scope?
-        for token in tokens where isEqual(value(token), presented) { found = max(found ?? token.scope, token.scope) }
+    /// The token that was presented, if it is one of these; every token is compared, in constant time.
+    func find(_ presented: some Collection<UInt8>) -> Token? {
+        let presented = Array(presented)
+        var found: Token?
+        for token in all where isEqual(token.secret, presented) { found = token }
         return found
     }
+}
 
-    private func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
-        left.count == right.count && CRYPTO_memcmp(left, right, left.count) == 0
-    }
+func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    left.count == right.count && CRYPTO_memcmp(left, right, left.count) == 0
 }
 
 func sha256(_ bytes: [UInt8]) -> [UInt8] {

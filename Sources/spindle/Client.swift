@@ -3,6 +3,7 @@ import EventLoop
 import Glibc
 import HTTPClient
 import JSON
+import Server
 
 /// How the commands find their server.
 struct ClientOptions: ParsableArguments {
@@ -11,6 +12,30 @@ struct ClientOptions: ParsableArguments {
 
     @Option(help: ArgumentHelp("Where the token is, when SPINDLE_TOKEN is not set.", valueName: "FILE"))
     var tokenFile: String?
+
+    /// The token to present: what the environment says, else what stands in the file that was named, else the one of this
+    /// machine's own server, which nobody else is to see.
+    func token(for url: String) throws -> String? {
+        if let token = environment("SPINDLE_TOKEN") { return token }
+        do {
+            if let tokenFile {
+                guard let token = try TokenFile(tokenFile).forClients() else {
+                    throw CommandFailure(.usage, "there is no token in \(tokenFile)")
+                }
+                return token
+            }
+            guard let state = StateDirectory.path, isOnThisMachine(url) else { return nil }
+            return try TokenFile("\(state)/token").forClients()
+        } catch let failure as Tokens.Failure {
+            throw CommandFailure(.usage, failure.description)
+        }
+    }
+
+    private func isOnThisMachine(_ url: String) -> Bool {
+        if url.hasPrefix("unix:") { return true }
+        guard let host = HTTPClient.host(of: url) else { return false }
+        return AddressRules.isLoopback(host)
+    }
 }
 
 /// What a server answered.
@@ -40,9 +65,7 @@ final class Client {
 
     convenience init(_ options: ClientOptions, on loop: EventLoop) throws {
         let url = options.url ?? environment("SPINDLE_URL") ?? "http://127.0.0.1:8080"
-        let file = options.tokenFile ?? "\(StateDirectory.path)/token"
-        let inFile = readTextFile(file)?.split { $0 == "\n" || $0 == " " }.first.map(String.init)
-        try self.init(url: url, token: environment("SPINDLE_TOKEN") ?? inFile, on: loop)
+        try self.init(url: url, token: try options.token(for: url), on: loop)
     }
 
     init(url: String, token: String?, on loop: EventLoop) throws {
@@ -138,20 +161,21 @@ func runOnLoop(
 /// JSON from an argument, `@file`, or `-` for stdin; checked, and as it came.
 func readInput(_ argument: String?) throws -> [UInt8] {
     guard let argument else { return Array("{}".utf8) }
-    let text: String
+    let bytes: [UInt8]
     if argument == "-" {
-        guard let read = readTextFile("/dev/stdin") else { throw CommandFailure(.usage, "cannot read stdin") }
-        text = read
+        guard let read = readAll(STDIN_FILENO) else {
+            throw CommandFailure(.usage, "cannot read standard input: \(String(cString: strerror(errno)))")
+        }
+        bytes = read
     } else if argument.hasPrefix("@") {
         let path = String(argument.dropFirst())
-        guard let read = readTextFile(path) else {
+        guard let read = wholeFile(path) else {
             throw CommandFailure(.usage, "cannot read \(path): \(String(cString: strerror(errno)))")
         }
-        text = read
+        bytes = read
     } else {
-        text = argument
+        bytes = Array(argument.utf8)
     }
-    let bytes = Array(text.utf8)
     do throws(JSONError) {
         _ = try JSONReader.value(of: bytes)
         return bytes

@@ -20,7 +20,7 @@ struct Demo: ParsableCommand {
     @Flag(help: "End when the work is done.") var once = false
 
     func run() throws {
-        let token = TemporaryToken()
+        let token = try TemporaryToken()
         defer { token.remove() }
         let flags: [Setting: [String]] = [
             .listen: ["127.0.0.1:0"], .store: ["memory"], .tokenFile: [token.path], .allowFetch: ["127.0.0.0/8"],
@@ -42,7 +42,7 @@ struct Demo: ParsableCommand {
             let (show, running) = bound.value
             await show.play()
             if ends { return running.stop() }
-            print("\nThe dashboard stays up; Ctrl-C ends it: \(running.url)/?token=\(running.token ?? "")")
+            print("\nThe dashboard stays up; Ctrl-C ends it: \(running.dashboard)")
             fflush(nil)
         }
         loop.run()
@@ -51,10 +51,23 @@ struct Demo: ParsableCommand {
     }
 }
 
-/// A token file that lives as long as the demo.
+/// A token file that lives as long as the demo, in a directory that nobody else can look into.
 private struct TemporaryToken {
-    let path = "\(environment("TMPDIR") ?? "/tmp")/spindle-demo-\(getpid()).token"
-    func remove() { unlink(path) }
+    private let directory: String
+    var path: String { "\(directory)/token" }
+
+    init() throws {
+        var template = Array("\(environment("TMPDIR") ?? "/tmp")/spindle-demo-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw CommandFailure(.usage, "cannot make a directory in TMPDIR: \(String(cString: strerror(errno)))")
+        }
+        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    func remove() {
+        unlink(path)
+        rmdir(directory)
+    }
 }
 
 /// The demo's jobs and their bars. Lives on the loop.

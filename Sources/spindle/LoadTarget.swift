@@ -12,8 +12,7 @@ struct LoadTarget {
     init(_ options: ClientOptions) throws {
         let url = options.url ?? environment("SPINDLE_URL") ?? "http://127.0.0.1:8080"
         name = url
-        let inFile = readTextFile(options.tokenFile ?? "\(StateDirectory.path)/token")
-        token = environment("SPINDLE_TOKEN") ?? inFile?.split { $0 == "\n" || $0 == " " }.first.map(String.init)
+        token = try options.token(for: url)
         if url.hasPrefix("unix:") {
             (path, host, port) = (String(url.dropFirst(5)), "localhost", "")
             return

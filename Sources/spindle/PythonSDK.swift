@@ -14,7 +14,8 @@ enum PythonSDK {
 
     /// The directory that they stand in; made, and brought up to date, when somebody asks.
     static func directory() throws -> String {
-        let directory = "\(StateDirectory.path)/python"
+        guard let state = StateDirectory.path else { throw StateDirectory.missing("") }
+        let directory = "\(state)/python"
         StateDirectory.make(for: directory)
         if isCurrent(directory) { return directory }
         // Beside it first, and then all at once: a worker that starts at this moment reads the old ones or the new ones.
@@ -38,7 +39,7 @@ enum PythonSDK {
 
     private static func isCurrent(_ directory: String) -> Bool {
         modules.allSatisfy { module in
-            readTextFile("\(directory)/\(module.path)")?.utf8.elementsEqual(module.source) ?? false
+            wholeFile("\(directory)/\(module.path)")?.elementsEqual(module.source) ?? false
         }
     }
 

@@ -13,7 +13,7 @@ struct ServerSetup {
     var options = ServerOptions()
     var tasks = TaskOptions()
     var commands: [TaskDefinition] = []
-    var tokenFile: String?
+    var tokenFile: TokenFile?
 
     init(_ settings: Settings) throws {
         commands = settings.commands
@@ -26,8 +26,6 @@ struct ServerSetup {
         options.allowedHosts = settings.list(.allowHost)
         options.publicDirectory = settings.text(.publicDirectory)
         options.fleets = try fleets(settings)
-        let temporary = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-        options.workRoot = "\(temporary)/spindle-\(getpid())"
     }
 
     private mutating func setAddresses(_ settings: Settings) throws {
@@ -107,7 +105,8 @@ struct ServerSetup {
         // By its name it is bytes, without a unit too.
         let bytes = try settings.text(.liveBytes).flatMap { UInt64($0) } ?? settings.bytes(.liveBytes)
         options.liveBytes = bytes == 0 ? .max : Int(clamping: bytes)
-        switch settings.text(.store) ?? "" {
+        guard let store = settings.text(.store) else { throw StateDirectory.missing("--store and --token-file") }
+        switch store {
         case "memory": options.store = .memory
         case let url where url.hasPrefix("postgres:") || url.hasPrefix("postgresql:"):
             throw settings.wrong(.store, "must be a file or memory: this build does not speak to PostgreSQL yet")
@@ -154,14 +153,15 @@ struct ServerSetup {
                 throw settings.wrong(.noAuth, "works on loopback only, and \(open!) is not")
             }
         } else {
-            let path = settings.text(.tokenFile) ?? ""
+            guard let path = settings.text(.tokenFile) else { throw StateDirectory.missing("--token-file") }
             StateDirectory.make(for: path)
+            let file = TokenFile(path)
             do throws(Tokens.Failure) {
-                options.tokens = try Tokens.load(path)
+                options.tokens = try file.load()
             } catch {
                 throw settings.wrong(.tokenFile, error.description)
             }
-            tokenFile = path
+            tokenFile = file
         }
         if let open, options.tls == nil, try !settings.flag(.allowPlaintext) {
             throw settings.wrong(

@@ -80,14 +80,15 @@ struct Settings {
     private static func defaults() -> [Setting: Value] {
         let cores = String(max(sysconf(CInt(_SC_NPROCESSORS_ONLN)), 1))
         let state = StateDirectory.path
+        func stored(_ name: String) -> [String] { state.map { ["\($0)/\(name)"] } ?? [] }
         let texts: [Setting: [String]] = [
-            .listen: ["127.0.0.1:8080"], .store: ["\(state)/spindle.db"], .drain: ["10s"], .keepJobs: ["1000000"],
+            .listen: ["127.0.0.1:8080"], .store: stored("spindle.db"), .drain: ["10s"], .keepJobs: ["1000000"],
             .keepAge: ["7d"], .liveBytes: [Memory.quarter], .loops: ["1"], .threads: [cores], .processes: [cores],
             .python: [],
             .interpreter: ["python3"], .preload: ["false"], .workerMaxJobs: ["0"], .workerMaxAge: ["0s"],
             .workerIdle: ["0s"], .workerMemory: ["0"], .memoryLimit: ["2GiB"], .processLimit: ["512"],
             .cpuLimit: ["0s"], .fileLimit: ["1024"],
-            .tokenFile: ["\(state)/token"], .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
+            .tokenFile: stored("token"), .noAuth: ["false"], .publicDirectory: [], .filesRoot: ["."],
             .allowFetch: [], .demoFaults: ["false"], .allowHost: [], .tlsCert: [], .tlsKey: [],
             .allowPlaintext: ["false"],
         ]
@@ -196,34 +197,4 @@ func byteCount(_ text: String) -> UInt64? {
         return number << UInt64(shift)
     }
     return nil
-}
-
-func readTextFile(_ path: String) -> String? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 65536)
-    while true {
-        let count = fread(&buffer, 1, buffer.count, file)
-        guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
-        bytes += buffer[..<count]
-    }
-}
-
-/// `$XDG_STATE_HOME/spindle`, where the token and the store live.
-enum StateDirectory {
-    static var path: String {
-        if let state = getenv("XDG_STATE_HOME"), state[0] != 0 { return "\(String(cString: state))/spindle" }
-        let home = getenv("HOME").map { String(cString: $0) } ?? "/tmp"
-        return "\(home)/.local/state/spindle"
-    }
-
-    /// Makes the directory of a file, mode 0700, with all above it.
-    static func make(for file: String) {
-        let parts = file.split(separator: "/", omittingEmptySubsequences: false).dropLast()
-        for count in 1...max(parts.count, 1) {
-            let directory = parts.prefix(count).joined(separator: "/")
-            if !directory.isEmpty { mkdir(directory, 0o700) }
-        }
-    }
 }

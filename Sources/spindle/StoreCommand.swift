@@ -27,7 +27,7 @@ struct StoreOptions: ParsableArguments {
     func path() throws -> String {
         let flags: [Setting: [String]] = [.store: store.map { [$0] } ?? []]
         let settings = try Settings(flags: flags, file: config ?? environment("SPINDLE_CONFIG"))
-        let path = settings.text(.store) ?? ""
+        guard let path = settings.text(.store) else { throw StateDirectory.missing("--store") }
         guard path != "memory", !path.hasPrefix("postgres") else {
             throw settings.wrong(.store, "is no file: there is nothing to look after")
         }

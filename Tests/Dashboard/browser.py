@@ -55,7 +55,7 @@ class BrowserTest(unittest.TestCase):
         return page
 
     def address(self, server):
-        return next(line for line in server.lines if line.startswith("dashboard:")).split(" ", 1)[1]
+        return f"{server.url}/?token={server.token}"
 
     def go(self, path, page=None):
         page = page or self.page

@@ -35,7 +35,8 @@ class Server:
             path = pathlib.Path(self.home.name, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.base = dict(os.environ, XDG_STATE_HOME=self.home.name + "/state", TMPDIR=self.home.name, **(env or {}))
+        self.base = {
+            **os.environ, "XDG_STATE_HOME": self.home.name + "/state", "TMPDIR": self.home.name, **(env or {})}
         self.store = self.home.name + "/state/spindle/spindle.db"
         where = ["--listen", "127.0.0.1:0"] if listen else []
         self.line = [*prefix, BINARY, "serve", *where, *arguments]
@@ -63,9 +64,18 @@ class Server:
             self.lines.append(line.strip())
         self.port = int(re.search(r":(\d+)$", self.lines[0]).group(1))
         self.url = f"http://127.0.0.1:{self.port}"
-        found = re.search(r"Bearer ([0-9a-f]+)", " ".join(self.lines))
-        self.token = found.group(1) if found else None
+        self.token = self.read_token()
         self.environment = dict(self.base, SPINDLE_URL=self.url, SPINDLE_TOKEN=self.token or "")
+
+    def read_token(self):
+        """The first one of the file that the server reads; what it prints in a pipe does not say it."""
+        if "--no-auth" in self.line:
+            return None
+        path = self.home.name + "/state/spindle/token"
+        if "--token-file" in self.line:
+            path = pathlib.Path(self.home.name, self.line[self.line.index("--token-file") + 1])
+        lines = (line.split("#")[0].split() for line in pathlib.Path(path).read_text().splitlines())
+        return next(words[0] for words in lines if words)
 
     def kill(self):
         """Ends it as a power cut would, as far as the process goes."""

@@ -43,6 +43,7 @@ final class PoolBench {
     /// A test that waits longer than this has failed.
     private static let patience = Duration.seconds(60)
     let loop: EventLoop
+    private let work: WorkDirectory
     private var pool: (any Pool)!
     private var tasks: [String: TaskDefinition] = [:]
     private var reports = Reports()
@@ -52,6 +53,7 @@ final class PoolBench {
 
     init(_ name: PoolName) throws {
         loop = try EventLoop()
+        work = try WorkDirectory(below: "/tmp")
         loop.adopt()
         var options = TaskOptions()
         options.hasFaults = true
@@ -64,7 +66,7 @@ final class PoolBench {
             let options = ProcessPoolOptions(
                 slots: 2,
                 fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])],
-                directoryRoot: "/tmp/spindle-test-\(getpid())-\(UInt64.random(in: 0...UInt64.max))")
+                directoryRoot: work.path)
             pool = try ProcessPool(options, on: loop, report: report, notice: { _ in })
         }
     }

@@ -19,7 +19,7 @@ struct Reserve: Sendable {
 
     /// - Returns: Whether there is room for it.
     func fill() -> Bool {
-        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard file >= 0 else { return false }
         defer { close(file) }
         if posix_fallocate(file, 0, off_t(bytes)) == 0 { return true }

@@ -26,12 +26,11 @@ enum SQLiteFile {
     static func open(_ path: String) throws(StoreFailure) -> DatabasePool {
         do {
             let isNew = access(path, F_OK) != 0
+            if isNew { try make(path) }
+            keepPrivate(path)
             if !isNew { try look(at: path) }
             let pool = try DatabasePool(path: path, configuration: configuration)
-            if isNew {
-                chmod(path, 0o600)
-                try syncDirectory(of: path)
-            }
+            if isNew { try syncDirectory(of: path) }
             try pool.writeWithoutTransaction { db in
                 try setFullSync(db)
                 try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
@@ -40,6 +39,29 @@ enum SQLiteFile {
             return pool
         } catch {
             throw failure(path, error)
+        }
+    }
+
+    /// Makes an empty file for its owner only: what SQLite puts beside it later is as private as that, whatever the umask.
+    private static func make(_ path: String) throws {
+        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0, fchmod(descriptor, 0o600) == 0 else {
+            let why = String(cString: strerror(errno))
+            if descriptor >= 0 { Glibc.close(descriptor) }
+            throw StoreFailure("cannot be made: \(why)")
+        }
+        Glibc.close(descriptor)
+    }
+
+    /// What an earlier server has left beside the store is as private as the store.
+    private static func keepPrivate(_ path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return }
+        for suffix in ["-wal", "-shm", ".lock", ".reserve"] {
+            let file = Glibc.open(path + suffix, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+            guard file >= 0 else { continue }
+            fchmod(file, status.st_mode & 0o777)
+            Glibc.close(file)
         }
     }
 

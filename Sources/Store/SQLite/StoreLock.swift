@@ -9,7 +9,7 @@ final class StoreLock {
     /// - Parameter wait: How long to wait for another owner to end, in seconds.
     init(beside store: String, waitingFor wait: Int = 0) throws(StoreFailure) {
         let path = store + ".lock"
-        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard file >= 0 else { throw StoreFailure("cannot open \(path): \(String(cString: strerror(errno)))") }
         var triesLeft = wait * 100
         while flock(file, LOCK_EX | LOCK_NB) != 0 {

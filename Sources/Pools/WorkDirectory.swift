@@ -1,0 +1,136 @@
+import Glibc
+import Synchronization
+
+/// The directory that a server's children work below, for as long as the server lives.
+///
+/// ```
+///   $TMPDIR/spindle-UID/     this user's alone; one that belongs to anybody else is refused
+///       k3XfQ9/              one server's, named by chance and locked while the server lives
+///           1/  2/  …        one child's each
+/// ```
+///
+/// The system takes the lock back however the server ends, and the next one clears what nobody holds.
+// Guard: immutable but for the descriptors, which are closed once, when nobody holds the object any more.
+package final class WorkDirectory: @unchecked Sendable {
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    package let path: String
+    private let shelfPath: String
+    private let name: String
+    private let shelf: CInt
+    /// Holds the lock.
+    private let descriptor: CInt
+    private let isCleared = Atomic(false)
+
+    /// Makes it.
+    ///
+    /// - Parameter temporary: What stands in `TMPDIR`.
+    package init(below temporary: String) throws(Failure) {
+        guard let resolved = realpath(temporary, nil) else {
+            throw Self.failed("cannot use \(temporary) (set TMPDIR to a directory)")
+        }
+        shelfPath = "\(String(cString: resolved))/spindle-\(geteuid())"
+        free(resolved)
+        var made = try Self.make(below: shelfPath)
+        // A server that ends removes an empty shelf, perhaps at this moment.
+        for _ in 0..<10 where made == nil { made = try Self.make(below: shelfPath) }
+        guard let made else { throw Self.failed("cannot make a directory in \(shelfPath)") }
+        (shelf, descriptor, name) = made
+        path = "\(shelfPath)/\(name)"
+    }
+
+    /// Removes it with all that is in it.
+    package func remove() {
+        TreeRemoval.clear(descriptor)
+        unlinkat(shelf, name, AT_REMOVEDIR)
+        // Not empty where others work; gone where others have just done the same.
+        rmdir(shelfPath)
+    }
+
+    deinit {
+        remove()
+        close(descriptor)
+        close(shelf)
+    }
+
+    /// - Returns: nil when the shelf went away meanwhile.
+    private static func make(below path: String) throws(Failure) -> (shelf: CInt, directory: CInt, name: String)? {
+        let shelf = try openShelf(path)
+        // Held until the new directory is locked: nobody takes it for one without a server.
+        flock(shelf, LOCK_EX)
+        defer { flock(shelf, LOCK_UN) }
+        var template = Array("\(path)/XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            defer { close(shelf) }
+            if errno == ENOENT { return nil }
+            throw failed("cannot make a directory in \(path)")
+        }
+        let name = String(decoding: template.suffix(7).dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let directory = openDirectory(name, in: shelf)
+        guard directory >= 0, flock(directory, LOCK_EX | LOCK_NB) == 0 else {
+            defer { close(shelf) }
+            throw failed("cannot use the directory \(path)/\(name)")
+        }
+        return (shelf, directory, name)
+    }
+
+    /// The directory that all servers of this user share.
+    private static func openShelf(_ path: String) throws(Failure) -> CInt {
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failed("cannot make \(path)") }
+        let shelf = openDirectory(path, in: AT_FDCWD)
+        guard shelf >= 0 else { throw failed("\(path) is no directory to work in; remove it, or set TMPDIR") }
+        var status = stat()
+        guard fstat(shelf, &status) == 0, status.st_uid == geteuid() else {
+            close(shelf)
+            throw Failure(
+                description: "\(path) belongs to user \(status.st_uid), not to us: remove it, or set TMPDIR"
+            )
+        }
+        fchmod(shelf, 0o700)
+        return shelf
+    }
+
+    /// Removes what servers that were killed have left, on a thread of its own.
+    ///
+    /// - Parameter patience: How long to wait for that; what takes longer goes on beside the server.
+    package func clearDead(within patience: Duration) {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(self).toOpaque()
+        let created = pthread_create(
+            &thread, nil,
+            { context in
+                let work = Unmanaged<WorkDirectory>.fromOpaque(context!).takeRetainedValue()
+                work.clearDead()
+                work.isCleared.store(true, ordering: .releasing)
+                return nil
+            }, context)
+        // Without a thread it is the next start's.
+        guard created == 0 else { return Unmanaged<WorkDirectory>.fromOpaque(context).release() }
+        pthread_detach(thread)
+        for _ in 0..<Int(patience / .milliseconds(1)) where !isCleared.load(ordering: .acquiring) { usleep(1000) }
+    }
+
+    private func clearDead() {
+        var names: [String] = []
+        TreeRemoval.forEachEntry(of: shelf) { names.append(String(cString: $0)) }
+        for name in names where name != self.name {
+            let directory = openDirectory(name, in: shelf)
+            guard directory >= 0 else { continue }
+            defer { close(directory) }
+            flock(shelf, LOCK_EX)
+            var status = stat()
+            let isDead =
+                fstat(directory, &status) == 0 && status.st_uid == geteuid() && flock(directory, LOCK_EX | LOCK_NB) == 0
+            flock(shelf, LOCK_UN)
+            guard isDead else { continue }
+            TreeRemoval.clear(directory)
+            unlinkat(shelf, name, AT_REMOVEDIR)
+        }
+    }
+
+    private static func failed(_ what: String) -> Failure {
+        Failure(description: "\(what): \(String(cString: strerror(errno)))")
+    }
+}
