@@ -7,7 +7,7 @@ struct DueTimes {
         let at: Instant
         let id: JobID
         /// The attempt that was current when the entry was made: the entry counts only while it still is.
-        let attempt: Int
+        let grant: Int
         let cause: Cause
     }
 

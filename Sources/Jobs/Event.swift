@@ -8,10 +8,10 @@ package enum Event: Sendable, Equatable {
     /// The submission could not be stored; the job never was.
     case persistFailed(JobID)
     /// The start of the attempt is on disk.
-    case startPersisted(JobID, attempt: Int)
-    /// An attempt that waited inside its pool has begun.
-    case began(JobID, attempt: Int)
-    case attemptEnded(JobID, attempt: Int, AttemptEnd)
+    case startPersisted(JobID, grant: Int)
+    /// The attempt has begun: its pool says so, of every one.
+    case began(JobID, grant: Int, at: Instant)
+    case attemptEnded(JobID, grant: Int, AttemptEnd)
     /// The outcome is on disk.
     case recorded(JobID)
     case cancelRequested(JobID, grace: Duration)
@@ -37,18 +37,37 @@ package enum Event: Sendable, Equatable {
     case shutDown(grace: Duration)
 }
 
+/// What is counted of a job's attempts.
+package struct Tally: Sendable, Equatable {
+    /// The number of the last one that was given out, from 1; 0: none was.
+    package var attempt: Int
+    /// Those among them that do not count: their worker died of another job's work.
+    package var spared: Int
+    /// Workers that the job has killed.
+    package var crashes: Int
+
+    package init(attempt: Int = 0, spared: Int = 0, crashes: Int = 0) {
+        self.attempt = attempt
+        self.spared = spared
+        self.crashes = crashes
+    }
+
+    /// Attempts that count against the job's bound.
+    package var charged: Int { attempt - spared }
+}
+
 /// What the disk knows of a job that had not ended when the server did.
 package struct Remains: Sendable, Equatable {
-    /// Attempts started so far.
-    package var attempt: Int
-    package var crashes: Int
-    /// Whether that attempt had not ended.
+    package var tally: Tally
+    /// The last place that it was given. No later one has the same number.
+    package var grant: Int
+    /// Whether that attempt had not ended; it may have begun.
     package var wasRunning: Bool
     package var wasCancelled: Bool
 
-    package init(attempt: Int = 0, crashes: Int = 0, wasRunning: Bool = false, wasCancelled: Bool = false) {
-        self.attempt = attempt
-        self.crashes = crashes
+    package init(_ tally: Tally = Tally(), grant: Int = 0, wasRunning: Bool = false, wasCancelled: Bool = false) {
+        self.tally = tally
+        self.grant = grant
         self.wasRunning = wasRunning
         self.wasCancelled = wasCancelled
     }
@@ -59,28 +78,30 @@ package enum AttemptEnd: Sendable, Equatable {
     case succeeded
     /// - Parameter canRetry: False for what would fail again (an input that does not fit).
     case failed(canRetry: Bool)
-    /// The worker died under it.
+    /// The worker died under it; or, if it never began, when it was given it, with nothing else in hand.
     case crashed
     /// Asked for by the scheduler's `.stop`.
     case stopped(StopMethod)
+    /// The worker died under it, of another attempt that ran in it. It does not count.
+    case bystander
     /// Handed back before it began, because its worker went away. It does not count as an attempt.
     case returned
 }
 
 /// What is to be done, in the imperative: everything that the scheduler ever asks for.
 package enum Action: Sendable, Equatable {
-    /// Store the submission, then say `.persisted`. With an attempt of 1 its start is stored with it.
+    /// Store the submission, then say `.persisted`. With an attempt of 1 its start is stored with it, as grant 1.
     case persist(JobID, attempt: Int)
     /// Store that the attempt starts, then say `.startPersisted`.
-    case persistStart(JobID, attempt: Int)
+    case persistStart(JobID, attempt: Int, grant: Int)
     /// Tell the submitter that the job is accepted.
     case answer(JobID)
-    /// Hand the attempt to its pool.
-    case start(JobID, attempt: Int, PoolName)
+    /// Hand the attempt to its pool, which says `.began` when it begins.
+    case start(JobID, attempt: Int, grant: Int, PoolName)
     /// Ask the pool to end the attempt; it answers with `.attemptEnded`.
-    case stop(JobID, attempt: Int, PoolName, StopReason, grace: Duration)
+    case stop(JobID, grant: Int, PoolName, StopReason, grace: Duration)
     /// Let the attempt stand still, or go on.
-    case hold(JobID, attempt: Int, PoolName, Bool)
+    case hold(JobID, grant: Int, PoolName, Bool)
     /// Tell whoever watches the job.
     case publish(JobID, Notice)
     /// Store the outcome, then say `.recorded`.
@@ -101,9 +122,10 @@ package enum Notice: Sendable, Equatable {
     case blocked
     /// - Parameter position: From 1; an upper bound when jobs ahead were cancelled.
     case queued(position: Int)
-    case started(attempt: Int)
-    /// - Parameter crashes: Workers that the job has killed so far.
-    case retrying(due: Instant, crashes: Int)
+    case started(attempt: Int, at: Instant)
+    case retrying(due: Instant, Tally)
+    /// Its pool gave it back before it began: it waits as if it had not been given out.
+    case handedBack(Tally)
     case cancelling
     case suspended
     case resumed

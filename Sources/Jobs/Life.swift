@@ -5,21 +5,21 @@ final class Life {
     let spec: JobSpec
     let queue: Int
     var state: JobState
-    /// Attempts started so far, counting the one that is running.
-    var attempt = 0
+    /// The last place that it was given, from 1: the fence. It only grows.
+    var grant = 0
+    var tally = Tally()
     /// Its place among those that wait; also tells a stale ticket from a good one.
     var order: UInt64 = 0
     /// False until the submission is on disk: nothing of the job may be seen before.
     var isPersisted = false
     /// What it has of its pool.
     var place = Place.none
-    /// Handed to the pool but not begun: it still counts as queued for whoever looks.
-    var isStaged = false
+    /// Its pool has said that it runs.
+    var hasBegun = false
     /// Why the attempt was asked to stop; nil while it was not.
     var stopping: StopReason?
     var cancelRequestedAt: Instant?
     var hasDeadline = false
-    var crashes = 0
     /// Set once the job has ended and waits for its outcome to be on disk.
     var conclusion: Conclusion?
 
@@ -47,8 +47,6 @@ struct PoolRoom {
     var ahead = 0
     /// Places taken: claimed, or handed over and running or waiting inside the pool.
     var busy = 0
-    /// Those of them that are handed over.
-    var given = 0
     /// Those of them that are not quick.
     var slow = 0
 

@@ -9,8 +9,6 @@ extension Scheduler {
             guard room.busy == inHand.count else {
                 return "room \(pool): busy \(room.busy), but \(inHand.count) in hand"
             }
-            let given = inHand.count { $0.isHandedOver }
-            guard room.given == given else { return "room \(pool): \(room.given) given, but \(given) in its hands" }
             let slow = inHand.count { !$0.spec.isQuick }
             guard room.slow == slow else { return "room \(pool): slow \(room.slow), but \(slow) in hand" }
             let waiting = lives.count { $0.spec.room == pool && $0.waitsInLane }
@@ -24,7 +22,7 @@ extension Scheduler {
         for life in lives {
             let id = life.spec.id
             if let broken = life.brokenInvariant() { return "\(id): \(broken)" }
-            if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.attempt == life.attempt }) {
+            if life.state == .scheduled, !due.heap.contains(where: { $0.id == id && $0.grant == life.grant }) {
                 return "\(id): scheduled, but nothing is due"
             }
             if life.state == .blocked, let key = life.spec.key, !keys.contains(id, inLineFor: key) {
@@ -75,15 +73,17 @@ extension Life {
     fileprivate var waitsInLane: Bool { state == .queued && place == .none && isPersisted }
 
     fileprivate func brokenInvariant() -> String? {
-        if attempt > spec.maxAttempts { return "attempt \(attempt) of \(spec.maxAttempts)" }
+        if tally.charged > spec.maxAttempts { return "attempt \(tally.charged) of \(spec.maxAttempts)" }
         if state.isFinal != (conclusion != nil) {
             return "state \(state) with conclusion \(String(describing: conclusion))"
         }
         if !isPersisted, isHandedOver { return "ran before it was on disk" }
         if conclusion != nil, place != .none { return "has ended, but keeps a place" }
-        if state == .running, !isHandedOver { return "running, but in no pool's hands" }
+        if state == .running || state == .suspended, !hasBegun { return "\(state), but it has not begun" }
+        if hasBegun, !isHandedOver { return "has begun in no pool's hands" }
+        if hasBegun, spec.timeout != nil, stopping == nil, !hasDeadline { return "runs without its deadline" }
+        if hasDeadline, !hasBegun { return "has a deadline before it has begun" }
         if state == .cancelling, cancelRequestedAt == nil { return "cancelling, but nobody asked" }
-        if isStaged, state != .queued, state != .cancelling { return "staged while \(state)" }
         return nil
     }
 }

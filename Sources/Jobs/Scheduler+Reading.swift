@@ -4,10 +4,13 @@ extension Scheduler {
     package var liveCount: Int { lives.count }
 
     /// Whether a report about this attempt still counts.
-    package func isCurrent(_ id: JobID, attempt: Int) -> Bool {
+    package func isCurrent(_ id: JobID, grant: Int) -> Bool {
         guard let life = lives[id] else { return false }
-        return life.attempt == attempt && life.isHandedOver
+        return life.grant == grant && life.isHandedOver
     }
+
+    /// The last place that a live job was given; 0: none.
+    package func grant(of id: JobID) -> Int { lives[id]?.grant ?? 0 }
 
     /// The state of a live job, as clients see it: a job whose attempt waits inside its pool is still queued.
     package func state(of id: JobID) -> JobState? { lives[id]?.state }
@@ -18,9 +21,6 @@ extension Scheduler {
         if life.place != .none { return 1 }
         return queues[life.queue].lanes[life.spec.room].position(of: life.order, priority: life.spec.priority)
     }
-
-    /// Workers that a live job has killed.
-    package func crashes(of id: JobID) -> Int { lives[id]?.crashes ?? 0 }
 
     package var queueNames: [String] { Array(queueIndex.keys) }
     package var queueCount: Int { queueIndex.count }

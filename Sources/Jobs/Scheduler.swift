@@ -10,13 +10,14 @@
 /// | (not persisted)   | persisted                           | scheduled, blocked or queued | answer, publish    |
 /// | scheduled         | becameDue                           | queued          | publish                         |
 /// | blocked           | the key's holder ended              | queued          | publish                         |
-/// | queued            | room in its pool                    | running         | start, publish                  |
-/// | queued, one try   | room in its pool                    | queued, claimed | persistStart                    |
-/// | queued, claimed   | persisted, startPersisted           | running         | start, publish                  |
+/// | queued            | room in its pool                    | queued, claimed | persistStart                    |
+/// | queued, claimed   | persisted, startPersisted           | queued, given   | start                           |
+/// | queued, given     | began                               | running         | publish                         |
+/// | queued, given     | attemptEnded: returned              | queued          | publish                         |
 /// | running           | attemptEnded: succeeded             | succeeded       | record                          |
 /// | running           | attemptEnded: not, attempts left    | scheduled       | publish, wake                   |
 /// | running           | attemptEnded: not, none left        | failed          | record                          |
-/// | queued, in a pool | attemptEnded: returned              | queued          | publish                         |
+/// | running           | attemptEnded: bystander             | queued          | publish                         |
 /// | running           | deadline, shutDown                  | running         | stop; then as not succeeded     |
 /// | running           | cancelRequested                     | cancelling      | stop, publish                   |
 /// | running           | suspendRequested                    | suspended       | hold, publish                   |
@@ -25,8 +26,11 @@
 /// | waiting, any      | cancelRequested                     | cancelled       | record                          |
 /// | ended             | recorded                            | (gone)          | conclude                        |
 ///
+/// That an attempt has begun, its pool says: until then the job is queued, has no deadline, and may come back uncharged.
+///
 /// An event about an attempt that is no longer current changes nothing and asks for nothing; it is counted in
-/// ``staleEvents``. The fence is `(job, attempt)`.
+/// ``staleEvents``. The fence is `(job, grant)`: a number that only grows, one more for each place that a job is given. The
+/// number of the attempt, which people see, is given again only when nothing ever began under it.
 ///
 /// Noncopyable: there is one, and a question to it must not copy its tables.
 package struct Scheduler: ~Copyable {
@@ -47,9 +51,9 @@ package struct Scheduler: ~Copyable {
     /// Events refused because another attempt had become current.
     package private(set) var staleEvents: UInt64 = 0
 
-    private var random: SeededRandom
-    private let backoff: Backoff
-    /// Whether the start of a job that may start only once waits for the disk.
+    var random: SeededRandom
+    let backoff: Backoff
+    /// Whether a start waits for the disk: what has begun is never begun again under the same number.
     private let isDurable: Bool
     private var nextOrder: UInt64 = 1
     private var promisedWake: Instant?
@@ -75,9 +79,9 @@ package struct Scheduler: ~Copyable {
         case .restored(let spec, let remains): restored(spec, remains, now, &actions)
         case .persisted(let id): persisted(id, now, &actions)
         case .persistFailed(let id): persistFailed(id, now, &actions)
-        case .startPersisted(let id, let attempt): startPersisted(id, attempt, now, &actions)
-        case .began(let id, let attempt): began(id, attempt, now, &actions)
-        case .attemptEnded(let id, let attempt, let end): attemptEnded(id, attempt, end, now, &actions)
+        case .startPersisted(let id, let grant): startPersisted(id, grant, now, &actions)
+        case .began(let id, let grant, let time): began(id, grant, time, &actions)
+        case .attemptEnded(let id, let grant, let end): attemptEnded(id, grant, end, now, &actions)
         case .recorded(let id): recorded(id, &actions)
         case .cancelRequested(let id, let grace): cancelRequested(id, grace, now, &actions)
         case .suspendRequested(let id): hold(id, true, &actions)
@@ -120,22 +124,22 @@ package struct Scheduler: ~Copyable {
         guard !lives.contains(spec.id) else { return }
         let life = enter(spec, now)
         life.isPersisted = true
-        life.attempt = remains.attempt
-        life.crashes = remains.crashes
+        life.tally = remains.tally
+        life.grant = remains.grant
         if remains.wasCancelled {
             let how: StopMethod = remains.wasRunning ? .sigkill : .beforeStart
             return conclude(life, .cancelled(how, took: .zero), now, &actions)
         }
-        if remains.wasRunning, remains.attempt >= spec.maxAttempts {
+        if remains.wasRunning, life.tally.charged >= spec.maxAttempts {
             return conclude(life, .failed(.lost), now, &actions)
         }
-        if remains.wasRunning { actions.append(.publish(spec.id, .retrying(due: now, crashes: life.crashes))) }
+        if remains.wasRunning { actions.append(.publish(spec.id, .retrying(due: now, life.tally))) }
         guard let notBefore = spec.notBefore, notBefore > now, !remains.wasRunning else {
             return admit(life, now, &actions)
         }
         // A job that waits for its retry still holds its key.
-        if remains.attempt > 0, let key = spec.key { keys.join(key, spec.id) }
-        schedule(life, until: notBefore, cause: remains.attempt > 0 ? .retry : .start)
+        if life.tally.attempt > 0, let key = spec.key { keys.join(key, spec.id) }
+        schedule(life, until: notBefore, cause: life.tally.attempt > 0 ? .retry : .start)
         actions.append(.publish(spec.id, .scheduled(until: notBefore)))
     }
 
@@ -165,9 +169,9 @@ package struct Scheduler: ~Copyable {
         fill(life.spec.room, now, &actions)
     }
 
-    private mutating func schedule(_ life: Life, until time: Instant, cause: DueTimes.Cause) {
+    mutating func schedule(_ life: Life, until time: Instant, cause: DueTimes.Cause) {
         life.state = .scheduled
-        due.insert(DueTimes.Entry(at: time, id: life.spec.id, attempt: life.attempt, cause: cause))
+        due.insert(DueTimes.Entry(at: time, id: life.spec.id, grant: life.grant, cause: cause))
     }
 
     /// Lets a job that is due wait for its key, or for its pool.
@@ -180,7 +184,7 @@ package struct Scheduler: ~Copyable {
         enqueue(life, now, &actions)
     }
 
-    private mutating func enqueue(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
+    mutating func enqueue(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
         let (id, room) = (life.spec.id, life.spec.room)
         life.order = nextOrder
         nextOrder += 1
@@ -194,13 +198,13 @@ package struct Scheduler: ~Copyable {
     // MARK: Running
 
     /// Hands attempts to a pool while it has room: highest priority first, then first come, first served.
-    private mutating func fill(_ room: Int, _ now: Instant, _ actions: inout [Action]) {
+    mutating func fill(_ room: Int, _ now: Instant, _ actions: inout [Action]) {
         while hasRoom(room, forQuick: true), let (life, priority) = bestHead(for: room) {
             guard hasRoom(room, forQuick: life.spec.isQuick) else { return }
             queues[life.queue].lanes[room].popFirst(priority: priority)
             claim(life)
-            if isDurable, life.spec.maxAttempts == 1 {
-                actions.append(.persistStart(life.spec.id, attempt: 1))
+            if isDurable {
+                actions.append(.persistStart(life.spec.id, attempt: life.tally.attempt, grant: life.grant))
             } else {
                 handOver(life, now, &actions)
             }
@@ -231,7 +235,8 @@ package struct Scheduler: ~Copyable {
 
     /// Takes a place for the job's next attempt.
     private mutating func claim(_ life: Life) {
-        life.attempt += 1
+        life.grant += 1
+        life.tally.attempt += 1
         life.place = .claimed
         life.stopping = nil
         queues[life.queue].placed += 1
@@ -239,21 +244,20 @@ package struct Scheduler: ~Copyable {
         if !life.spec.isQuick { rooms[life.spec.room].slow += 1 }
     }
 
-    private mutating func releasePlace(of life: Life) {
+    mutating func releasePlace(of life: Life) {
         guard life.place != .none else { return }
         let room = life.spec.room
-        if life.place == .given { rooms[room].given -= 1 }
         life.place = .none
-        life.isStaged = false
+        life.hasBegun = false
         queues[life.queue].placed -= 1
         rooms[room].busy -= 1
         if !life.spec.isQuick { rooms[room].slow -= 1 }
     }
 
     private mutating func startPersisted(
-        _ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]
+        _ id: JobID, _ grant: Int, _ now: Instant, _ actions: inout [Action]
     ) {
-        guard let life = current(id, attempt), life.place == .claimed else { return }
+        guard let life = current(id, grant), life.place == .claimed else { return }
         if life.cancelRequestedAt != nil {
             concludeBeforeStart(life, now, &actions)
         } else {
@@ -261,87 +265,34 @@ package struct Scheduler: ~Copyable {
         }
     }
 
+    /// Gives a claimed job to its pool, which will say when it begins.
     private mutating func handOver(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        let room = life.spec.room
-        life.isStaged = rooms[room].given >= rooms[room].slots
-        rooms[room].given += 1
+        guard !isDrained else { return takeBack(life, now, &actions) }
         life.place = .given
-        actions.append(.start(life.spec.id, attempt: life.attempt, life.spec.pool))
-        if !life.isStaged { begin(life, now, &actions) }
+        actions.append(.start(life.spec.id, attempt: life.tally.attempt, grant: life.grant, life.spec.pool))
     }
 
-    private mutating func begin(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        life.isStaged = false
-        life.state = .running
-        if let timeout = life.spec.timeout {
+    private mutating func began(_ id: JobID, _ grant: Int, _ time: Instant, _ actions: inout [Action]) {
+        guard let life = current(id, grant), life.isHandedOver, !life.hasBegun else { return }
+        begin(life, at: time, &actions)
+    }
+
+    mutating func begin(_ life: Life, at time: Instant, _ actions: inout [Action]) {
+        life.hasBegun = true
+        if life.state == .queued { life.state = .running }
+        if let timeout = life.spec.timeout, life.stopping == nil {
             life.hasDeadline = true
             due.insert(
-                DueTimes.Entry(at: now + timeout, id: life.spec.id, attempt: life.attempt, cause: .timeout))
+                DueTimes.Entry(at: time + timeout, id: life.spec.id, grant: life.grant, cause: .timeout))
         }
-        actions.append(.publish(life.spec.id, .started(attempt: life.attempt)))
-    }
-
-    private mutating func began(_ id: JobID, _ attempt: Int, _ now: Instant, _ actions: inout [Action]) {
-        guard let life = current(id, attempt), life.isStaged, life.state == .queued else { return }
-        begin(life, now, &actions)
-    }
-
-    private mutating func attemptEnded(
-        _ id: JobID, _ attempt: Int, _ end: AttemptEnd, _ now: Instant, _ actions: inout [Action]
-    ) {
-        guard let life = current(id, attempt), life.isHandedOver else { return stale() }
-        dropDeadline(life)
-        if end == .crashed { life.crashes += 1 }
-        releasePlace(of: life)
-        if end == .returned, life.cancelRequestedAt == nil {
-            life.attempt -= 1
-            enqueue(life, now, &actions)
-        } else if let conclusion = conclusion(of: life, end, now) {
-            conclude(life, conclusion, now, &actions)
-        } else if life.stopping == .shutDown {
-            // Left for the next server, which finds it waiting.
-            actions.append(.publish(id, .retrying(due: now, crashes: life.crashes)))
-            enqueue(life, now, &actions)
-        } else {
-            retry(life, now, &actions)
-        }
-        fill(life.spec.room, now, &actions)
-    }
-
-    /// How the job ends because its attempt ended so; nil when there is to be another attempt.
-    private func conclusion(of life: Life, _ end: AttemptEnd, _ now: Instant) -> Conclusion? {
-        if let requested = life.cancelRequestedAt {
-            let method: StopMethod =
-                switch end {
-                case .stopped(let how): how
-                case .returned: .beforeStart
-                case .succeeded, .failed, .crashed: .cooperative
-                }
-            return .cancelled(method, took: now - requested)
-        }
-        let attemptsLeft = life.attempt < life.spec.maxAttempts
-        switch end {
-        case .succeeded: return .succeeded
-        case .failed(let canRetry): return attemptsLeft && canRetry ? nil : .failed(.reported)
-        case .crashed:
-            if life.crashes >= Self.crashLimit { return .failed(.crashed(quarantined: true)) }
-            return attemptsLeft ? nil : .failed(.crashed(quarantined: false))
-        case .stopped: return attemptsLeft ? nil : .failed(life.stopping == .shutDown ? .lost : .timeout)
-        case .returned: return nil
-        }
-    }
-
-    private mutating func retry(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
-        let at = now + backoff.delay(afterAttempt: life.attempt, random: random.fraction())
-        schedule(life, until: at, cause: .retry)
-        actions.append(.publish(life.spec.id, .retrying(due: at, crashes: life.crashes)))
+        actions.append(.publish(life.spec.id, .started(attempt: life.tally.attempt, at: time)))
     }
 
     private func hold(_ id: JobID, _ isHeld: Bool, _ actions: inout [Action]) {
         // Its deadline goes on: a suspended job holds its place.
         guard let life = lives[id], life.state == (isHeld ? .running : .suspended) else { return }
         life.state = isHeld ? .suspended : .running
-        actions.append(.hold(id, attempt: life.attempt, life.spec.pool, isHeld))
+        actions.append(.hold(id, grant: life.grant, life.spec.pool, isHeld))
         actions.append(.publish(id, isHeld ? .suspended : .resumed))
     }
 
@@ -376,7 +327,7 @@ package struct Scheduler: ~Copyable {
 
     private func askToStop(_ life: Life, _ reason: StopReason, _ grace: Duration, _ actions: inout [Action]) {
         life.stopping = reason
-        actions.append(.stop(life.spec.id, attempt: life.attempt, life.spec.pool, reason, grace: grace))
+        actions.append(.stop(life.spec.id, grant: life.grant, life.spec.pool, reason, grace: grace))
     }
 
     private mutating func concludeBeforeStart(_ life: Life, _ now: Instant, _ actions: inout [Action]) {
@@ -385,7 +336,7 @@ package struct Scheduler: ~Copyable {
         fill(life.spec.room, now, &actions)
     }
 
-    private mutating func conclude(
+    mutating func conclude(
         _ life: Life, _ conclusion: Conclusion, _ now: Instant, _ actions: inout [Action]
     ) {
         let before = life.state
@@ -446,7 +397,7 @@ package struct Scheduler: ~Copyable {
     /// How long an attempt past its deadline is only asked to end.
     package static let timeoutGrace = Duration.seconds(5)
 
-    private mutating func dropDeadline(_ life: Life) {
+    mutating func dropDeadline(_ life: Life) {
         guard life.hasDeadline else { return }
         life.hasDeadline = false
         overtakeDue()
@@ -459,7 +410,7 @@ package struct Scheduler: ~Copyable {
     }
 
     private static func isLive(_ entry: DueTimes.Entry, _ life: Life) -> Bool {
-        guard life.attempt == entry.attempt, life.conclusion == nil else { return false }
+        guard life.grant == entry.grant, life.conclusion == nil else { return false }
         switch entry.cause {
         case .start, .retry: return life.state == .scheduled
         case .timeout: return life.hasDeadline
@@ -474,11 +425,11 @@ package struct Scheduler: ~Copyable {
 
     // MARK: Fence
 
-    /// The life of the job if `attempt` is its current one.
-    private func current(_ id: JobID, _ attempt: Int) -> Life? {
-        guard let life = lives[id], life.attempt == attempt, life.conclusion == nil else { return nil }
+    /// The life of the job if its current attempt has this grant.
+    func current(_ id: JobID, _ grant: Int) -> Life? {
+        guard let life = lives[id], life.grant == grant, life.conclusion == nil else { return nil }
         return life
     }
 
-    private mutating func stale() { staleEvents += 1 }
+    mutating func stale() { staleEvents += 1 }
 }

@@ -4,17 +4,20 @@ import Jobs
 /// Which attempt of which job: the fence on every report.
 package struct AttemptID: Hashable, Sendable {
     package let job: JobID
-    package let number: Int
+    /// The place that the job was given for it, from 1: no other attempt of the job ever has the same.
+    package let grant: Int
 
-    package init(job: JobID, number: Int) {
+    package init(job: JobID, grant: Int) {
         self.job = job
-        self.number = number
+        self.grant = grant
     }
 }
 
 /// One try at a job, as a pool gets it.
 package struct Attempt: Sendable {
     package let id: AttemptID
+    /// What people see, from 1: no other attempt that has begun has the same.
+    package let number: Int
     package let task: TaskDefinition
     package let input: AttemptInput
     package let timeout: Duration?
@@ -22,10 +25,12 @@ package struct Attempt: Sendable {
     package let isQuick: Bool
 
     package init(
-        id: AttemptID, task: TaskDefinition, input: AttemptInput, timeout: Duration?, isQuick: Bool = false
+        id: AttemptID, number: Int, task: TaskDefinition, input: AttemptInput, timeout: Duration?,
+        isQuick: Bool = false
     ) {
         self.isQuick = isQuick
         self.id = id
+        self.number = number
         self.task = task
         self.input = input
         self.timeout = timeout
@@ -67,10 +72,10 @@ package struct AttemptResult: Sendable {
 
 /// What a pool tells the engine, always on the engine's loop.
 package enum Report: Sendable {
-    /// An attempt that waited inside the pool has begun. Only for attempts handed over beyond the pool's slots.
-    case began(AttemptID)
-    /// Which worker has the attempt; before anything else that the attempt reports.
-    case placed(AttemptID, worker: String)
+    /// The attempt has begun, there: said of every one, once, before anything else of it, and of none that has not.
+    ///
+    /// - Parameter at: On the monotonic clock, in nanoseconds; 0: now.
+    case began(AttemptID, worker: String, at: Int64)
     case progress(AttemptID, Progress)
     case output(AttemptID, json: [UInt8])
     case log(AttemptID, stream: String, text: String)
@@ -94,8 +99,8 @@ package struct WorkerStatus: Sendable {
 
 /// Where attempts run.
 ///
-/// Loop-confined. Each attempt handed to ``start(_:)`` is reported `ended` exactly once, unless it was abandoned at
-/// shutdown. A pool starts at once what it has slots for; what exceeds them it runs in the order of handing over.
+/// Loop-confined. Each attempt handed to ``start(_:)`` is reported `began` when it begins, and `ended` exactly once, unless
+/// it was abandoned at shutdown. What waits inside the pool has not begun, in whatever order it will.
 package protocol Pool: AnyObject {
     var name: PoolName { get }
     /// Attempts that run at once.

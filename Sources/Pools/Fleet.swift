@@ -102,14 +102,15 @@ final class Fleet {
 
     // MARK: Attempts
 
-    /// Hands an attempt to the worker that has least to do; it waits here while none is ready or all have enough.
+    /// Hands an attempt to the worker that has least to do; it waits here while none is ready or all have enough. Only what
+    /// is quick waits inside a worker, and only behind what is quick.
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
-        var load = isConcurrent ? concurrency : options.ahead + 1
+        var load = isConcurrent ? concurrency : attempt.isQuick ? options.ahead + 1 : 1
         var idlest: WorkerProcess?
         for worker in live.values where worker.isReady && !worker.hasEnded && !isLeaving(worker) {
             let held = isConcurrent ? worker.concurrent.count : worker.line.count
-            if held < load { (idlest, load) = (worker, held) }
+            if held < load, held == 0 || isConcurrent || worker.isQuick { (idlest, load) = (worker, held) }
         }
         guard let worker = idlest else {
             waiting.append(attempt)
@@ -118,7 +119,6 @@ final class Fleet {
         // With work for more than those that are awake, one more is worth its start.
         if asleep > 0, load > 0 { wake() }
         if worker.run(attempt) { touched.append(worker) }
-        onChange(.report(.placed(attempt.id, worker: worker.name)))
     }
 
     /// - Returns: Whether the attempt was here.

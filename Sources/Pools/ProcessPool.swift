@@ -267,15 +267,13 @@ package final class ProcessPool: Pool {
             let variables = command.environment.merging(
                 [
                     "SPINDLE_FD": "3", "SPINDLE_JOB": attempt.id.job.description,
-                    "SPINDLE_ATTEMPT": String(attempt.id.number),
+                    "SPINDLE_ATTEMPT": String(attempt.number),
                 ]
             ) { _, ours in ours }
             let spec = ChildSpec(
                 argv: argv, environment: options.environment(adding: variables), channel: .pipe,
                 takesInput: command.takesInput, directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
-            // The pid follows when there is one; whoever watches wants to know now.
-            report(.placed(attempt.id, worker: "command"))
             spawner.spawn(spec, on: loop) { [unowned self] result in made(attempt, command, result) }
         } catch {
             end(attempt.id, AttemptResult(failure: error))
@@ -298,7 +296,7 @@ package final class ProcessPool: Pool {
             }
             commands[attempt.id] = run
             report(.childStarted(pid: run.pid))
-            report(.placed(attempt.id, worker: "command-\(run.pid)"))
+            report(.began(attempt.id, worker: "command-\(run.pid)", at: 0))
             if stoppedEarly.remove(attempt.id) != nil || whenIdle != nil { run.stop() }
         } catch {
             stoppedEarly.remove(attempt.id)

@@ -93,31 +93,31 @@ package final class ThreadPool: Pool {
         }
         if hasEnded { starting.removeAll(where: \.isOver) }
         if starting.contains(where: \.attempt.isQuick) { loop.stayAwake(for: Self.awakeTime) }
-        floor.handOver(starting) { run, thread in report(.placed(run.attempt.id, worker: workerName(thread))) }
+        floor.handOver(starting) { began($0, $1) }
         starting.removeAll(keepingCapacity: true)
     }
 
     private func receive(_ messages: [ThreadMessage]) {
         for message in messages {
             switch message {
-            case .took(let thread, let run): tookOver(thread, run)
+            case .took(let thread, let run): began(run, thread)
             case .said(let run, let report):
                 if !run.isOver { self.report(report) }
             case .ended(let thread, let run, let next):
-                if let next { tookOver(thread, next) }
-                guard !run.isOver else { continue }
-                over(run)
-                report(.ended(run.attempt.id, run.result))
+                if !run.isOver {
+                    over(run)
+                    report(.ended(run.attempt.id, run.result))
+                }
+                if let next { began(next, thread) }
             case .returnedLate: abandoned -= 1
             }
         }
         checkIdle()
     }
 
-    private func tookOver(_ thread: Int, _ run: ThreadRun) {
-        guard !run.isOver else { return }
-        report(.placed(run.attempt.id, worker: workerName(thread)))
-        report(.began(run.attempt.id))
+    /// A thread has it, and nobody can take it back.
+    private func began(_ run: ThreadRun, _ thread: Int) {
+        if !run.isOver { report(.began(run.attempt.id, worker: workerName(thread), at: 0)) }
     }
 
     private func over(_ run: ThreadRun) {

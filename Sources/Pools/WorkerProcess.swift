@@ -99,6 +99,8 @@ final class WorkerProcess {
 
     var hasEnded: Bool { child.hasEnded }
     var isIdle: Bool { line.isEmpty && concurrent.isEmpty }
+    /// Whether all that stands in its line is quick.
+    var isQuick: Bool { line.allSatisfy(\.attempt.isQuick) }
     /// The job that it works on, or one of them.
     var job: JobID? { (line.first ?? concurrent.values.first)?.attempt.id.job }
 
@@ -118,7 +120,7 @@ final class WorkerProcess {
         } else {
             line.append(call)
         }
-        if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
+        if call.isConcurrent || line.count == 1 { begin(call, at: monotonicNanoseconds()) }
         WorkerProtocol.appendRun(id: call.id, attempt, directory: directory, to: &out)
         return wasFlushed
     }
@@ -207,7 +209,7 @@ final class WorkerProcess {
                 ? AttemptResult(.stopped(.cooperative)) : AttemptResult(.failed(canRetry: canRetry), error: error)
             ended(id, result, nil)
         case .progress(let id, let progress):
-            if let call = running(id) { tell(.progress(call.attempt.id, progress)) }
+            running(id)?.progressed(progress, on: loop) { [unowned self] in tell($0) }
         case .output(let id, let json):
             if let call = running(id) { tell(.output(call.attempt.id, json: onOneLine(json))) }
         case .log(let id, _, let text): log([Array(text.utf8)], "log", of: id.flatMap { running($0) })
@@ -281,6 +283,7 @@ final class WorkerProcess {
     private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
         // An answer to what nobody asked is dropped.
         guard let call = running(id) else { return }
+        call.release { tell($0) }
         if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
         var result = result
         let now = monotonicNanoseconds()
@@ -291,9 +294,13 @@ final class WorkerProcess {
         if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
         tell(.ended(call.attempt.id, result))
         guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
-        next.started = now
+        begin(next, at: now)
         if next.wasCancelled { child.stop(after: .seconds(5)) }
-        tell(.began(next.attempt.id))
+    }
+
+    private func begin(_ call: WorkerCall, at time: Int64) {
+        call.started = time
+        tell(.began(call.attempt.id, worker: name, at: time))
     }
 
     private func tell(_ report: Report) { onChange(self, .report(report)) }
@@ -331,6 +338,7 @@ final class WorkerProcess {
         line = []
         concurrent = [:]
         for call in running {
+            call.release { tell($0) }
             tell(.ended(call.attempt.id, end(of: call, exit, why)))
         }
         for call in waiting { tell(.ended(call.attempt.id, AttemptResult(.returned))) }

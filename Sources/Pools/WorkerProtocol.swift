@@ -42,7 +42,7 @@ package enum WorkerProtocol {
         out.append(#","job":""#)
         attempt.id.job.write(to: &out)
         out.append(#"","attempt":"#)
-        out.append(integer: attempt.id.number)
+        out.append(integer: attempt.number)
         out.append(#","input":"#)
         out.append(contentsOf: onOneLine(attempt.input.bytes))
         if let timeout = attempt.timeout {

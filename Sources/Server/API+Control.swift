@@ -26,7 +26,7 @@ extension API {
             guard record.state == .running || record.state == .suspended || record.state == .cancelling else {
                 throw Problem(409, "not-running", "the job is \(record.state.rawValue) and has no process")
             }
-            try body(record, AttemptID(job: record.id, number: record.attempt), pool)
+            try body(record, AttemptID(job: record.id, grant: engine.scheduler.grant(of: record.id)), pool)
         }
     }
 

@@ -67,10 +67,10 @@ extension Engine {
     /// Takes over what an earlier server has left on disk. What it ran has ended.
     private func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
         // What has run goes first: it holds its keys.
-        let order = jobs.filter { $0.remains.attempt > 0 } + jobs.filter { $0.remains.attempt == 0 }
+        let order = jobs.filter { $0.remains.tally.attempt > 0 } + jobs.filter { $0.remains.tally.attempt == 0 }
         for (record, remains) in order {
             guard let entry = registry[record.task] else {
-                endUnknown(record)
+                endUnknown(record, grant: remains.grant)
                 continue
             }
             let job = LiveJob(record, entry)
@@ -83,11 +83,11 @@ extension Engine {
     }
 
     /// A job whose task is not there any more.
-    private func endUnknown(_ record: JobRecord) {
+    private func endUnknown(_ record: JobRecord, grant: Int) {
         let error = JobError(type: "UnknownTask", message: "there is no task \"\(record.task)\" any more")
         let outcome = Outcome(.failed, of: record, at: now, error: error)
         journal.write(
-            .ended(record, outcome, attempt: record.attempt, hasHistory: true),
+            .ended(record, outcome, grant: grant, hasHistory: true),
             then: .then { [unowned self] in
                 record.apply(outcome)
                 store.keep(record)

@@ -30,7 +30,7 @@ package final class Engine {
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
-    var queueMeters: [String: QueueMeter] = [:]
+    private(set) var queueMeters: [String: QueueMeter] = [:]
     private var lastMeter = QueueMeter(of: "")
 
     private let clockOffset: Int64
@@ -43,7 +43,6 @@ package final class Engine {
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
     private let historian = Historian()
-    private let throttle = Throttle()
     let monitor = Monitor()
     let startedAt: Instant
     private var whenIdle: (() -> Void)?
@@ -72,7 +71,6 @@ package final class Engine {
         // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.
         journal.settle = { [unowned(unsafe) self] in settle($0, $1) }
         historian.engine = self
-        throttle.engine = self
         monitor.engine = self
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
@@ -135,6 +133,14 @@ package final class Engine {
         return job
     }
 
+    func spec(of job: LiveJob, notBefore: Instant?) -> JobSpec {
+        let record = job.record
+        return JobSpec(
+            id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
+            maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
+            isQuick: job.entry.isQuick(in: record.pool), isLight: job.entry.task.isConcurrent)
+    }
+
     func cancel(_ id: JobID, grace: Duration = Engine.defaultGrace) {
         feed(.cancelRequested(id, grace: grace))
     }
@@ -163,9 +169,6 @@ package final class Engine {
 
     /// Bytes that jobs hold which have not ended.
     var liveBytes: Int { live.bytes }
-
-    /// The job holds more, or less, than when it was counted.
-    func weigh(_ job: LiveJob) { live.weigh(job) }
 
     func resize(_ pool: any Pool, to slots: Int) {
         pool.resize(to: slots)
@@ -236,15 +239,16 @@ package final class Engine {
     private func perform(_ action: Action) {
         switch action {
         case .persist(let id, let attempt): persist(id, attempt)
-        case .persistStart(let id, let attempt):
-            live[id]?.storedAttempt = attempt
-            journal.write(.started(id, attempt: attempt, at: now), then: .start(id, attempt: attempt))
+        case .persistStart(let id, let attempt, let grant):
+            live[id]?.storedGrant = grant
+            journal.write(.started(id, attempt: attempt, grant: grant, at: now), then: .start(id, grant: grant))
         case .answer(let id): accepted(id)
-        case .start(let id, let attempt, let pool): start(id, attempt, pool)
-        case .stop(let id, let attempt, let pool, _, let grace):
-            self.pool(pool)?.stop(AttemptID(job: id, number: attempt), grace: grace)
-        case .hold(let id, let attempt, let pool, let isHeld):
-            self.pool(pool)?.hold(AttemptID(job: id, number: attempt), isHeld)
+        case .start(let id, let attempt, let grant, let pool):
+            start(AttemptID(job: id, grant: grant), number: attempt, in: pool)
+        case .stop(let id, let grant, let pool, _, let grace):
+            self.pool(pool)?.stop(AttemptID(job: id, grant: grant), grace: grace)
+        case .hold(let id, let grant, let pool, let isHeld):
+            self.pool(pool)?.hold(AttemptID(job: id, grant: grant), isHeld)
         case .publish(let id, let notice): publish(id, notice)
         case .record(let id, let conclusion): conclude(id, conclusion)
         case .conclude(let id, _): announceEnd(of: id)
@@ -255,7 +259,7 @@ package final class Engine {
 
     private func persist(_ id: JobID, _ attempt: Int) {
         guard let job = live[id] else { return }
-        job.storedAttempt = attempt
+        job.storedGrant = attempt
         // What has to wait is not to weigh more than its bytes meanwhile.
         if attempt == 0 { job.dropInput() }
         journal.write(.submitted(job.record, attempt: attempt, job.identity), then: .submission(id))
@@ -270,15 +274,10 @@ package final class Engine {
         if job.hasWaiters { newlyAccepted.append(job) }
     }
 
-    private func start(_ id: JobID, _ number: Int, _ name: PoolName) {
-        guard let job = live[id] else { return }
-        if job.storedAttempt < number {
-            job.storedAttempt = number
-            journal.write(.started(id, attempt: number, at: now), then: .nothing(id))
-        }
-        job.record.worker = nil
+    private func start(_ id: AttemptID, number: Int, in name: PoolName) {
+        guard let job = live[id.job] else { return }
         let attempt = Attempt(
-            id: AttemptID(job: id, number: number), task: job.entry.task, input: job.takeInput(),
+            id: id, number: number, task: job.entry.task, input: job.takeInput(),
             timeout: job.record.timeout, isQuick: job.entry.isQuick(in: name))
         pool(name)?.start(attempt)
     }
@@ -294,19 +293,21 @@ package final class Engine {
         case .queued(let position):
             record.state = .queued
             append(.queued(position: position), to: job)
-        case .started(let attempt):
-            record.state = .running
+        case .started(let attempt, let time):
+            if record.state != .cancelling { record.state = .running }
             record.attempt = attempt
-            record.startedAt = now
+            record.startedAt = time
             record.progress = nil
             monitor.began(job)
             append(.started(pool: record.pool, worker: record.worker), to: job)
-        case .retrying(let due, let crashes):
+        case .retrying(let due, let tally):
             monitor.attemptEnded(job, .retried)
             record.state = .scheduled
             record.dueAt = due
-            requeued(job, due: due, crashes: crashes)
+            requeued(job, tally, due: due)
             append(.retrying(job.lastResult?.failure, due: due), to: job)
+        // The disk is to know, or a restart would take it for lost.
+        case .handedBack(let tally): requeued(job, tally, due: now)
         case .cancelling:
             record.state = .cancelling
             journal.write(.cancelRequested(id), then: .nothing(id))
@@ -321,10 +322,9 @@ package final class Engine {
         job.tell(.changed) { $0.wantsChanges }
     }
 
-    private func requeued(_ job: LiveJob, due: Instant, crashes: Int) {
+    private func requeued(_ job: LiveJob, _ tally: Tally, due: Instant) {
         let id = job.record.id
-        journal.write(
-            .requeued(id, attempt: job.storedAttempt, due: due, crashes: crashes), then: .nothing(id))
+        journal.write(.requeued(id, tally, grant: job.storedGrant, due: due), then: .nothing(id))
     }
 
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
@@ -333,7 +333,7 @@ package final class Engine {
         monitor.attemptEnded(job, Span.Ending(outcome.state))
         job.outcome = outcome
         journal.write(
-            .ended(job.record, outcome, attempt: job.storedAttempt, hasHistory: job.hasHistory), then: .end(id))
+            .ended(job.record, outcome, grant: job.storedGrant, hasHistory: job.hasHistory), then: .end(id))
     }
 
     // MARK: What the disk says
@@ -345,7 +345,7 @@ package final class Engine {
             feed(.persisted(id))
         case (.submission(let id), .refused): drop(id, .refused)
         case (.submission(let id), .duplicate(let other, let isSame)): drop(id, .duplicate(of: other, isSame: isSame))
-        case (.start(let id, let attempt), .stored): feed(.startPersisted(id, attempt: attempt))
+        case (.start(let id, let grant), .stored): feed(.startPersisted(id, grant: grant))
         case (.end(let id), .stored):
             guard let job = live[id], let outcome = job.outcome else { return }
             job.record.apply(outcome)
@@ -392,7 +392,7 @@ package final class Engine {
         return lastMeter
     }
 
-    func append(_ kind: JobEvent.Kind, to job: LiveJob) {
+    private func append(_ kind: JobEvent.Kind, to job: LiveJob) {
         job.record.events.append(kind, at: now, attempt: job.record.attempt)
         metrics.events += 1
         if isDurable { historian.note(job) }
@@ -405,21 +405,24 @@ package final class Engine {
     /// What the pools say. A report about an attempt that is no longer current is dropped: the fence.
     private func receive(_ report: Report) {
         switch report {
-        case .began(let id): feed(.began(id.job, attempt: id.number))
-        case .placed(let id, let worker):
+        case .began(let id, let worker, let time):
             guard let job = current(id) else { return }
             job.record.worker = worker
-            job.record.events.nameWorker(worker)
+            feed(.began(id.job, grant: id.grant, at: time == 0 ? now : moment(time, notBefore: job.record.createdAt)))
         case .progress(let id, let progress):
             guard let job = current(id) else { return }
-            throttle.progress(job, progress)
+            job.record.progress = progress
+            append(.progress(progress), to: job)
+            live.weigh(job)
         case .output(let id, let json):
             guard let job = current(id) else { return }
             append(.output(json), to: job)
-            weigh(job)
+            live.weigh(job)
         case .log(let id, let stream, let text):
             guard let job = current(id) else { return }
-            throttle.log(job, stream, text)
+            job.record.log.append(line: text)
+            append(.log(stream: stream, text: text), to: job)
+            live.weigh(job)
         case .ended(let id, let result): attemptEnded(id, result)
         case .childStarted(let pid):
             journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))
@@ -429,30 +432,33 @@ package final class Engine {
 
     private func attemptEnded(_ id: AttemptID, _ result: AttemptResult) {
         if let job = current(id) {
-            throttle.finish(job)
             job.lastResult = result
             if result.end == .succeeded {
                 job.entry.note(result.usage, in: job.record.pool)
             } else if result.end == .crashed {
                 job.entry.noteCrash()
-            } else if result.end == .returned, isDurable {
-                // It never began: the disk is to know, or a restart would take it for lost.
-                job.storedAttempt = id.number - 1
-                requeued(job, due: now, crashes: scheduler.crashes(of: id.job))
             }
         } else {
-            logger.notice("stale end refused", metadata: ["job": "\(id.job)", "attempt": "\(id.number)"])
+            logger.notice("stale end refused", metadata: ["job": "\(id.job)", "grant": "\(id.grant)"])
         }
-        feed(.attemptEnded(id.job, attempt: id.number, result.end))
+        feed(.attemptEnded(id.job, grant: id.grant, result.end))
         if isDraining { checkIdle() }
     }
 
+    /// A reading of the monotonic clock by the server's own: of something that has happened to a job since it came.
+    private func moment(_ nanoseconds: Int64, notBefore start: Instant) -> Instant {
+        min(max(Instant(nanoseconds: clockOffset + nanoseconds), start), now)
+    }
+
     private func current(_ id: AttemptID) -> LiveJob? {
-        guard scheduler.isCurrent(id.job, attempt: id.number) else { return nil }
+        guard scheduler.isCurrent(id.job, grant: id.grant) else { return nil }
         return live[id.job]
     }
 
     // MARK: Time
+
+    /// How long a queue without jobs is remembered, of which nothing was set.
+    private static let queueMemory = Duration.seconds(10)
 
     private func endTurn() {
         if isDurable {
@@ -466,7 +472,12 @@ package final class Engine {
     }
 
     private func tick() {
-        tickQueues()
+        for meter in queueMeters.values { meter.tick() }
+        feed(.queuesTidied(idleSince: now - Self.queueMemory))
+        if queueMeters.count > scheduler.queueCount {
+            let known = Set(scheduler.queueNames)
+            queueMeters = queueMeters.filter { known.contains($0.key) }
+        }
         streams.heartbeat(now: now)
         monitor.tick()
         store.tick(at: now)
@@ -476,7 +487,7 @@ package final class Engine {
 
     /// Goes on with a job that an earlier server has left on disk.
     func takeOver(_ job: LiveJob, _ remains: Remains) {
-        job.storedAttempt = remains.attempt
+        job.storedGrant = remains.grant
         job.hasHistory = true
         live.add(job)
         live.accept(job)

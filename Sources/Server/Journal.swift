@@ -10,7 +10,7 @@ final class Journal {
     /// What is to happen once a change is on disk.
     enum Waiting {
         case submission(JobID)
-        case start(JobID, attempt: Int)
+        case start(JobID, grant: Int)
         case end(JobID)
         case history(JobID, reserved: Int)
         case then(() -> Void)

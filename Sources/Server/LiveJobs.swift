@@ -19,13 +19,11 @@ final class LiveJob {
     var lastResult: AttemptResult?
     /// How it ends, while that is being stored.
     var outcome: Outcome?
-    /// What its attempts have said, once they have.
-    var speech: Throttle.Speech?
     var identity: Identity?
     /// On disk: others may see it.
     var isAccepted = false
-    /// The last attempt whose start the store has been told of.
-    var storedAttempt = 0
+    /// The last place, given for an attempt, that the store has been told of; 0: none.
+    var storedGrant = 0
     /// Its row in the timeline while it runs; -1: none.
     var lane: Int32 = -1
     /// Whether the store has been told of events.
@@ -122,7 +120,7 @@ extension AttemptResult {
         switch end {
         case .stopped: return JobError(type: "Timeout", message: "the attempt took too long")
         case .crashed: return JobError(type: "Crashed", message: "the worker died")
-        case .succeeded, .failed, .returned: return nil
+        case .succeeded, .failed, .bystander, .returned: return nil
         }
     }
 }

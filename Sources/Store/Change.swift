@@ -2,21 +2,22 @@ import Jobs
 
 /// What a store is told, in the past tense. A store makes one after the other, and answers each with a ``Receipt``.
 ///
-/// The fence: what concerns an attempt is written only while the job on disk is at that attempt.
+/// The fence: what concerns an attempt is written only while the job on disk is at that attempt's grant.
 package enum Change: Sendable {
-    /// - Parameter attempt: 1 when the job starts as soon as this is on disk; 0 when it has to wait.
+    /// - Parameter attempt: 1 when the job starts as soon as this is on disk, with grant 1; 0 when it has to wait.
     case submitted(JobRecord, attempt: Int, Identity?)
-    case started(JobID, attempt: Int, at: Instant)
-    /// The attempt is over, and the job waits for another.
-    case requeued(JobID, attempt: Int, due: Instant, crashes: Int)
+    /// The attempt may begin. Nothing has begun under its number before.
+    case started(JobID, attempt: Int, grant: Int, at: Instant)
+    /// The attempt is over, or never began, and the job waits for another.
+    case requeued(JobID, Tally, grant: Int, due: Instant)
     case cancelRequested(JobID)
     /// Events to add to the job's history.
     /// - Parameter reserved: No later server may give a number up to this to another event.
     case happened(JobID, [JobEvent], reserved: Int)
     /// - Parameters:
-    ///   - attempt: The last one that the store was told of.
+    ///   - grant: The last one that the store was told of.
     ///   - hasHistory: Whether events of the job were written before.
-    case ended(JobRecord, Outcome, attempt: Int, hasHistory: Bool)
+    case ended(JobRecord, Outcome, grant: Int, hasHistory: Bool)
     /// A child process exists.
     case childStarted(ChildMark)
     case childEnded(pid: Int32)

@@ -108,12 +108,4 @@ package struct EventLog: Sendable {
 
     /// All of them.
     package var all: [JobEvent] { events }
-
-    /// Names the worker in the last `started` event, once it is known.
-    package mutating func nameWorker(_ worker: String) {
-        guard let index = events.lastIndex(where: { if case .started = $0.kind { true } else { false } }),
-            case .started(let pool, nil) = events[index].kind
-        else { return }
-        events[index].kind = .started(pool: pool, worker: worker)
-    }
 }

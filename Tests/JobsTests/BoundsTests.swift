@@ -53,7 +53,7 @@ import Testing
             _ = story.scheduler.handle(.persisted(JobID(rawValue: id)), at: story.now)
         }
         for id in 1...count {
-            let end = Event.attemptEnded(JobID(rawValue: id), attempt: 1, .succeeded)
+            let end = Event.attemptEnded(JobID(rawValue: id), grant: 1, .succeeded)
             let actions = story.scheduler.handle(end, at: story.now)
             #expect(actions.contains(.record(JobID(rawValue: id), .succeeded)))
             _ = story.scheduler.handle(.recorded(JobID(rawValue: id)), at: story.now)
@@ -88,7 +88,7 @@ import Testing
             let id = JobID(rawValue: number)
             _ = story.scheduler.handle(.submitted(spec(number) { $0.queue = "queue-\(number)" }), at: story.now)
             _ = story.scheduler.handle(.persisted(id), at: story.now)
-            _ = story.scheduler.handle(.attemptEnded(id, attempt: 1, .succeeded), at: story.now)
+            _ = story.scheduler.handle(.attemptEnded(id, grant: 1, .succeeded), at: story.now)
             _ = story.scheduler.handle(.recorded(id), at: story.now)
         }
         #expect(story.scheduler.queueCount <= Scheduler.maximumQueues)

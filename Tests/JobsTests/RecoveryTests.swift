@@ -6,14 +6,15 @@ import Testing
 @Suite struct RecoveryTests {
     let one = JobID(rawValue: 1)
 
-    @Test func `a job that may run once starts only when the disk knows of it`() {
+    @Test func `a job starts only when the disk knows of it, however often it may`() {
         var story = Story(durable: true)
         _ = story.submit(1)
         let two = JobID(rawValue: 2)
-        #expect(story.tell(.submitted(JobSpec(id: two, pool: .thread))) == [.persist(two, attempt: 0)])
+        #expect(
+            story.tell(.submitted(JobSpec(id: two, pool: .thread, maxAttempts: 3))) == [.persist(two, attempt: 0)])
         #expect(started(story.tell(.persisted(two))).isEmpty)
-        #expect(story.end(1).contains(.persistStart(two, attempt: 1)))
-        #expect(started(story.tell(.startPersisted(two, attempt: 1))) == [2])
+        #expect(story.end(1).contains(.persistStart(two, attempt: 1, grant: 1)))
+        #expect(started(story.tell(.startPersisted(two, grant: 1))) == [2])
     }
 
     @Test func `a cancel that comes before the acceptance ends the job as soon as it is accepted`() {
@@ -32,19 +33,22 @@ import Testing
         let two = JobID(rawValue: 2)
         #expect(story.tell(.cancelRequested(two, grace: .seconds(5))) == [.publish(two, .cancelling)])
         let end = Conclusion.cancelled(.beforeStart, took: .zero)
-        #expect(story.tell(.startPersisted(two, attempt: 1)) == [.record(two, end)])
+        #expect(story.tell(.startPersisted(two, grant: 1)) == [.record(two, end)])
     }
 
     @Test func `after a restart a job with attempts left runs again, another is lost`() {
         var story = Story()
         var again = JobSpec(id: one, pool: .thread)
         again.maxAttempts = 2
-        #expect(started(story.tell(.restored(again, Remains(attempt: 1, wasRunning: true)))) == [1])
+        let remains = Remains(Tally(attempt: 1), grant: 4, wasRunning: true)
+        // Under a number, and with a grant, that nobody has had.
+        #expect(story.tell(.restored(again, remains)).last == .start(one, attempt: 2, grant: 5, .thread))
         let two = JobID(rawValue: 2)
         #expect(
-            story.tell(.restored(JobSpec(id: two, pool: .thread), Remains(attempt: 1, wasRunning: true))) == [
-                .record(two, .failed(.lost))
-            ])
+            story.tell(
+                .restored(JobSpec(id: two, pool: .thread), Remains(Tally(attempt: 1), grant: 1, wasRunning: true))) == [
+                    .record(two, .failed(.lost))
+                ])
     }
 
     @Test func `after a restart a retry and a delay keep their times`() {
@@ -54,7 +58,7 @@ import Testing
             var spec = JobSpec(id: JobID(rawValue: id), pool: .thread)
             spec.maxAttempts = 3
             spec.notBefore = due
-            let actions = story.tell(.restored(spec, Remains(attempt: attempt)))
+            let actions = story.tell(.restored(spec, Remains(Tally(attempt: attempt), grant: attempt)))
             #expect(actions.contains(.publish(spec.id, .scheduled(until: due))))
         }
         story.now = due
@@ -65,11 +69,12 @@ import Testing
         var story = Story(slots: 1)
         _ = story.submit(1) { $0.maxAttempts = 2 }
         _ = story.submit(2)
+        story.begin(1)
         _ = story.tell(.drained)
         let stops = story.tell(.shutDown(grace: .seconds(1)))
-        #expect(stops == [.stop(one, attempt: 1, .thread, .shutDown, grace: .seconds(1))])
+        #expect(stops == [.stop(one, grant: 1, .thread, .shutDown, grace: .seconds(1))])
         let actions = story.end(1, .stopped(.sigterm))
-        #expect(actions.first == .publish(one, .retrying(due: story.now, crashes: 0)))
+        #expect(actions.first == .publish(one, .retrying(due: story.now, Tally(attempt: 1))))
         #expect(started(actions).isEmpty)
         #expect(story.scheduler.state(of: one) == .queued)
     }
@@ -81,12 +86,13 @@ import Testing
     @Test func `a suspended attempt keeps its place, goes on, and can be cancelled`() {
         var story = Story()
         _ = story.submit(1)
+        story.begin(1)
         #expect(
-            story.tell(.suspendRequested(one)) == [.hold(one, attempt: 1, .thread, true), .publish(one, .suspended)])
+            story.tell(.suspendRequested(one)) == [.hold(one, grant: 1, .thread, true), .publish(one, .suspended)])
         #expect(story.tell(.suspendRequested(one)) == [])
         #expect(started(story.submit(2)).isEmpty)
         #expect(
-            story.tell(.resumeRequested(one)) == [.hold(one, attempt: 1, .thread, false), .publish(one, .resumed)])
+            story.tell(.resumeRequested(one)) == [.hold(one, grant: 1, .thread, false), .publish(one, .resumed)])
         _ = story.tell(.suspendRequested(one))
         #expect(story.tell(.cancelRequested(one, grace: .seconds(5))).first == .publish(one, .cancelling))
     }

@@ -27,13 +27,21 @@ struct Story: ~Copyable {
         return tell(.persisted(spec.id))
     }
 
-    mutating func end(_ id: UInt64, attempt: Int = 1, _ end: AttemptEnd = .succeeded) -> [Action] {
-        tell(.attemptEnded(JobID(rawValue: id), attempt: attempt, end))
+    /// The pool says that the attempt has begun.
+    @discardableResult
+    mutating func begin(_ id: UInt64, grant: Int = 1) -> [Action] {
+        tell(.began(JobID(rawValue: id), grant: grant, at: now))
+    }
+
+    /// The attempt has begun, if it had not, and ends.
+    mutating func end(_ id: UInt64, grant: Int = 1, _ end: AttemptEnd = .succeeded) -> [Action] {
+        begin(id, grant: grant)
+        return tell(.attemptEnded(JobID(rawValue: id), grant: grant, end))
     }
 }
 
 func started(_ actions: [Action]) -> [UInt64] {
-    actions.compactMap { if case .start(let id, _, _) = $0 { id.rawValue } else { nil } }
+    actions.compactMap { if case .start(let id, _, _, _) = $0 { id.rawValue } else { nil } }
 }
 
 @Suite struct SchedulerTests {
@@ -44,9 +52,9 @@ func started(_ actions: [Action]) -> [UInt64] {
         #expect(story.tell(.submitted(JobSpec(id: one, pool: .thread))) == [.persist(one, attempt: 1)])
         #expect(
             story.tell(.persisted(one)) == [
-                .answer(one), .publish(one, .queued(position: 1)), .start(one, attempt: 1, .thread),
-                .publish(one, .started(attempt: 1)),
+                .answer(one), .publish(one, .queued(position: 1)), .start(one, attempt: 1, grant: 1, .thread),
             ])
+        #expect(story.begin(1) == [.publish(one, .started(attempt: 1, at: story.now))])
     }
 
     @Test func `a submission that could not be stored leaves no trace`() {
@@ -83,7 +91,7 @@ func started(_ actions: [Action]) -> [UInt64] {
         let grace = Duration.seconds(5)
         #expect(
             story.tell(.cancelRequested(one, grace: grace)) == [
-                .publish(one, .cancelling), .stop(one, attempt: 1, .thread, .cancel, grace: grace),
+                .publish(one, .cancelling), .stop(one, grant: 1, .thread, .cancel, grace: grace),
             ])
         #expect(story.end(1) == [.record(one, .cancelled(.cooperative, took: .zero))])
     }
@@ -106,7 +114,7 @@ func started(_ actions: [Action]) -> [UInt64] {
         #expect((Duration.milliseconds(500)...Duration.seconds(1)).contains(due - story.now))
         story.now = due
         #expect(started(story.tell(.becameDue)) == [1])
-        #expect(story.end(1, attempt: 2, .failed(canRetry: true)) == [.record(one, .failed(.reported))])
+        #expect(story.end(1, grant: 2, .failed(canRetry: true)) == [.record(one, .failed(.reported))])
     }
 
     @Test func `what would fail again is not tried again`() {
@@ -118,8 +126,11 @@ func started(_ actions: [Action]) -> [UInt64] {
     @Test func `an attempt past its deadline is stopped and the job fails by timeout`() {
         var story = Story()
         _ = story.submit(1) { $0.timeout = .seconds(3) }
+        story.now = story.now + .seconds(30)
+        #expect(story.tell(.becameDue) == [], "it has not begun")
+        story.begin(1)
         story.now = story.now + .seconds(3)
-        #expect(story.tell(.becameDue) == [.stop(one, attempt: 1, .thread, .timeout, grace: Scheduler.timeoutGrace)])
+        #expect(story.tell(.becameDue) == [.stop(one, grant: 1, .thread, .timeout, grace: Scheduler.timeoutGrace)])
         #expect(story.end(1, .stopped(.sigkill)) == [.record(one, .failed(.timeout))])
     }
 
@@ -127,11 +138,11 @@ func started(_ actions: [Action]) -> [UInt64] {
         var story = Story()
         _ = story.submit(1) { $0.maxAttempts = 10 }
         for attempt in 1...2 {
-            _ = story.end(1, attempt: attempt, .crashed)
+            _ = story.end(1, grant: attempt, .crashed)
             story.now = story.now + .seconds(600)
             #expect(started(story.tell(.becameDue)) == [1])
         }
-        #expect(story.end(1, attempt: 3, .crashed) == [.record(one, .failed(.crashed(quarantined: true)))])
+        #expect(story.end(1, grant: 3, .crashed) == [.record(one, .failed(.crashed(quarantined: true)))])
     }
 
     @Test func `of two jobs with one key the second waits for the first`() {
@@ -150,20 +161,77 @@ func started(_ actions: [Action]) -> [UInt64] {
         #expect(started(story.tell(.becameDue)) == [1])
     }
 
-    @Test func `quick jobs wait inside the pool, and count as queued until they begin`() {
+    @Test func `a job in its pool's hands is queued until the pool says that it has begun`() {
         var story = Story(slots: 1, ahead: 1)
+        let two = JobID(rawValue: 2)
         _ = story.submit(1) { $0.isQuick = true }
         #expect(started(story.submit(2) { $0.isQuick = true }) == [2])
-        #expect(story.scheduler.state(of: JobID(rawValue: 2)) == .queued)
         #expect(started(story.submit(3) { $0.isQuick = true }) == [])
+        // In whatever order the pool seats them.
+        #expect(story.begin(2) == [.publish(two, .started(attempt: 1, at: story.now))])
+        let states = (story.scheduler.state(of: one), story.scheduler.state(of: two))
+        #expect(states == (.queued, .running))
+    }
+
+    @Test func `what came back before it began costs no attempt, and its grant is gone with it`() {
+        var story = Story()
+        _ = story.submit(1)
         #expect(
-            story.tell(.began(JobID(rawValue: 2), attempt: 1)) == [.publish(JobID(rawValue: 2), .started(attempt: 1))])
+            story.tell(.attemptEnded(one, grant: 1, .returned)) == [
+                .publish(one, .handedBack(Tally())), .publish(one, .queued(position: 1)),
+                .start(one, attempt: 1, grant: 2, .thread),
+            ])
+        _ = story.tell(.attemptEnded(one, grant: 1, .succeeded))
+        #expect(story.scheduler.staleEvents == 1)
+        #expect(story.end(1, grant: 2) == [.record(one, .succeeded)])
+    }
+
+    @Test func `a bystander of a crash runs again at once, under a new number, and is not charged`() {
+        var story = Story()
+        _ = story.submit(1) { $0.maxAttempts = 2 }
+        for grant in 1...7 {
+            let tally = Tally(attempt: grant, spared: grant)
+            #expect(
+                story.end(1, grant: grant, .bystander) == [
+                    .publish(one, .retrying(due: story.now, tally)), .publish(one, .queued(position: 1)),
+                    .start(one, attempt: grant + 1, grant: grant + 1, .thread),
+                ])
+        }
+        guard case .publish(_, .retrying) = story.end(1, grant: 8, .crashed).first else {
+            return #expect(Bool(false), "its own crash costs it the first of two attempts")
+        }
+    }
+
+    @Test func `a bystander that may start only once has started`() {
+        var story = Story()
+        _ = story.submit(1)
+        #expect(story.end(1, .bystander) == [.record(one, .failed(.reported))])
+    }
+
+    @Test func `a job whose workers die as they are given it is quarantined before it ever begins`() {
+        var story = Story()
+        _ = story.submit(1)
+        for grant in 1...2 {
+            #expect(started(story.tell(.attemptEnded(one, grant: grant, .crashed))) == [1])
+        }
+        #expect(
+            story.tell(.attemptEnded(one, grant: 3, .crashed)) == [.record(one, .failed(.crashed(quarantined: true)))])
+    }
+
+    @Test func `a success that comes after the deadline, before the attempt has ended, counts`() {
+        var story = Story()
+        _ = story.submit(1) { $0.timeout = .seconds(3) }
+        story.begin(1)
+        story.now = story.now + .seconds(4)
+        _ = story.tell(.becameDue)
+        #expect(story.end(1) == [.record(one, .succeeded)])
     }
 
     @Test func `a stale end is refused and counted`() {
         var story = Story()
         _ = story.submit(1)
-        #expect(story.end(1, attempt: 7) == [])
+        story.begin(1)
+        #expect(story.end(1, grant: 7) == [])
         #expect(story.scheduler.staleEvents == 1)
         #expect(story.scheduler.state(of: one) == .running)
     }

@@ -1,11 +1,12 @@
 @testable import Jobs
 
-/// One made-up history of a server, decided by a seed: submissions, slow disks, workers that die, cancels, timeouts, and
-/// servers that are killed and start again from what had reached the disk.
+/// One made-up history of a server, decided by a seed: submissions, slow disks, pools with a will of their own, cancels,
+/// timeouts, suspensions, and servers that are killed, or stop in order, and start again from what had reached the disk.
 ///
-/// After every event the scheduler's invariants are checked, and the simulation keeps a ledger of its own: a job that was
-/// accepted ends exactly once, never runs twice at the same time, never more often than it may, and only once when it may
-/// run only once, whatever is killed.
+/// After every event the scheduler's invariants are checked, and the simulation keeps ledgers of its own: a job that was
+/// accepted ends exactly once, as an attempt of it really ended; its code never runs twice under one number, never more
+/// often than it may, and only once when it may run only once, whatever is killed; no deadline comes due for what never
+/// began, and none is missing for what did.
 struct Simulation: ~Copyable {
     struct Failure: Error, CustomStringConvertible {
         let seed: UInt64
@@ -14,31 +15,37 @@ struct Simulation: ~Copyable {
         var description: String { "SPINDLE_SEED=\(seed) swift test --filter Simulation: step \(step): \(what)" }
     }
 
-    private struct Running {
-        let attempt: Int
-        let pool: PoolName
-        var asked = false
-        var hasBegun = false
-    }
-
     /// What the disk is told, in order.
     private enum Write {
         case submit(JobID, attempt: Int)
-        case start(JobID, attempt: Int, isAwaited: Bool)
-        case retry(JobID, due: Instant, crashes: Int)
+        case start(JobID, attempt: Int, grant: Int)
+        case requeue(JobID, due: Instant, Tally)
         case cancel(JobID)
         case end(JobID, Conclusion)
     }
 
+    /// An attempt as the scheduler has given it out.
+    private struct Given {
+        let grant: Int
+        let attempt: Int
+        let pool: PoolName
+        /// When it was told that it has begun.
+        var heardAt: Instant?
+        var isStopped = false
+    }
+
     private let seed: UInt64
+    private let telling: ModelPool.Telling
     private var random: SeededRandom
     private var scheduler: Scheduler
     private var now = Instant(nanoseconds: 0)
     private var step = 0
     private var ids = JobIDSource()
     private var specs: [JobID: JobSpec] = [:]
-    private var running: [JobID: Running] = [:]
-    private var staged: [PoolName: [JobID]] = [:]
+    private var pools: [PoolName: ModelPool] = [:]
+    private var slots: [PoolName: Int] = [:]
+    private var given: [JobID: Given] = [:]
+    private var ledger = EffectLedger()
     private var writes: [Write] = []
     private var disk: [JobID: Remains] = [:]
     private var dueOnDisk: [JobID: Instant] = [:]
@@ -46,39 +53,56 @@ struct Simulation: ~Copyable {
     private(set) var crashes = 0
     private var accepted: Set<JobID> = []
     private var dropped: Set<JobID> = []
-    private var ran: Set<JobID> = []
     private var concluded: [JobID: Conclusion] = [:]
-    private var slots: [PoolName: Int] = [:]
-    private(set) var starts: [JobID: Int] = [:]
+    /// The number that was shown as started.
+    private var shown: [JobID: Int] = [:]
+    private var isStopping = false
 
-    init(seed: UInt64) {
+    init(seed: UInt64, telling: ModelPool.Telling = .said) {
         self.seed = seed
+        self.telling = telling
         random = SeededRandom(seed: seed)
         scheduler = Scheduler(seed: seed)
     }
 
     /// Plays up to `steps` events, then lets everything come to its end.
     mutating func play(steps: Int) throws {
-        for pool in [PoolName.thread, .process] {
-            slots[pool] = Int.random(in: 1...3, using: &random)
-            try feed(.poolResized(pool, slots: slots[pool]!, ahead: Int.random(in: 0...2, using: &random)))
-        }
+        for pool in [PoolName.thread, .process] { slots[pool] = Int.random(in: 1...3, using: &random) }
+        try openPools()
         for _ in 0..<steps { try playOne() }
         try settle()
         try checkLedger()
     }
 
+    private mutating func openPools() throws {
+        for (pool, count) in slots.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            pools[pool] = ModelPool(telling)
+            try resize(pool, to: count)
+        }
+    }
+
+    private mutating func resize(_ pool: PoolName, to count: Int) throws {
+        slots[pool] = count
+        let ahead = Int.random(in: 0...2, using: &random)
+        // The scheduler's idea of what waits inside need not be the pool's.
+        pools[pool]!.resize(to: count, ahead: pool == .process ? ahead : 0)
+        try feed(.poolResized(pool, slots: count, ahead: ahead))
+        if pool == .process { try feed(.lightRoomResized(slots: 3 * count)) }
+    }
+
     private mutating func playOne() throws {
         now = now + .milliseconds(Int.random(in: 0...400, using: &random))
         switch Int.random(in: 0..<100, using: &random) {
-        case 0..<28: try submit()
-        case 28..<48: try commit()
-        case 48..<73: try endOne()
-        case 73: try crash()
-        case 74..<82: try feed(.becameDue)
-        case 82..<90: try cancelOne()
-        case 90..<94: try sendStaleEnd()
-        case 94..<97: try loseWorker()
+        case 0..<22: try submit()
+        case 22..<40: try commit()
+        case 40..<58: try letPoolsWork()
+        case 58..<74: try hear()
+        case 74: try crash()
+        case 75: try stopInOrder()
+        case 76..<83: try passTime()
+        case 83..<89: try cancelOne()
+        case 89..<92: try sendStaleEnd()
+        case 92..<96: try holdOne()
         default: try pauseOrResize()
         }
     }
@@ -88,9 +112,10 @@ struct Simulation: ~Copyable {
         var spec = JobSpec(id: id, pool: Bool.random(using: &random) ? .thread : .process)
         spec.queue = ["default", "bulk", "mail"].randomElement(using: &random)!
         spec.priority = Int.random(in: -1...1, using: &random)
-        spec.maxAttempts = Int.random(in: 1...5, using: &random)
-        spec.isQuick = Bool.random(using: &random)
-        if Int.random(in: 0..<4, using: &random) == 0 {
+        spec.maxAttempts = [1, 1, 2, 3, 5].randomElement(using: &random)!
+        spec.isLight = spec.pool == .process && Int.random(in: 0..<3, using: &random) == 0
+        spec.isQuick = !spec.isLight && Bool.random(using: &random)
+        if Int.random(in: 0..<3, using: &random) == 0 {
             spec.timeout = .milliseconds(Int.random(in: 1...2000, using: &random))
         }
         if Int.random(in: 0..<5, using: &random) == 0 {
@@ -100,6 +125,47 @@ struct Simulation: ~Copyable {
         specs[id] = spec
         try feed(.submitted(spec))
     }
+
+    private mutating func cancelOne() throws {
+        guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
+        try feed(.cancelRequested(id, grace: .seconds(5)))
+    }
+
+    private mutating func holdOne() throws {
+        guard let id = given.keys.sorted().randomElement(using: &random) else { return }
+        try feed(Bool.random(using: &random) ? .suspendRequested(id) : .resumeRequested(id))
+    }
+
+    private mutating func sendStaleEnd() throws {
+        guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
+        let grant = (given[id]?.grant ?? 1) + (Bool.random(using: &random) ? 1 : -1)
+        let before = scheduler.state(of: id)
+        try feed(.attemptEnded(id, grant: grant, .succeeded))
+        guard scheduler.state(of: id) == before else { throw failure("a stale end changed \(id)") }
+    }
+
+    private mutating func pauseOrResize() throws {
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0, 1: try feed(.queuePaused("bulk", Bool.random(using: &random)))
+        case 2:
+            try feed(.queueLimited("mail", Bool.random(using: &random) ? 3 : nil))
+            try feed(.queuesTidied(idleSince: now))
+        default:
+            try resize(Bool.random(using: &random) ? .process : .thread, to: Int.random(in: 1...4, using: &random))
+        }
+    }
+
+    /// Everything that is due, is; whatever has begun and may not run any longer must have been asked to stop.
+    private mutating func passTime() throws {
+        try feed(.becameDue)
+        for (id, run) in given {
+            guard let heardAt = run.heardAt, let timeout = specs[id]!.timeout, !run.isStopped, now >= heardAt + timeout
+            else { continue }
+            throw failure("\(id) runs beyond its timeout, and nobody minds")
+        }
+    }
+
+    // MARK: The disk
 
     /// Some of what waits reaches the disk, in one go; then the scheduler hears of it.
     private mutating func commit() throws {
@@ -117,21 +183,23 @@ struct Simulation: ~Copyable {
                 dropped.insert(id)
                 try feed(.persistFailed(id))
             case .submit(let id, _): try feed(.persisted(id))
-            case .start(let id, let attempt, true): try feed(.startPersisted(id, attempt: attempt))
+            case .start(let id, _, let grant): try feed(.startPersisted(id, grant: grant))
             case .end(let id, _): try feed(.recorded(id))
-            case .start, .retry, .cancel: break
+            case .requeue, .cancel: break
             }
         }
     }
 
     private mutating func apply(_ write: Write) {
         switch write {
-        case .submit(let id, let attempt): disk[id] = Remains(attempt: attempt, wasRunning: attempt > 0)
-        case .start(let id, let attempt, _):
-            disk[id]?.attempt = attempt
+        case .submit(let id, let attempt):
+            disk[id] = Remains(Tally(attempt: attempt), grant: attempt, wasRunning: attempt > 0)
+        case .start(let id, let attempt, let grant):
+            disk[id]?.tally.attempt = attempt
+            disk[id]?.grant = grant
             disk[id]?.wasRunning = true
-        case .retry(let id, let due, let crashes):
-            disk[id]?.crashes = crashes
+        case .requeue(let id, let due, let tally):
+            disk[id]?.tally = tally
             disk[id]?.wasRunning = false
             dueOnDisk[id] = due
         case .cancel(let id): disk[id]?.wasCancelled = true
@@ -148,15 +216,36 @@ struct Simulation: ~Copyable {
         for write in writes.prefix(Int.random(in: 0...writes.count, using: &random)) { apply(write) }
         for case .submit(let id, _) in writes where disk[id] == nil && endedOnDisk[id] == nil { dropped.insert(id) }
         writes = []
-        running = [:]
-        staged = [:]
+        try restart()
+    }
+
+    /// The server lets end what ends, stops the rest, and starts again.
+    private mutating func stopInOrder() throws {
+        try feed(.drained)
+        isStopping = true
+        defer { isStopping = false }
+        for _ in 0..<Int.random(in: 0...10, using: &random) { try letPoolsWork() }
+        try feed(.shutDown(grace: .seconds(5)))
+        for _ in 0..<10_000 where !pools.values.allSatisfy(\.isEmpty) {
+            for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) { pools[pool]!.rest(&random) }
+            try checkFacts()
+            while try hear() {}
+            while !writes.isEmpty { try commit() }
+        }
+        while !writes.isEmpty { try commit() }
+        for (id, remains) in disk where remains.wasRunning { throw failure("\(id) runs on in a server that has ended") }
+        try restart()
+    }
+
+    private mutating func restart() throws {
+        given = [:]
         // An outcome that had not reached the disk never was; one that had is final, though nobody was told.
         concluded = endedOnDisk
         scheduler = Scheduler(seed: random.next())
-        for (pool, count) in slots.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-            try feed(.poolResized(pool, slots: count, ahead: 1))
+        try openPools()
+        let order = disk.sorted {
+            ($0.value.tally.attempt == 0 ? 1 : 0, $0.key) < ($1.value.tally.attempt == 0 ? 1 : 0, $1.key)
         }
-        let order = disk.sorted { ($0.value.attempt == 0 ? 1 : 0, $0.key) < ($1.value.attempt == 0 ? 1 : 0, $1.key) }
         for (id, remains) in order {
             accepted.insert(id)
             var spec = specs[id]!
@@ -165,61 +254,47 @@ struct Simulation: ~Copyable {
         }
     }
 
-    private mutating func endOne() throws {
-        guard let id = running.keys.sorted().randomElement(using: &random), running[id]!.hasBegun else { return }
-        let end: AttemptEnd =
-            switch Int.random(in: 0..<10, using: &random) {
-            case 0..<5: .succeeded
-            case 5..<7: .failed(canRetry: Bool.random(using: &random))
-            case 7: .crashed
-            default: running[id]!.asked ? .stopped(.sigterm) : .succeeded
-            }
-        try finish(id, end)
-    }
+    // MARK: The pools
 
-    private mutating func finish(_ id: JobID, _ end: AttemptEnd) throws {
-        let run = running.removeValue(forKey: id)!
-        staged[run.pool]?.removeAll { $0 == id }
-        try feed(.attemptEnded(id, attempt: run.attempt, end))
-        // The pool starts the next one that waits inside it, and says so.
-        if run.hasBegun, let next = staged[run.pool]?.first { try begin(next) }
-    }
-
-    private mutating func begin(_ id: JobID) throws {
-        staged[running[id]!.pool]!.removeAll { $0 == id }
-        running[id]!.hasBegun = true
-        try feed(.began(id, attempt: running[id]!.attempt))
-    }
-
-    /// A worker dies: what it ran has crashed, what waited in it comes back.
-    private mutating func loseWorker() throws {
-        guard let id = running.keys.sorted().randomElement(using: &random) else { return }
-        try finish(id, running[id]!.hasBegun ? .crashed : .returned)
-    }
-
-    private mutating func cancelOne() throws {
-        guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
-        try feed(.cancelRequested(id, grace: .seconds(5)))
-    }
-
-    private mutating func sendStaleEnd() throws {
-        guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
-        let attempt = (running[id]?.attempt ?? starts[id] ?? 0) + (Bool.random(using: &random) ? 1 : -1)
-        let before = scheduler.state(of: id)
-        try feed(.attemptEnded(id, attempt: attempt, .succeeded))
-        guard scheduler.state(of: id) == before else { throw failure("a stale end changed \(id)") }
-    }
-
-    private mutating func pauseOrResize() throws {
-        switch Int.random(in: 0..<4, using: &random) {
-        case 0, 1: try feed(.queuePaused("bulk", Bool.random(using: &random)))
-        case 2:
-            try feed(.queueLimited("mail", Bool.random(using: &random) ? 3 : nil))
-            try feed(.queuesTidied(idleSince: now))
-        default:
-            slots[.process] = Int.random(in: 1...4, using: &random)
-            try feed(.poolResized(.process, slots: slots[.process]!, ahead: Int.random(in: 0...2, using: &random)))
+    private mutating func letPoolsWork() throws {
+        for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
+            for _ in 0..<Int.random(in: 1...4, using: &random) { pools[pool]!.step(&random) }
         }
+        try checkFacts()
+    }
+
+    /// Notes what has really happened.
+    private mutating func checkFacts() throws {
+        for pool in pools.keys {
+            for fact in pools[pool]!.takeFacts() {
+                switch fact {
+                case .began(let call):
+                    guard let remains = disk[call.id], remains.wasRunning, remains.grant >= call.grant else {
+                        throw failure("\(call.id) runs as attempt \(call.attempt), which the disk does not know")
+                    }
+                    if let wrong = ledger.begin(call, of: specs[call.id]!, at: now) { throw failure(wrong) }
+                case .ended(let call, let end): ledger.end(call, end)
+                }
+            }
+        }
+    }
+
+    /// The scheduler hears the next of what a pool has told.
+    @discardableResult
+    private mutating func hear() throws -> Bool {
+        let talking = pools.keys.filter { !pools[$0]!.mail.isEmpty }.sorted { $0.rawValue < $1.rawValue }
+        guard let pool = talking.randomElement(using: &random), let report = pools[pool]!.takeMail() else {
+            return false
+        }
+        switch report {
+        case .began(let id, let grant):
+            if given[id]?.grant == grant { given[id]?.heardAt = ledger.beginning(of: id, grant: grant) }
+            try feed(.began(id, grant: grant, at: ledger.beginning(of: id, grant: grant) ?? now))
+        case .ended(let id, let grant, let end):
+            if given[id]?.grant == grant { given[id]?.heardAt = nil }
+            try feed(.attemptEnded(id, grant: grant, end))
+        }
+        return true
     }
 
     // MARK: The world's side
@@ -233,41 +308,55 @@ struct Simulation: ~Copyable {
     private mutating func perform(_ action: Action) throws {
         switch action {
         case .persist(let id, let attempt): writes.append(.submit(id, attempt: attempt))
-        case .persistStart(let id, let attempt):
-            writes.append(.start(id, attempt: attempt, isAwaited: true))
+        case .persistStart(let id, let attempt, let grant):
+            writes.append(.start(id, attempt: attempt, grant: grant))
         case .answer(let id):
             guard accepted.insert(id).inserted else { throw failure("\(id) accepted twice") }
-        case .start(let id, let attempt, let pool):
+        case .start(let id, let attempt, let grant, let pool):
             guard accepted.contains(id) else { throw failure("\(id) started before it was accepted") }
-            guard running[id] == nil else { throw failure("\(id) started while it runs") }
-            if specs[id]!.maxAttempts == 1 {
-                guard disk[id]?.wasRunning == true else { throw failure("\(id) started before the disk knew") }
-                guard !ran.contains(id) else { throw failure("\(id) may run once and ran twice") }
-            } else {
-                writes.append(.start(id, attempt: attempt, isAwaited: false))
+            guard !isStopping else { throw failure("\(id) started in a server that stops") }
+            given[id] = Given(grant: grant, attempt: attempt, pool: pool)
+            pools[pool]!.start(id, attempt: attempt, grant: grant, isLight: specs[id]!.isLight)
+        case .publish(let id, let notice): try take(notice, of: id)
+        case .stop(let id, let grant, let pool, let reason, _):
+            guard given[id]?.grant == grant else { throw failure("asked to stop \(id), which nobody has started") }
+            if reason == .timeout, ledger.beginning(of: id, grant: grant) == nil {
+                throw failure("the deadline of \(id) has come, and it has never begun")
             }
-            starts[id] = attempt
-            running[id] = Running(attempt: attempt, pool: pool)
-            staged[pool, default: []].append(id)
-        case .publish(let id, .started):
-            guard let run = running[id] else { throw failure("\(id) began without a start") }
-            running[id]!.hasBegun = true
-            ran.insert(id)
-            staged[run.pool]!.removeAll { $0 == id }
-        case .publish(let id, .retrying(let due, let crashes)):
-            writes.append(.retry(id, due: due, crashes: crashes))
-        case .publish(let id, .cancelling): writes.append(.cancel(id))
-        case .stop(let id, let attempt, _, _, _):
-            guard running[id]?.attempt == attempt else { throw failure("asked to stop \(id), which does not run") }
-            running[id]!.asked = true
-        case .record(let id, let conclusion):
-            guard concluded[id] == nil else { throw failure("\(id) ended twice") }
-            concluded[id] = conclusion
-            writes.append(.end(id, conclusion))
+            given[id]!.isStopped = true
+            pools[pool]!.stop(id, grant: grant)
+        case .hold(let id, let grant, let pool, let isHeld): pools[pool]!.hold(id, grant: grant, isHeld)
+        case .record(let id, let conclusion): try record(id, conclusion)
         case .conclude(let id, let conclusion):
             guard endedOnDisk[id] == conclusion else { throw failure("\(id) told another end than is on disk") }
-        case .publish, .wake, .hold: break
+        case .wake: break
         }
+    }
+
+    private mutating func take(_ notice: Notice, of id: JobID) throws {
+        switch notice {
+        case .started(let attempt, _):
+            guard let run = given[id], ledger.beginning(of: id, grant: run.grant) != nil else {
+                throw failure("\(id) is said to have started, and has not")
+            }
+            shown[id] = attempt
+        case .retrying(let due, let tally): writes.append(.requeue(id, due: due, tally))
+        case .handedBack(let tally): writes.append(.requeue(id, due: now, tally))
+        case .cancelling: writes.append(.cancel(id))
+        case .scheduled, .blocked, .queued, .suspended, .resumed: break
+        }
+    }
+
+    private mutating func record(_ id: JobID, _ conclusion: Conclusion) throws {
+        guard concluded[id] == nil else { throw failure("\(id) ended twice") }
+        concluded[id] = conclusion
+        writes.append(.end(id, conclusion))
+        let run = given.removeValue(forKey: id)
+        guard ledger.bears(out: conclusion, of: id, grant: run?.grant ?? 0) else {
+            let truth = ledger.end(of: id, grant: run?.grant ?? 0)
+            throw failure("\(id) is recorded as \(conclusion), but its attempt: \(String(describing: truth))")
+        }
+        if conclusion == .succeeded, shown[id] != run?.attempt { throw failure("\(id) succeeded and never started") }
     }
 
     /// Nothing new comes in: everything accepted must come to an end.
@@ -275,11 +364,13 @@ struct Simulation: ~Copyable {
         try feed(.queuePaused("bulk", false))
         for _ in 0..<10_000 {
             while !writes.isEmpty { try commit() }
-            if let id = running.keys.sorted().first(where: { running[$0]!.hasBegun }) { try finish(id, .succeeded) }
+            for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) { pools[pool]!.rest(&random) }
+            try checkFacts()
+            while try hear() {}
             while !writes.isEmpty { try commit() }
             now = now + .seconds(400)
             try feed(.becameDue)
-            if running.isEmpty, writes.isEmpty, scheduler.liveCount == 0 { return }
+            if writes.isEmpty, scheduler.liveCount == 0, pools.values.allSatisfy(\.isEmpty) { return }
         }
         throw failure("never came to rest: \(scheduler.liveCount) jobs left")
     }
@@ -287,10 +378,7 @@ struct Simulation: ~Copyable {
     private func checkLedger() throws {
         for id in accepted where concluded[id] == nil { throw failure("\(id) was accepted and never ended") }
         for id in concluded.keys where !accepted.contains(id) { throw failure("\(id) ended without being accepted") }
-        for (id, attempt) in starts where attempt > specs[id]!.maxAttempts {
-            throw failure("\(id) ran \(attempt) times")
-        }
-        for id in dropped where starts[id] != nil { throw failure("\(id) ran though it was never stored") }
+        for id in dropped where ledger.runs(of: id) > 0 { throw failure("\(id) ran though it was never stored") }
         for id in accepted where dropped.contains(id) { throw failure("\(id) was accepted and lost") }
     }
 

@@ -16,6 +16,20 @@ import Testing
         }
     }
 
+    @Test func `a pool that counts what a dead worker has done, instead of being told, is found out`() {
+        let histories = 1...200 as ClosedRange<UInt64>
+        let found = histories.count { seed in
+            var simulation = Simulation(seed: seed, telling: .counted)
+            do {
+                try simulation.play(steps: 120)
+                return false
+            } catch {
+                return true
+            }
+        }
+        #expect(found > 20, "of \(histories.count) histories")
+    }
+
     private func environment(_ name: String) -> UInt64? {
         getenv(name).flatMap { UInt64(String(cString: $0)) }
     }

@@ -123,9 +123,10 @@ final class PoolBench {
     }
 
     private func start(_ task: TaskDefinition, _ input: JSONValue) -> AttemptID {
-        let id = AttemptID(job: JobID(rawValue: nextID), number: 1)
+        let id = AttemptID(job: JobID(rawValue: nextID), grant: 1)
         nextID += 1
-        pool.start(Attempt(id: id, task: task, input: AttemptInput(input.bytes, parsed: input), timeout: nil))
+        pool.start(
+            Attempt(id: id, number: 1, task: task, input: AttemptInput(input.bytes, parsed: input), timeout: nil))
         return id
     }
 
@@ -152,7 +153,7 @@ final class PoolBench {
             reports.progress.append(progress)
             onProgress?()
         case .log(_, _, let text): reports.logs.append(text)
-        case .began, .placed, .output, .childStarted, .childEnded: break
+        case .began, .output, .childStarted, .childEnded: break
         }
     }
 }

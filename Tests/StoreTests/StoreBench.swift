@@ -149,7 +149,7 @@ final class StoreBench {
             error: state == .failed ? JobError(type: "E", message: "m", traceback: ["a\n"], exitCode: 3) : nil,
             usage: Usage(), cancel: state == .cancelled ? (.sigkill, .milliseconds(7)) : nil)
         let receipts = write(
-            .submitted(record, attempt: 1, nil), .ended(record, outcome, attempt: 1, hasHistory: false))
+            .submitted(record, attempt: 1, nil), .ended(record, outcome, grant: 1, hasHistory: false))
         guard receipts[1] == .stored else { return receipts[1] }
         record.apply(outcome)
         store.keep(record)

@@ -95,14 +95,16 @@ import Testing
         let cancelled = bench.job()
         bench.write(
             .submitted(waiting, attempt: 0, nil), .submitted(running, attempt: 0, nil),
-            .started(running.id, attempt: 1, at: bench.start), .submitted(retrying, attempt: 1, nil),
-            .requeued(retrying.id, attempt: 1, due: due, crashes: 1), .submitted(cancelled, attempt: 0, nil),
+            .started(running.id, attempt: 1, grant: 1, at: bench.start), .submitted(retrying, attempt: 1, nil),
+            .requeued(retrying.id, Tally(attempt: 1, crashes: 1), grant: 1, due: due),
+            .submitted(cancelled, attempt: 0, nil),
             .cancelRequested(cancelled.id))
         let found = try bench.reopen().jobs
         #expect(found.map(\.record.id) == [waiting.id, running.id, retrying.id, cancelled.id])
         #expect(
             found.map(\.remains) == [
-                Remains(), Remains(attempt: 1, wasRunning: true), Remains(attempt: 1, crashes: 1),
+                Remains(), Remains(Tally(attempt: 1), grant: 1, wasRunning: true),
+                Remains(Tally(attempt: 1, crashes: 1), grant: 1),
                 Remains(wasCancelled: true),
             ])
         #expect(found[0].record.dueAt == due && found[2].record.dueAt == due)
@@ -116,16 +118,16 @@ import Testing
         let bench = try StoreBench(kind)
         let job = bench.job(maxAttempts: 3)
         bench.write(
-            .submitted(job, attempt: 1, nil), .requeued(job.id, attempt: 1, due: bench.start, crashes: 0),
-            .started(job.id, attempt: 2, at: bench.start))
+            .submitted(job, attempt: 1, nil), .requeued(job.id, Tally(attempt: 1), grant: 1, due: bench.start),
+            .started(job.id, attempt: 2, grant: 2, at: bench.start))
         job.attempt = 1
         let late = Outcome(.succeeded, of: job, at: bench.start)
-        #expect(bench.write(.ended(job, late, attempt: 1, hasHistory: false)) == [.stale])
-        #expect(bench.write(.started(job.id, attempt: 2, at: bench.start)) == [.stale])
+        #expect(bench.write(.ended(job, late, grant: 1, hasHistory: false)) == [.stale])
+        #expect(bench.write(.started(job.id, attempt: 2, grant: 2, at: bench.start)) == [.stale])
         job.attempt = 2
         let end = Outcome(.succeeded, of: job, at: bench.start)
-        #expect(bench.write(.ended(job, end, attempt: 2, hasHistory: false)) == [.stored])
-        #expect(bench.write(.ended(job, end, attempt: 2, hasHistory: false)) == [.stale])
+        #expect(bench.write(.ended(job, end, grant: 2, hasHistory: false)) == [.stored])
+        #expect(bench.write(.ended(job, end, grant: 2, hasHistory: false)) == [.stale])
         #expect(try bench.find(job.id)?.attempt == 2)
     }
 

@@ -18,8 +18,8 @@ enum Rows {
         record.events = EventLog(stored: stored, reserved: row["reserved"], at: now)
         for case .log(_, let text) in stored.map(\.kind) { record.log.append(line: text) }
         let remains = Remains(
-            attempt: record.attempt, crashes: row["crashes"], wasRunning: row["running"], wasCancelled: row["cancelled"]
-        )
+            Tally(attempt: record.attempt, spared: row["spared"], crashes: row["crashes"]), grant: row["grants"],
+            wasRunning: row["running"], wasCancelled: row["cancelled"])
         return (record, remains)
     }
 

@@ -14,6 +14,15 @@ enum Schema {
             try db.execute(
                 sql: "ALTER TABLE live ADD COLUMN pool_reason TEXT; ALTER TABLE finished ADD COLUMN pool_reason TEXT")
         }
+        migrator.registerMigration("3: grants fence attempts") { db in
+            // Until now the attempt was its own fence.
+            try db.execute(
+                sql: """
+                    ALTER TABLE live ADD COLUMN grants INTEGER NOT NULL DEFAULT 0;
+                    ALTER TABLE live ADD COLUMN spared INTEGER NOT NULL DEFAULT 0;
+                    UPDATE live SET grants = attempt;
+                    """)
+        }
         return migrator
     }
 

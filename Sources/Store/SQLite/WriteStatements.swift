@@ -17,24 +17,24 @@ final class WriteStatements {
             db,
             """
             INSERT INTO live (id, task, pool, queue, priority, max_attempts, timeout, key, labels, input, created_at,
-            not_before, due_at, started_at, attempt, running, pool_reason)
-            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            not_before, due_at, started_at, attempt, running, pool_reason, grants)
+            VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
             """)
         start = try HotStatement(
             db,
             """
-            UPDATE live SET attempt = ?1, running = 1, started_at = ?2, due_at = NULL
-            WHERE id = ?3 AND running = 0 AND attempt = ?1 - 1
+            UPDATE live SET attempt = ?1, grants = ?2, running = 1, started_at = ?3, due_at = NULL
+            WHERE id = ?4 AND running = 0 AND grants < ?2 AND attempt < ?1
             """)
         requeue = try HotStatement(
             db,
             """
-            UPDATE live SET attempt = ?1, running = 0, due_at = ?2, crashes = ?3
-            WHERE id = ?4 AND running = 1 AND attempt IN (?1, ?1 + 1)
+            UPDATE live SET attempt = ?1, spared = ?2, crashes = ?3, running = 0, due_at = ?4
+            WHERE id = ?5 AND running = 1 AND grants = ?6
             """)
         cancel = try HotStatement(db, "UPDATE live SET cancelled = 1 WHERE id = ?")
         reserve = try HotStatement(db, "UPDATE live SET reserved = ? WHERE id = ?")
-        deleteLive = try HotStatement(db, "DELETE FROM live WHERE id = ? AND attempt = ?")
+        deleteLive = try HotStatement(db, "DELETE FROM live WHERE id = ? AND grants = ?")
         insertEvents = try HotStatement(db, "INSERT INTO events (job, last, events) VALUES (?,?,?)")
         trimEvents = try HotStatement(db, "DELETE FROM events WHERE job = ? AND last <= ?")
         deleteEvents = try HotStatement(db, "DELETE FROM events WHERE job = ?")
@@ -54,24 +54,27 @@ final class WriteStatements {
     func apply(_ change: Change) throws -> Receipt {
         switch change {
         case .submitted(let job, let attempt, let identity): return try submit(job, attempt, identity)
-        case .started(let id, let attempt, let time):
+        case .started(let id, let attempt, let grant, let time):
             start.bind(attempt)
+            start.bind(grant)
             start.bind(time.nanoseconds)
             start.bind(id.column)
             return try fenced(start)
-        case .requeued(let id, let attempt, let due, let crashes):
-            requeue.bind(attempt)
+        case .requeued(let id, let tally, let grant, let due):
+            requeue.bind(tally.attempt)
+            requeue.bind(tally.spared)
+            requeue.bind(tally.crashes)
             requeue.bind(due.nanoseconds)
-            requeue.bind(crashes)
             requeue.bind(id.column)
+            requeue.bind(grant)
             return try fenced(requeue)
         case .cancelRequested(let id):
             cancel.bind(id.column)
             return try fenced(cancel)
         case .happened(let id, let events, let reserved): return try append(events, reserved, to: id)
-        case .ended(let job, let outcome, let attempt, let hasHistory):
+        case .ended(let job, let outcome, let grant, let hasHistory):
             deleteLive.bind(job.id.column)
-            deleteLive.bind(attempt)
+            deleteLive.bind(grant)
             guard try fenced(deleteLive) == .stored else { return .stale }
             if hasHistory {
                 deleteEvents.bind(job.id.column)
@@ -116,6 +119,7 @@ final class WriteStatements {
         insertLive.bind(attempt)
         insertLive.bind(attempt > 0 ? 1 : 0)
         insertLive.bind(job.poolReason)
+        insertLive.bind(attempt)
         try insertLive.run()
         return .stored
     }
