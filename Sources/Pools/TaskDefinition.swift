@@ -73,8 +73,8 @@ package final class TaskDefinition: Sendable {
 
 /// A task's way to ask whether it should go on, and to tell how far it is.
 ///
-/// Call ``checkpoint()`` and ``report(_:)`` as often as convenient, at least every 50 ms: what is too frequent is dropped
-/// before it costs anything.
+/// Call ``checkpoint()`` and ``report(_:)`` as often as convenient, at least every 50 ms: of what is too frequent the latest
+/// waits, and goes out with a later checkpoint or the end.
 package protocol TaskContext {
     /// True once somebody wants the attempt to end.
     var isCancelled: Bool { get }

@@ -6,19 +6,16 @@ import Jobs
 import Synchronization
 
 /// One attempt on a thread: what the task sees as its context, and what the loop holds to cancel it.
-// Guard: `isAbandoned` and `isQueued` by the floor's lock; `lastReport` belongs to the thread that runs the attempt, and so
+// Guard: `isAbandoned` and `isQueued` by the floor's lock; `gate` belongs to the thread that runs the attempt, and so
 // does `result` until the floor's lock hands it over; `isStarting` and `isOver` belong to the loop.
 final class ThreadRun: TaskContext, @unchecked Sendable {
-    /// What comes more often is dropped: nobody sees more than twenty changes a second.
-    static let reportInterval: Int64 = 45_000_000
-
     let attempt: Attempt
     private let floor: ThreadFloor
     private let isCancelledFlag = Atomic<Bool>(false)
     var isAbandoned = false
     /// Waits in the floor's queue.
     var isQueued = false
-    private var lastReport: Int64 = 0
+    private var gate = ProgressGate()
     private(set) var result = AttemptResult(.succeeded)
     /// Still in the loop's hands: goes over at the end of the turn.
     var isStarting = true
@@ -40,27 +37,33 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
         } catch {
             result = AttemptResult(failure: error)
         }
+        tell(gate.rest())
         result.usage = meter.read()
     }
 
-    var isCancelled: Bool { isCancelledFlag.load(ordering: .relaxed) }
+    var isCancelled: Bool {
+        if gate.holds { tell(gate.due()) }
+        return isCancelledFlag.load(ordering: .relaxed)
+    }
 
     func cancel() { isCancelledFlag.store(true, ordering: .relaxed) }
 
     func report(_ progress: Progress) {
-        let now = monotonicNanoseconds()
-        guard now - lastReport >= Self.reportInterval || progress.fraction == 1 else { return }
-        lastReport = now
-        floor.post(.said(self, .progress(attempt.id, progress)))
+        tell(gate.pass(progress))
+    }
+
+    private func tell(_ progress: Progress?) {
+        if let progress { floor.post(.said(self, .progress(attempt.id, progress))) }
     }
 
     func output(_ json: [UInt8]) { floor.post(.said(self, .output(attempt.id, json: json))) }
     func log(_ text: String) { floor.post(.said(self, .log(attempt.id, stream: "log", text: text))) }
 
     func wait(for delay: Duration) throws {
+        tell(gate.rest())
         let deadline = monotonicNanoseconds() + delay.nanoseconds
         floor.lock.withLock {
-            while !isCancelled, floor.cancelled.wait(floor.lock, until: deadline) {}
+            while !isCancelledFlag.load(ordering: .relaxed), floor.cancelled.wait(floor.lock, until: deadline) {}
         }
         try checkpoint()
     }

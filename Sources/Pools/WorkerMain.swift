@@ -161,10 +161,11 @@ package final class WorkerMain {
         guard let task = tasks[call.task], case .function(let body?, _) = task.body else {
             return answerFailure(call.id, TaskFailure(type: "InvalidInput", message: "no such task", canRetry: false))
         }
+        let context = Context(worker: self, id: call.id)
         do {
-            let context = Context(worker: self, id: call.id)
             try context.checkpoint()
             let value = try body(call.input, context)
+            context.finish()
             let usage = meter.read()
             answer(call.id) {
                 $0.append(#""result":{"value":"#)
@@ -189,9 +190,11 @@ package final class WorkerMain {
             if isQuick != wasQuick { if isQuick { quick.insert(call.task) } else { quick.remove(call.task) } }
             if !isQuick { flush() }
         } catch is TaskCancelled {
+            context.finish()
             _ = meter.read()
             answer(call.id) { $0.append(#""error":{"code":-32800,"message":"cancelled"}"#) }
         } catch {
+            context.finish()
             _ = meter.read()
             answerFailure(call.id, error)
         }
@@ -211,19 +214,27 @@ package final class WorkerMain {
     private final class Context: TaskContext {
         private let worker: WorkerMain
         private let id: Int
-        private var lastReport: Int64 = 0
+        private var gate = ProgressGate()
 
         init(worker: WorkerMain, id: Int) {
             self.worker = worker
             self.id = id
         }
 
-        var isCancelled: Bool { worker.isCancelled(id) }
+        var isCancelled: Bool {
+            if gate.holds { tell(gate.due()) }
+            return worker.isCancelled(id)
+        }
 
         func report(_ progress: Progress) {
-            let now = monotonicNanoseconds()
-            guard now - lastReport >= ThreadRun.reportInterval || progress.fraction == 1 else { return }
-            lastReport = now
+            tell(gate.pass(progress))
+        }
+
+        /// What was held back goes out before the answer.
+        func finish() { tell(gate.rest()) }
+
+        private func tell(_ progress: Progress?) {
+            guard let progress else { return }
             worker.notify("progress") {
                 $0.append(#","done":"#)
                 $0.append(number: progress.done)
@@ -257,6 +268,7 @@ package final class WorkerMain {
         }
 
         func wait(for delay: Duration) throws {
+            tell(gate.rest())
             let deadline = monotonicNanoseconds() + delay.nanoseconds
             while true {
                 try checkpoint()

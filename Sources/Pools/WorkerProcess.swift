@@ -209,7 +209,7 @@ final class WorkerProcess {
                 ? AttemptResult(.stopped(.cooperative)) : AttemptResult(.failed(canRetry: canRetry), error: error)
             ended(id, result, nil)
         case .progress(let id, let progress):
-            running(id)?.progressed(progress, on: loop) { [unowned self] in tell($0) }
+            if let call = running(id) { tell(.progress(call.attempt.id, progress)) }
         case .output(let id, let json):
             if let call = running(id) { tell(.output(call.attempt.id, json: onOneLine(json))) }
         case .log(let id, _, let text): log([Array(text.utf8)], "log", of: id.flatMap { running($0) })
@@ -283,7 +283,6 @@ final class WorkerProcess {
     private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
         // An answer to what nobody asked is dropped.
         guard let call = running(id) else { return }
-        call.release { tell($0) }
         if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
         var result = result
         let now = monotonicNanoseconds()
@@ -338,7 +337,6 @@ final class WorkerProcess {
         line = []
         concurrent = [:]
         for call in running {
-            call.release { tell($0) }
             tell(.ended(call.attempt.id, end(of: call, exit, why)))
         }
         for call in waiting { tell(.ended(call.attempt.id, AttemptResult(.returned))) }

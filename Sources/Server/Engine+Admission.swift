@@ -1,4 +1,5 @@
 import Jobs
+import Pools
 import Store
 
 /// Whether a submission may come in.
@@ -14,6 +15,27 @@ extension Engine {
         if waiting >= limit { return queueIsFull(submission.queue, waiting, limit) }
         let bytes = liveBytes + JobRecord.ownBytes + submission.inputBytes.count
         return bytes > options.liveBytes ? memoryIsFull(bytes) : nil
+    }
+
+    /// What the scheduler is to know of a job.
+    func spec(of job: LiveJob, notBefore: Instant?) -> JobSpec {
+        let record = job.record
+        return JobSpec(
+            id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
+            maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
+            isQuick: job.entry.isQuick(in: record.pool), isLight: job.entry.task.isConcurrent)
+    }
+
+    /// How long a queue without jobs is remembered, of which nothing was set.
+    private static let queueMemory = Duration.seconds(10)
+
+    /// Once a second: measures what drains, and forgets queues that are of no use any more.
+    func tickQueues() {
+        for meter in queueMeters.values { meter.tick() }
+        feed(.queuesTidied(idleSince: now - Self.queueMemory))
+        guard queueMeters.count > scheduler.queueCount else { return }
+        let known = Set(scheduler.queueNames)
+        queueMeters = queueMeters.filter { known.contains($0.key) }
     }
 
     func queueLimit(_ queue: String) -> Int { scheduler.limit(of: queue) ?? options.queueDepth }

@@ -30,7 +30,7 @@ package final class Engine {
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
     private(set) var isDraining = false
-    private(set) var queueMeters: [String: QueueMeter] = [:]
+    var queueMeters: [String: QueueMeter] = [:]
     private var lastMeter = QueueMeter(of: "")
 
     private let clockOffset: Int64
@@ -43,6 +43,7 @@ package final class Engine {
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
     private let historian = Historian()
+    private let throttle = Throttle()
     let monitor = Monitor()
     let startedAt: Instant
     private var whenIdle: (() -> Void)?
@@ -71,6 +72,7 @@ package final class Engine {
         // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.
         journal.settle = { [unowned(unsafe) self] in settle($0, $1) }
         historian.engine = self
+        throttle.engine = self
         monitor.engine = self
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
@@ -133,14 +135,6 @@ package final class Engine {
         return job
     }
 
-    func spec(of job: LiveJob, notBefore: Instant?) -> JobSpec {
-        let record = job.record
-        return JobSpec(
-            id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
-            maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
-            isQuick: job.entry.isQuick(in: record.pool), isLight: job.entry.task.isConcurrent)
-    }
-
     func cancel(_ id: JobID, grace: Duration = Engine.defaultGrace) {
         feed(.cancelRequested(id, grace: grace))
     }
@@ -169,6 +163,9 @@ package final class Engine {
 
     /// Bytes that jobs hold which have not ended.
     var liveBytes: Int { live.bytes }
+
+    /// The job holds more, or less, than when it was counted.
+    func weigh(_ job: LiveJob) { live.weigh(job) }
 
     func resize(_ pool: any Pool, to slots: Int) {
         pool.resize(to: slots)
@@ -392,7 +389,7 @@ package final class Engine {
         return lastMeter
     }
 
-    private func append(_ kind: JobEvent.Kind, to job: LiveJob) {
+    func append(_ kind: JobEvent.Kind, to job: LiveJob) {
         job.record.events.append(kind, at: now, attempt: job.record.attempt)
         metrics.events += 1
         if isDurable { historian.note(job) }
@@ -411,18 +408,14 @@ package final class Engine {
             feed(.began(id.job, grant: id.grant, at: time == 0 ? now : moment(time, notBefore: job.record.createdAt)))
         case .progress(let id, let progress):
             guard let job = current(id) else { return }
-            job.record.progress = progress
-            append(.progress(progress), to: job)
-            live.weigh(job)
+            throttle.progress(job, progress)
         case .output(let id, let json):
             guard let job = current(id) else { return }
             append(.output(json), to: job)
-            live.weigh(job)
+            weigh(job)
         case .log(let id, let stream, let text):
             guard let job = current(id) else { return }
-            job.record.log.append(line: text)
-            append(.log(stream: stream, text: text), to: job)
-            live.weigh(job)
+            throttle.log(job, stream, text)
         case .ended(let id, let result): attemptEnded(id, result)
         case .childStarted(let pid):
             journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))
@@ -432,6 +425,7 @@ package final class Engine {
 
     private func attemptEnded(_ id: AttemptID, _ result: AttemptResult) {
         if let job = current(id) {
+            throttle.finish(job)
             job.lastResult = result
             if result.end == .succeeded {
                 job.entry.note(result.usage, in: job.record.pool)
@@ -457,9 +451,6 @@ package final class Engine {
 
     // MARK: Time
 
-    /// How long a queue without jobs is remembered, of which nothing was set.
-    private static let queueMemory = Duration.seconds(10)
-
     private func endTurn() {
         if isDurable {
             historian.endTurn()
@@ -472,12 +463,7 @@ package final class Engine {
     }
 
     private func tick() {
-        for meter in queueMeters.values { meter.tick() }
-        feed(.queuesTidied(idleSince: now - Self.queueMemory))
-        if queueMeters.count > scheduler.queueCount {
-            let known = Set(scheduler.queueNames)
-            queueMeters = queueMeters.filter { known.contains($0.key) }
-        }
+        tickQueues()
         streams.heartbeat(now: now)
         monitor.tick()
         store.tick(at: now)

@@ -19,6 +19,8 @@ final class LiveJob {
     var lastResult: AttemptResult?
     /// How it ends, while that is being stored.
     var outcome: Outcome?
+    /// What its attempts have said, once they have.
+    var speech: Throttle.Speech?
     var identity: Identity?
     /// On disk: others may see it.
     var isAccepted = false
