@@ -6,9 +6,9 @@ package final class Exchange {
     /// Valid until the exchange is over.
     package var head: RequestHead { sink?.head ?? RequestHead() }
     package let peer: Peer
-    /// Called once if the client leaves before the answer is complete.
-    package var onClose: (() -> Void)?
-    /// The same as ``onClose`` for an object that would otherwise have to make a closure.
+    private var onLeave: (() -> Void)?
+    private var hasLeft = false
+    /// The same as ``whenLeft(_:)`` for an object that would otherwise have to make a closure.
     package var owner: (any ExchangeOwner)?
     /// Called when a stream whose reader was slow has room again.
     package var onDrain: (() -> Void)?
@@ -20,9 +20,18 @@ package final class Exchange {
         self.peer = peer
     }
 
-    func reopen(_ sink: any ResponseSink) { self.sink = sink }
+    func reopen(_ sink: any ResponseSink) {
+        self.sink = sink
+        hasLeft = false
+    }
 
-    package var isOpen: Bool { sink != nil }
+    /// Calls `action` once if the client leaves before the answer is complete: at once, if it has left already.
+    ///
+    /// Whoever answers later than the handler's return says so here, and hears of a client that left meanwhile.
+    package func whenLeft(_ action: @escaping () -> Void) {
+        if hasLeft { return action() }
+        onLeave = action
+    }
 
     /// Moves the request's body out; a second call returns nothing.
     package func takeBody() -> [UInt8] { sink?.takeBody() ?? [] }
@@ -45,19 +54,20 @@ package final class Exchange {
     func close() {
         guard sink != nil else { return }
         sink = nil
+        hasLeft = true
         onDrain = nil
-        let onClose = self.onClose
-        self.onClose = nil
+        let onLeave = self.onLeave
+        self.onLeave = nil
         let owner = self.owner
         self.owner = nil
-        onClose?()
+        onLeave?()
         owner?.clientDidLeave()
     }
 
     private func finish() -> (any ResponseSink)? {
         defer {
             sink = nil
-            onClose = nil
+            onLeave = nil
             onDrain = nil
             owner = nil
         }
@@ -88,4 +98,5 @@ package struct Peer: Sendable, Hashable {
     /// On this machine: loopback or a unix socket.
     package let isLocal: Bool
     package let isTLS: Bool
+    package var isUnix: Bool { address.isEmpty }
 }

@@ -8,6 +8,12 @@ enum Grammar {
     @inline(__always)
     static func isTarget(_ byte: UInt8) -> Bool { isIn(targetLow, targetHigh, byte) }
 
+    /// What may stand in a target besides: the beginning of an escape, and the brackets of an address in an authority.
+    @inline(__always)
+    static func isTargetExtra(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: "%") || byte == UInt8(ascii: "[") || byte == UInt8(ascii: "]")
+    }
+
     /// `field-vchar`, space or tab (RFC 9110, 5.5).
     @inline(__always)
     static func isValue(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != 0x7F || byte == 0x09 }

@@ -10,8 +10,8 @@ extension ParsedHead {
         method = storage.withUnsafeBufferPointer {
             Method(token: UnsafeBufferPointer(rebasing: $0[..<(path.lowerBound - 1)]))
         }
-        keepsAlive = minorVersion == 1
-        try checkTarget()
+        let authority = try checkTarget()
+        var wishes = (close: false, keepAlive: false)
         var hosts = 0
         var codings = 0
         for index in fields.indices {
@@ -24,25 +24,34 @@ extension ParsedHead {
             case 17 where isNamed(index, "transfer-encoding"):
                 codings += 1
                 try readTransferEncoding(fields[index])
-            case 10 where isNamed(index, "connection"): readConnection(fields[index])
+            case 10 where isNamed(index, "connection"): readConnection(fields[index], &wishes)
             case 6 where isNamed(index, "expect"): try readExpect(fields[index])
             default: break
             }
         }
-        guard hosts == 1 else { throw ParseError(hosts == 0 ? "no Host" : "more than one Host") }
+        keepsAlive = !wishes.close && (minorVersion == 1 || wishes.keepAlive)
+        // HTTP/1.0 knew no Host; whether that is enough is for the gate to say.
+        guard hosts == 1 || hosts == 0 && minorVersion == 0 else {
+            throw ParseError(hosts == 0 ? "no Host" : "more than one Host")
+        }
         guard storage[host].allSatisfy(Grammar.isHost) else { throw ParseError("bad Host") }
+        if let authority { host = authority }
         guard codings <= 1 else { throw ParseError("more than one Transfer-Encoding") }
         guard !isChunked || contentLength == nil else { throw ParseError("Content-Length with Transfer-Encoding") }
     }
 
-    /// Origin form, or `*` for OPTIONS; splits the query off.
-    private mutating func checkTarget() throws(ParseError) {
-        let target = query
+    /// Origin form, absolute form, or `*` for OPTIONS; splits the query off.
+    ///
+    /// - Returns: The authority of an absolute form, which stands for the Host (RFC 9112, 3.2.2).
+    private mutating func checkTarget() throws(ParseError) -> Range<Int>? {
+        var target = query
+        var authority: Range<Int>?
         guard let first = storage[target].first else { throw ParseError("the target is missing") }
         if first == UInt8(ascii: "*") {
             guard target.count == 1, method == .options else { throw ParseError("bad target") }
-        } else {
-            guard first == UInt8(ascii: "/") else { throw ParseError("the target must begin with /") }
+        } else if first != UInt8(ascii: "/") {
+            authority = try self.authority(in: target)
+            target = authority!.upperBound..<target.upperBound
         }
         var mark = target.upperBound
         var index = target.lowerBound
@@ -51,6 +60,9 @@ extension ParsedHead {
                 guard index + 2 < target.upperBound, Grammar.hexDigit(storage[index + 1]) != nil,
                     Grammar.hexDigit(storage[index + 2]) != nil
                 else { throw ParseError("bad percent-encoding in the target") }
+            } else if storage[index] == UInt8(ascii: "[") || storage[index] == UInt8(ascii: "]") {
+                // Of an address in an authority, and of nothing else.
+                throw ParseError("bad character in the target")
             } else if storage[index] == UInt8(ascii: "?"), mark == target.upperBound {
                 mark = index
             }
@@ -58,6 +70,27 @@ extension ParsedHead {
         }
         path = target.lowerBound..<mark
         query = min(mark + 1, target.upperBound)..<target.upperBound
+        // No path is the path /: the slash before the authority stands for it.
+        if let authority, path.isEmpty { path = authority.lowerBound - 1..<authority.lowerBound }
+        return authority
+    }
+
+    /// Where the authority of an absolute form stands.
+    private func authority(in target: Range<Int>) throws(ParseError) -> Range<Int> {
+        let text = storage[target]
+        for scheme in ["http://", "https://"] where text.count > scheme.utf8.count {
+            guard zip(text, scheme.utf8).allSatisfy({ Grammar.lowercased($0) == $1 }) else { continue }
+            let start = target.lowerBound + scheme.utf8.count
+            let end = storage[start..<target.upperBound].firstIndex {
+                $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?")
+            }
+            let authority = start..<(end ?? target.upperBound)
+            guard !authority.isEmpty, storage[authority].allSatisfy(Grammar.isHost) else {
+                throw ParseError("bad authority in the target")
+            }
+            return authority
+        }
+        throw ParseError("the target must begin with /, http:// or https://")
     }
 
     private mutating func readContentLength(_ field: Field) throws(ParseError) {
@@ -77,12 +110,13 @@ extension ParsedHead {
         isChunked = true
     }
 
-    private mutating func readConnection(_ field: Field) {
+    /// Whoever says both in one head wants to close (RFC 9112, 9.3).
+    private func readConnection(_ field: Field, _ wishes: inout (close: Bool, keepAlive: Bool)) {
         let options = storage[Int(field.valueStart)..<Int(field.valueEnd)].map(Grammar.lowercased)
         for option in options.split(separator: UInt8(ascii: ",")) {
             let name = option.filter { $0 != UInt8(ascii: " ") && $0 != 0x09 }
-            if name.elementsEqual("close".utf8) { keepsAlive = false }
-            if name.elementsEqual("keep-alive".utf8), minorVersion == 0 { keepsAlive = true }
+            if name.elementsEqual("close".utf8) { wishes.close = true }
+            if name.elementsEqual("keep-alive".utf8) { wishes.keepAlive = true }
         }
     }
 

@@ -18,7 +18,7 @@ package struct RequestParser: ~Copyable {
         case start, startLF, method, target, version, requestLF
         case fieldStart, fieldName, valueStart, value, fieldLF, headLF
         case body
-        case chunkSize, chunkExtension, chunkLF, chunkData, chunkDataCR, chunkDataLF
+        case chunkSize, chunkBlank, chunkExtension, chunkLF, chunkData, chunkDataCR, chunkDataLF
         case trailerStart, trailerName, trailerValue, trailerLF, endLF
         case complete
     }
@@ -101,7 +101,7 @@ package struct RequestParser: ~Copyable {
                 field.valueEnd = Int32(truncatingIfNeeded: index + shift)
                 state = .fieldLF
             case .target:
-                while index < end, Grammar.isTarget(input[index]) || input[index] == UInt8(ascii: "%") {
+                while index < end, Grammar.isTarget(input[index]) || Grammar.isTargetExtra(input[index]) {
                     index += 1
                     if index + shift - head.path.lowerBound > limits.targetBytes {
                         throw ParseError(414, "target over \(limits.targetBytes) bytes")
@@ -183,8 +183,8 @@ package struct RequestParser: ~Copyable {
         case .headLF:
             guard byte == 0x0A else { throw ParseError("bare CR") }
             return .complete
-        case .target, .fieldName, .value, .body, .chunkSize, .chunkExtension, .chunkLF, .chunkData, .chunkDataCR,
-            .chunkDataLF, .trailerStart, .trailerName, .trailerValue, .trailerLF, .endLF, .complete:
+        case .target, .fieldName, .value, .body, .chunkSize, .chunkBlank, .chunkExtension, .chunkLF, .chunkData,
+            .chunkDataCR, .chunkDataLF, .trailerStart, .trailerName, .trailerValue, .trailerLF, .endLF, .complete:
             preconditionFailure("not a state of the head's slow path")
         }
     }
@@ -294,7 +294,7 @@ package struct RequestParser: ~Copyable {
     /// - Returns: True when the request is complete.
     private mutating func stepChunk(_ byte: UInt8) throws(ParseError) -> Bool {
         switch state {
-        case .chunkSize, .chunkExtension:
+        case .chunkSize, .chunkBlank, .chunkExtension:
             lineCount += 1
             guard lineCount <= limits.chunkLineBytes else {
                 throw ParseError("chunk line over \(limits.chunkLineBytes) bytes")
@@ -332,11 +332,15 @@ package struct RequestParser: ~Copyable {
             return
         }
         guard chunkDigits > 0 else { throw ParseError("chunk size is no hexadecimal number") }
-        if byte == 0x0D {
-            state = .chunkLF
-        } else if state == .chunkSize {
-            guard byte == UInt8(ascii: ";") else { throw ParseError("chunk size is no hexadecimal number") }
+        if state == .chunkBlank || state == .chunkSize, byte == UInt8(ascii: " ") || byte == 0x09 {
+            // Blanks may stand before an extension (RFC 9112, 7.1.1), and only there.
+            state = .chunkBlank
+        } else if state == .chunkBlank || state == .chunkSize, byte == UInt8(ascii: ";") {
             state = .chunkExtension
+        } else if byte == 0x0D, state != .chunkBlank {
+            state = .chunkLF
+        } else if state != .chunkExtension {
+            throw ParseError("chunk size is no hexadecimal number")
         } else {
             guard Grammar.isValue(byte) else { throw ParseError("bad character in a chunk extension") }
         }

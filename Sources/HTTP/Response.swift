@@ -4,6 +4,8 @@ package struct Response: Sendable {
     /// nil: there is no content.
     package var contentType: StaticString?
     package var body: [UInt8]
+    /// False for most: what this server says is true now, and is to be kept by nobody.
+    package var isCacheable = false
     /// Further fields, as they go out: `Name: value\r\n` each.
     private(set) var fields: [UInt8] = []
     /// What the fields of most answers take, in bytes.
@@ -95,6 +97,7 @@ func reason(_ status: Int) -> StaticString {
     case 409: "Conflict"
     case 410: "Gone"
     case 411: "Length Required"
+    case 412: "Precondition Failed"
     case 413: "Content Too Large"
     case 414: "URI Too Long"
     case 415: "Unsupported Media Type"

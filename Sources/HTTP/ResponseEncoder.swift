@@ -1,6 +1,8 @@
 import EventLoop
 
 /// Writes response heads. The line with the date is made once a second, not once a response.
+///
+/// Nothing may keep an answer that does not say so itself: most are about jobs, and out of date at once.
 struct ResponseEncoder {
     /// How the end of the body is told.
     enum Framing {
@@ -21,6 +23,7 @@ struct ResponseEncoder {
     private var jsonStart: [UInt8] = []
     private var dateLine: [UInt8] = []
     private var second: Int64 = -1
+    private static let noStore: StaticString = "Cache-Control: no-store\r\n"
 
     /// Appends the head of `response`, through the empty line.
     mutating func encode(
@@ -28,7 +31,9 @@ struct ResponseEncoder {
         into out: inout [UInt8]
     ) {
         if wallSeconds != second { refresh(wallSeconds) }
-        if response.status == 200, case .length(let count) = framing, persistence == .stays, response.isJSON {
+        if response.status == 200, case .length(let count) = framing, persistence == .stays, response.isJSON,
+            !response.isCacheable
+        {
             out.append(contentsOf: jsonStart)
             out.append(decimal: count)
             out.append(text: "\r\n")
@@ -36,7 +41,7 @@ struct ResponseEncoder {
             out.append(text: "\r\n")
             return
         }
-        if response.status == 200 {
+        if response.status == 200, !response.isCacheable {
             out.append(contentsOf: start)
         } else {
             out.append(text: "HTTP/1.1 ")
@@ -44,6 +49,7 @@ struct ResponseEncoder {
             out.append(0x20)
             out.append(text: reason(response.status))
             out.append(contentsOf: dateLine)
+            if !response.isCacheable { out.append(text: Self.noStore) }
         }
         if let type = response.contentType {
             out.append(text: "Content-Type: ")
@@ -71,6 +77,7 @@ struct ResponseEncoder {
         second = wallSeconds
         dateLine = Array("\r\nDate: \(httpDate(wallSeconds))\r\n".utf8)
         start = Array("HTTP/1.1 200 OK".utf8) + dateLine
+        start.append(text: Self.noStore)
         jsonStart = start + Array("Content-Type: application/json\r\nContent-Length: ".utf8)
     }
 }

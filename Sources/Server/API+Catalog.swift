@@ -98,9 +98,7 @@ extension API {
         var body: [UInt8] = []
         write(&body)
         body.append("\n")
-        var response = Response.json(200, body)
-        response.set("Cache-Control", "no-store")
-        exchange.respond(response)
+        exchange.respond(.json(200, body))
     }
 }
 

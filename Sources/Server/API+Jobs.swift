@@ -7,11 +7,19 @@ import Store
 /// Looking at jobs, following them, ending them.
 extension API {
     /// Calls `body` with a job, wherever it is: in memory at once, on disk when it has been read.
+    ///
+    /// - Parameter isTagged: Whether the job's own tag is what `If-Match` speaks of, not that of something about it.
     func withRecord(
-        _ exchange: Exchange, _ text: String, _ body: @escaping (JobRecord) throws(Problem) -> Void
+        _ exchange: Exchange, _ text: String, isTagged: Bool = true,
+        _ then: @escaping (JobRecord) throws(Problem) -> Void
     ) throws(Problem) {
         let missing = Problem.notFound("there is no job \"\(text)\"")
         guard let id = JobID(text) else { throw missing }
+        let preconditions = Preconditions(exchange.head)
+        let body = { [unowned self] (record: JobRecord) throws(Problem) in
+            if let preconditions { try preconditions.check(isTagged ? engine.tag(of: record) : nil) }
+            try then(record)
+        }
         if let record = engine.record(of: id) { return try body(record) }
         engine.find(id) { found in
             do throws(Problem) {
@@ -32,8 +40,7 @@ extension API {
         body.append(job: record, position: engine.scheduler.position(of: record.id), now: engine.now)
         body.append("\n")
         var response = Response.json(status, body)
-        response.set("ETag") { record.writeETag(to: &$0) }
-        response.set("Cache-Control", "no-store")
+        response.set("ETag", engine.tag(of: record))
         response.set("Spindle-Durability", engine.durability)
         if record.state.isFinal { response.set("Server-Timing") { record.writeServerTiming(to: &$0) } }
         return response
@@ -102,27 +109,24 @@ extension API {
 
     private func show(_ exchange: Exchange, _ record: JobRecord) {
         let head = exchange.head
-        let known = head.value(of: "if-none-match")
+        let known = EntityTags(head.values(of: "if-none-match"))
         let preferences = Preferences(head)
-        func isNews() -> Bool {
-            known.map { !$0.split(separator: ",").contains { $0.filter { $0 != " " } == record.etag } }
-                ?? record.state.isFinal
-        }
+        func isNews() -> Bool { known.map { !$0.weaklyMatch(engine.tag(of: record)) } ?? record.state.isFinal }
         let answer = { [unowned self] in
             var response = known != nil && !isNews() ? Response(304) : jobResponse(record)
-            if response.status == 304 { response.set("ETag", record.etag) }
+            if response.status == 304 { response.set("ETag", engine.tag(of: record)) }
             if preferences.wait != nil { response.set("Preference-Applied", "wait=\(preferences.waitText)") }
             exchange.respond(response)
         }
         guard let wait = preferences.wait, !isNews(), !record.state.isFinal else { return answer() }
         let waiter = ClosureWaiter(changes: known != nil) { _, _ in answer() }
         waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp, record) })
-        exchange.onClose = { waiter.forget() }
+        exchange.whenLeft { waiter.forget() }
         if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
     }
 
     func jobResult(_ exchange: Exchange, _ id: String) throws(Problem) {
-        try withRecord(exchange, id) { [unowned self] record throws(Problem) in
+        try withRecord(exchange, id, isTagged: false) { [unowned self] record throws(Problem) in
             guard record.state == .succeeded else {
                 var problem = Problem(409, "no-result", "the job is \(record.state.rawValue) and has no result")
                 problem.job = record.id
@@ -136,7 +140,9 @@ extension API {
     // MARK: Following
 
     func jobEvents(_ exchange: Exchange, _ id: String) throws(Problem) {
-        try withRecord(exchange, id) { [unowned self] record throws(Problem) in try showEvents(exchange, record) }
+        try withRecord(exchange, id, isTagged: false) { [unowned self] record throws(Problem) in
+            try showEvents(exchange, record)
+        }
     }
 
     private func showEvents(_ exchange: Exchange, _ record: JobRecord) throws(Problem) {
@@ -166,7 +172,9 @@ extension API {
     }
 
     func jobLog(_ exchange: Exchange, _ id: String) throws(Problem) {
-        try withRecord(exchange, id) { [unowned self] record in stream(exchange, record, .log, after: 0) }
+        try withRecord(exchange, id, isTagged: false) { [unowned self] record in
+            stream(exchange, record, .log, after: 0)
+        }
     }
 
     private func listEvents(_ exchange: Exchange, _ record: JobRecord, after: Int, limit: Int) {
@@ -186,9 +194,7 @@ extension API {
             body.append(event: log[index], of: record)
         }
         body.append("]}\n")
-        var response = Response.json(200, body)
-        response.set("Cache-Control", "no-store")
-        exchange.respond(response)
+        exchange.respond(.json(200, body))
     }
 
     func stream(_ exchange: Exchange, _ record: JobRecord, _ format: EventFormat, after: Int, replay: Bool = false) {
@@ -205,7 +211,6 @@ extension API {
 
     func streamResponse(_ format: EventFormat) -> Response {
         var response = Response(200, format.contentType)
-        response.set("Cache-Control", "no-store")
         response.set("X-Accel-Buffering", "no")
         response.set("Incremental", "?1")
         return response
@@ -257,7 +262,7 @@ extension API {
         guard let wait = preferences.wait, !record.state.isFinal else { return answer() }
         let waiter = ClosureWaiter { _, _ in answer() }
         waiter.limit(to: Deadline(after: wait, on: engine.loop) { waiter.fire(.timeUp, record) })
-        exchange.onClose = { waiter.forget() }
+        exchange.whenLeft { waiter.forget() }
         if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
     }
 
@@ -272,19 +277,13 @@ extension API {
     }
 }
 
-extension JobRecord {
+extension Engine {
     /// Changes whenever anything that a client can see does.
-    var etag: String {
-        var bytes: [UInt8] = []
-        writeETag(to: &bytes)
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
-    func writeETag(to out: inout [UInt8]) {
-        out.append("\"")
-        id.write(to: &out)
-        out.append("-")
-        out.append(integer: events.lastSeq)
-        out.append("\"")
+    ///
+    /// The numbers of a live job's last events may not be on disk: after a crash they are given again. So its tag belongs to this
+    /// server alone.
+    func tag(of record: JobRecord) -> String {
+        let start = record.state.isFinal ? "" : "-" + String(startedAt.nanoseconds, radix: 36)
+        return "\"\(record.id)-\(record.events.lastSeq)\(start)\""
     }
 }

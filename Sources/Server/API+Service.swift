@@ -45,7 +45,6 @@ extension API {
             var response = Response(303)
             response.set("Location", "/")
             response.set("Set-Cookie", cookie)
-            response.set("Cache-Control", "no-store")
             response.set("Referrer-Policy", "no-referrer")
             return exchange.respond(response)
         }
@@ -56,6 +55,7 @@ extension API {
                 + "frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
         response.set("X-Content-Type-Options", "nosniff")
         response.set("Referrer-Policy", "no-referrer")
+        response.isCacheable = true
         response.set("Cache-Control", "no-cache")
         exchange.respond(response)
     }

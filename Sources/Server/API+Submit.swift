@@ -45,7 +45,7 @@ extension API {
         if let problem = engine.refusal(for: submission) { throw problem }
         let result: ResultWaiter?
         let waiter: Waiter
-        if style.cancelsWhenLeft, identity == nil {
+        if style.cancelsWhenLeft {
             let alone = ResultWaiter(self, exchange)
             (result, waiter) = (alone, alone)
         } else {
@@ -104,9 +104,9 @@ extension API {
             if let limit = wait {
                 waiter.limit(to: Deadline(after: limit, on: engine.loop) { waiter.fire(.timeUp, record) })
             }
-            exchange.onClose = { [unowned self] in
+            exchange.whenLeft { [unowned self] in
                 waiter.forget()
-                if style.cancelsWhenLeft, !replay { engine.cancel(record.id) }
+                if style.cancelsWhenLeft { engine.cancel(record.id) }
             }
             if !engine.wait(for: record.id, waiter) { waiter.fire(.ended, record) }
         }
@@ -165,9 +165,12 @@ struct AnswerStyle {
 
     let kind: Kind
     let preferences: Preferences
+    /// The client will come back for the same job.
+    private let isKeyed: Bool
 
     init(_ head: RequestHead, isRun: Bool) {
         preferences = Preferences(head)
+        isKeyed = head.has("idempotency-key")
         let plain = isRun && !preferences.respondsAsync ? Kind.result : .job
         // Nothing but the default needs a look at the list.
         guard head.has("accept") else {
@@ -190,9 +193,10 @@ struct AnswerStyle {
         }
     }
 
-    /// A client that leaves while it waits for a result takes the job with it, unless it said how long it would wait.
+    /// A client that leaves while it waits for a result takes the job with it, unless it said how long it would wait, or
+    /// that it may come back.
     var cancelsWhenLeft: Bool {
-        if case .result = kind { preferences.wait == nil } else { false }
+        if case .result = kind { preferences.wait == nil && !isKeyed } else { false }
     }
 }
 

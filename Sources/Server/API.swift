@@ -35,7 +35,10 @@ final class API {
             if let needed = route.scope, let scope = gate.scope(of: head), scope < needed {
                 throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
             }
-            try checkContent(head)
+            try checkContent(head, for: route)
+            if !route.pattern.hasPrefix("/v1/jobs/{id}"), let preconditions = Preconditions(head) {
+                try preconditions.check(nil)
+            }
             try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
         case .otherMethods(let methods):
             let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(
@@ -63,19 +66,31 @@ final class API {
     }
 
     /// Bodies are JSON, and say so: a form of a foreign page cannot.
-    private func checkContent(_ head: RequestHead) throws(Problem) {
-        guard head.hasBody else { return }
+    private func checkContent(_ head: RequestHead, for route: Route) throws(Problem) {
+        guard head.hasBody else {
+            guard route.body == .required, head.contentLength == nil else { return }
+            throw Problem(411, "length-required", "send a body, with Content-Length or in chunks")
+        }
+        if let coding = head.values(of: "content-encoding"), coding.lowercased() != "identity" {
+            var problem = Problem(
+                415, "unsupported-media-type", "bodies are taken as they are, without Content-Encoding")
+            problem.accepted = ("Accept-Encoding", "identity")
+            throw problem
+        }
         let isJSON = head.withValue(of: "content-type") { value in
             if value.elementsEqual(Self.plainJSON) { return true }
             let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter {
-                $0 != " "
+                $0 != " " && $0 != "\t"
             }
             // Forms and plain text are what a foreign page can send without asking; these are not.
             return type == "application/json" || type == "application/x-ndjson" || type == "application/octet-stream"
                 || type.hasPrefix("application/") && type.hasSuffix("+json")
         }
         guard isJSON == true else {
-            throw Problem(415, "unsupported-media-type", "send Content-Type: application/json (curl: --json, or -H)")
+            var problem = Problem(
+                415, "unsupported-media-type", "send Content-Type: application/json (curl: --json, or -H)")
+            problem.accepted = ("Accept", "application/json")
+            throw problem
         }
     }
 

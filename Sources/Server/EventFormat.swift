@@ -28,6 +28,17 @@ enum EventFormat: Equatable {
         }
     }
 
+    /// What says that there is nothing to say: a comment, or an empty line.
+    var heartbeat: StreamChunk {
+        switch self {
+        case .sse: Self.comment
+        case .ndjson, .log: Self.emptyLine
+        }
+    }
+
+    private static let comment = StreamChunk(Array(": still here\n\n".utf8))
+    private static let emptyLine = StreamChunk([0x0A])
+
     func append(_ event: JobEvent, of record: JobRecord, to out: inout [UInt8]) {
         frame(seq: event.seq, type: event.type, to: &out) { $0.append(event: event, of: record) }
     }

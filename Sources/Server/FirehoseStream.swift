@@ -25,15 +25,16 @@ final class FirehoseStream {
         lastSent = now
     }
 
-    /// Gathers what is new of a job.
+    /// Gathers what is new of a job, as far as it may be shown.
     func take(_ record: JobRecord, now: Instant, limits: Limits) {
         let log = record.events
         let first = seen[record.id].map { log.index(after: $0) } ?? firstOfInterest(log)
-        seen[record.id] = record.state.isFinal ? nil : log.lastSeq
-        guard first < log.count, filter.matchesKind(of: record) else { return }
-        for index in first..<log.count {
+        let end = log.index(after: log.lastShown)
+        seen[record.id] = record.state.isFinal ? nil : log.lastShown
+        guard first < end, filter.matchesKind(of: record) else { return }
+        for index in first..<end {
             guard out.count < Self.turnBytes, exchange.unsent < limits.streamHighWater else {
-                dropped += log.count - index
+                dropped += end - index
                 return
             }
             format.frame(seq: nil, type: log[index].type, to: &out) { $0.append(event: log[index], of: record) }

@@ -22,7 +22,7 @@ package struct Gate: Sendable {
 
     /// The answer to a request that may not pass; nil lets it pass.
     func refuse(_ head: RequestHead, _ peer: Peer) -> Response? {
-        guard head.withHost({ isOurs($0) }) else {
+        guard isForUs(head, peer) else {
             return Problem(
                 421, "misdirected", "this server does not answer for host \"\(head.hostText)\"; see --allow-host"
             ).response
@@ -47,14 +47,18 @@ package struct Gate: Sendable {
 
     private func isOpen(_ head: RequestHead) -> Bool { head.withPath { openPaths.contains(Array($0)) } }
 
+    /// Whether the request names us. A unix socket has no name that a page could be led to, and takes any.
+    private func isForUs(_ head: RequestHead, _ peer: Peer) -> Bool {
+        if peer.isUnix || head.withHost({ isOurs($0) }) { return true }
+        // Who checks a server's health in HTTP/1.0 names no host.
+        return head.minorVersion == 0 && !head.has("host") && head.hostText.isEmpty
+            && head.withPath { path in Self.health.contains { path.elementsEqual($0) } }
+    }
+
+    private static let health = ["/healthz", "/readyz"].map { Array($0.utf8) }
+
     private func isOurs(_ host: UnsafeBufferPointer<UInt8>) -> Bool {
-        // The port is what follows the last colon outside of brackets.
-        var count = host.count
-        for index in 0..<host.count where host[index] == UInt8(ascii: ":") && host[0] != UInt8(ascii: "[") {
-            count = index
-            break
-        }
-        if host.first == UInt8(ascii: "["), let bracket = host.firstIndex(of: UInt8(ascii: "]")) { count = bracket + 1 }
+        guard let count = Self.nameLength(host) else { return false }
         for known in hosts where known.count == count {
             var index = 0
             while index < count {
@@ -67,15 +71,33 @@ package struct Gate: Sendable {
         return false
     }
 
+    /// How many bytes are the name, without the port and without the dot that may end a full name; nil when what follows
+    /// is no port.
+    private static func nameLength(_ host: UnsafeBufferPointer<UInt8>) -> Int? {
+        let isAddress = host.first == UInt8(ascii: "[")
+        var count = host.firstIndex(of: UInt8(ascii: ":")) ?? host.count
+        if isAddress {
+            guard let bracket = host.firstIndex(of: UInt8(ascii: "]")) else { return nil }
+            count = bracket + 1
+        }
+        let port = host[count...]
+        if let colon = port.first {
+            guard colon == UInt8(ascii: ":"), port.count <= 6, port.dropFirst().allSatisfy({ $0 >= 0x30 && $0 <= 0x39 })
+            else { return nil }
+        }
+        if !isAddress, count > 1, host[count - 1] == UInt8(ascii: ".") { count -= 1 }
+        return count
+    }
+
     /// A page of another origin must not reach us, whatever the method.
     private func foreignOrigin(_ head: RequestHead, _ peer: Peer) -> Problem? {
-        if let origin = head.value(of: "origin") {
+        if let origin = head.values(of: "origin") {
             let own = (peer.isTLS ? "https://" : "http://") + head.hostText
             guard origin.lowercased() == own.lowercased() else {
                 return Problem(403, "foreign-origin", "requests from pages of \(origin) are refused")
             }
         }
-        if let site = head.value(of: "sec-fetch-site"), site != "same-origin", site != "none" {
+        if let site = head.values(of: "sec-fetch-site"), site != "same-origin", site != "none" {
             return Problem(403, "foreign-origin", "requests from pages of another site are refused")
         }
         return nil

@@ -43,6 +43,7 @@ final class JobStream {
         if format == .log {
             let (bytes, next) = record.log.read(from: cursor, limit: Self.logBatch)
             cursor = next
+            if record.events.count > 0 { lastSent = record.events[record.events.count - 1].time }
             return (StreamChunk(bytes), 1)
         }
         let log = record.events

@@ -39,29 +39,31 @@ struct Acceptance {
             ranges = [("*/*", 1)]
             return
         }
-        ranges = text.split(separator: ",").compactMap { range in
-            let parts = range.split(separator: ";").map { $0.filter { $0 != " " }.lowercased() }
+        let listed = text.split(separator: ",").compactMap { (range) -> (type: String, quality: Double)? in
+            let parts = range.split(separator: ";").map { $0.filter { $0 != " " && $0 != "\t" }.lowercased() }
             guard let type = parts.first, !type.isEmpty else { return nil }
             let quality = parts.dropFirst().first { $0.hasPrefix("q=") }.flatMap { Double($0.dropFirst(2)) }
             return (type, quality ?? 1)
         }
+        ranges = listed.isEmpty ? [("*/*", 1)] : listed
     }
 
-    /// The best of `offers`; among equals the first.
+    /// The best of `offers`: what is wanted most; among equals what is named, before what a range includes; then the first.
     func best(of offers: [String]) -> String? {
-        var best: (offer: String, quality: Double)?
+        var best: (offer: String, quality: Double, closeness: Int)?
         for offer in offers {
-            let quality = self.quality(of: offer)
-            if quality > best?.quality ?? 0 { best = (offer, quality) }
+            guard let (quality, closeness) = wish(for: offer), quality > 0 else { continue }
+            if let best, (best.quality, best.closeness) >= (quality, closeness) { continue }
+            best = (offer, quality, closeness)
         }
         return best?.offer
     }
 
-    private func quality(of offer: String) -> Double {
+    private func wish(for offer: String) -> (quality: Double, closeness: Int)? {
         let group = offer.prefix { $0 != "/" } + "/*"
-        for wanted in [offer, String(group), "*/*"] {
-            if let range = ranges.first(where: { $0.type == wanted }) { return range.quality }
+        for (closeness, wanted) in [(2, offer), (1, String(group)), (0, "*/*")] {
+            if let range = ranges.first(where: { $0.type == wanted }) { return (range.quality, closeness) }
         }
-        return 0
+        return nil
     }
 }

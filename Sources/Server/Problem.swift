@@ -16,6 +16,8 @@ package struct Problem: Error {
     /// Of what there is too much, and how much there may be: for `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
     var limit: (name: String, quota: Int)?
     var allow: String?
+    /// What would have been taken instead: a field and its value.
+    var accepted: (name: StaticString, value: StaticString)?
     var job: JobID?
     var error: JobError?
 
@@ -94,6 +96,7 @@ package struct Problem: Error {
             response.set("RateLimit", "\"\(limit.name)\";r=0;t=\(retryAfter ?? 1)")
             response.set("RateLimit-Policy", "\"\(limit.name)\";q=\(limit.quota)")
         }
+        if let accepted { response.set(accepted.name, accepted.value) }
         if let allow { response.set("Allow", allow) }
         if let job { response.set("Spindle-Job", job.description) }
         if status == 401 { response.set("WWW-Authenticate", "Bearer realm=\"spindle\"") }

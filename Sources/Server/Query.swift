@@ -6,19 +6,21 @@ import JSON
 struct Query {
     let items: [(name: String, value: String)]
 
-    /// - Throws: ``Problem`` 400 when an escape is no UTF-8.
+    /// - Throws: ``Problem`` 400 when an escape is no UTF-8, 422 when a parameter comes twice: which one was meant?
     init(_ text: String) throws(Problem) {
         var items: [(name: String, value: String)] = []
         // By bytes: to look for characters costs several times as much, and both separators are ASCII.
         var rest = text.utf8[...]
+        var names: Set<String> = []
         while !rest.isEmpty {
             let pair = rest.prefix { $0 != UInt8(ascii: "&") }
             rest = rest[pair.endIndex...].dropFirst()
             if pair.isEmpty { continue }
             let name = pair.prefix { $0 != UInt8(ascii: "=") }
             let value = pair[name.endIndex...].dropFirst()
-            items.append(
-                (try decode(Substring(name), plusIsSpace: true), try decode(Substring(value), plusIsSpace: true)))
+            let key = try decode(Substring(name), plusIsSpace: true)
+            guard names.insert(key).inserted else { throw .invalid("/\(escapedPointer(key))", "is there twice") }
+            items.append((key, try decode(Substring(value), plusIsSpace: true)))
         }
         self.items = items
     }

@@ -4,6 +4,13 @@ import HTTP
 final class Route {
     typealias Handler = (Exchange, _ argument: String) throws(Problem) -> Void
 
+    /// What a request's body is for.
+    enum Body {
+        /// Nothing: one that comes is not looked at.
+        case none
+        case optional, required
+    }
+
     let method: Method
     /// With at most one parameter in braces.
     let pattern: String
@@ -12,6 +19,9 @@ final class Route {
     let summary: String
     /// Query parameters, for the OpenAPI description.
     let parameters: [String]
+    let body: Body
+    /// Whether there is anything at an address that the pattern matches; nil: always.
+    let exists: ((String) -> Bool)?
     let handle: Handler
     private let before: [UInt8]
     /// nil when the pattern has no parameter.
@@ -19,13 +29,15 @@ final class Route {
 
     init(
         _ method: Method, _ pattern: String, _ scope: Scope?, _ summary: String, parameters: [String] = [],
-        _ handle: @escaping Handler
+        body: Body = .none, exists: ((String) -> Bool)? = nil, _ handle: @escaping Handler
     ) {
         self.method = method
         self.pattern = pattern
         self.scope = scope
         self.summary = summary
         self.parameters = parameters
+        self.body = body
+        self.exists = exists
         self.handle = handle
         if let open = pattern.firstIndex(of: "{"), let close = pattern.firstIndex(of: "}") {
             before = Array(pattern[..<open].utf8)
@@ -75,11 +87,12 @@ struct Router {
             var others: [Method] = []
             for route in routes {
                 guard let range = route.match(path) else { continue }
-                guard route.method == method else {
-                    others.append(route.method)
-                    continue
+                if route.method == method {
+                    return .route(route, argument: String(decoding: path[range], as: UTF8.self))
                 }
-                return .route(route, argument: String(decoding: path[range], as: UTF8.self))
+                if others.contains(route.method) { continue }
+                if let exists = route.exists, !exists(String(decoding: path[range], as: UTF8.self)) { continue }
+                others.append(route.method)
             }
             return others.isEmpty ? .nothing : .otherMethods(others)
         }

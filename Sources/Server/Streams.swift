@@ -14,7 +14,7 @@ import Store
 /// A round of deliveries to a thousand readers takes milliseconds. Rounds as long as that keep a distance, so that they take
 /// no more than a part of the loop's time; what happens meanwhile goes out together.
 final class Streams {
-    /// A stream that was silent this long gets a comment, so that nothing on the way closes it.
+    /// A stream that was silent this long gets a sign of life, so that nothing on the way closes it.
     static let heartbeat = Duration.seconds(15)
 
     /// Long rounds may take one part in this many of the loop's time.
@@ -45,15 +45,15 @@ final class Streams {
 
     func add(_ stream: JobStream) {
         let id = stream.record.id
-        stream.exchange.onClose = { [unowned self, unowned stream] in remove(stream) }
         stream.exchange.onDrain = { [unowned self, unowned stream] in pull(stream) }
         readers[id, default: []].append(stream)
+        stream.exchange.whenLeft { [unowned self, unowned stream] in remove(stream) }
         touch(stream.record)
     }
 
     func add(_ stream: FirehoseStream) {
-        stream.exchange.onClose = { [unowned self, unowned stream] in firehoses.removeAll { $0 === stream } }
         firehoses.append(stream)
+        stream.exchange.whenLeft { [unowned self, unowned stream] in firehoses.removeAll { $0 === stream } }
     }
 
     private func remove(_ stream: JobStream) {
@@ -110,21 +110,19 @@ final class Streams {
         for firehose in firehoses { firehose.send() }
     }
 
-    /// Comments for the silent.
+    /// A sign of life for the silent.
     func heartbeat(now: Instant) {
         for list in readers.values {
-            for stream in list where stream.format == .sse && now - stream.lastSent >= Self.heartbeat {
+            for stream in list where now - stream.lastSent >= Self.heartbeat {
                 stream.lastSent = now
-                stream.exchange.send(Self.comment)
+                stream.exchange.send(stream.format.heartbeat)
             }
         }
-        for firehose in firehoses where firehose.format == .sse && now - firehose.lastSent >= Self.heartbeat {
+        for firehose in firehoses where now - firehose.lastSent >= Self.heartbeat {
             firehose.lastSent = now
-            firehose.exchange.send(Self.comment)
+            firehose.exchange.send(firehose.format.heartbeat)
         }
     }
-
-    private static let comment = StreamChunk(Array(": still here\n\n".utf8))
 
     /// Ends every stream, once it has what there is: the server stops.
     func closeAll(now: Instant) {

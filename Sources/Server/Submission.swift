@@ -80,7 +80,7 @@ final class Submission {
         if !query.items.isEmpty {
             for item in query.items {
                 if item.name.hasPrefix("label.") {
-                    submission.labels.append((String(item.name.dropFirst(6)), item.value))
+                    try submission.addLabel(String(item.name.dropFirst(6)), .string(item.value))
                 } else {
                     let isNumber = item.name == "priority" || item.name == "max_attempts"
                     let value = isNumber ? Int(item.value).map(JSONValue.integer) : nil
@@ -177,17 +177,19 @@ final class Submission {
         guard case .object(let members) = value else {
             throw .invalid("/labels", "expected object, got \(value.typeName)")
         }
-        guard members.count <= Self.maximumLabels else { throw .invalid("/labels", "at most \(Self.maximumLabels)") }
-        for member in members {
-            let pointer = "/labels/\(escapedPointer(member.key))"
-            guard let text = member.value.string else {
-                throw .invalid(pointer, "expected string, got \(member.value.typeName)")
-            }
-            guard text.utf8.count <= Self.labelBytes else {
-                throw .invalid(pointer, "at most \(Self.labelBytes) bytes")
-            }
-            labels.append((member.key, text))
+        for member in members { try addLabel(member.key, member.value) }
+    }
+
+    /// In a body or in a query: the same bounds.
+    private func addLabel(_ name: String, _ value: JSONValue) throws(Problem) {
+        guard labels.count < Self.maximumLabels else { throw .invalid("/labels", "at most \(Self.maximumLabels)") }
+        let pointer = "/labels/\(escapedPointer(name))"
+        guard !name.isEmpty, name.utf8.count <= Self.labelBytes else {
+            throw .invalid(pointer, "a name has 1 to \(Self.labelBytes) bytes")
         }
+        guard let text = value.string else { throw .invalid(pointer, "expected string, got \(value.typeName)") }
+        guard text.utf8.count <= Self.labelBytes else { throw .invalid(pointer, "at most \(Self.labelBytes) bytes") }
+        labels.append((name, text))
     }
 
     private func text(_ name: String, _ value: JSONValue) throws(Problem) -> String {

@@ -101,6 +101,11 @@ final class Client {
                 collected += bytes
                 guard let onLine else { return }
                 while let end = collected.firstIndex(of: 0x0A) {
+                    // A server that has nothing to say sends an empty line now and then.
+                    if end == 0 {
+                        collected.removeFirst()
+                        continue
+                    }
                     // A line that is no JSON belongs to an answer that is a problem, and is shown as such.
                     if let value = try? JSONReader.value(of: Array(collected[..<end])), value["type"] != nil,
                         value["seq"] != nil

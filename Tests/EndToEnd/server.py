@@ -149,7 +149,8 @@ class Server:
         try:
             response = connection.getresponse()
             while line := response.readline():
-                yield json.loads(line)
+                if line.strip():  # an empty one is a sign of life
+                    yield json.loads(line)
         finally:
             connection.close()
 

@@ -4,7 +4,7 @@ import os
 import tempfile
 import unittest
 
-from server import PATIENCE, Server
+from server import Server
 from wire import Wire, request
 
 ADMIN, SUBMIT, READ = "a" * 64, "b" * 64, "c" * 64

@@ -34,6 +34,9 @@ import Testing
         for (head, stays) in [
             ("HTTP/1.1\r\nHost: h", true), ("HTTP/1.1\r\nHost: h\r\nConnection: Close", false),
             ("HTTP/1.0\r\nHost: h", false), ("HTTP/1.0\r\nHost: h\r\nConnection: x, keep-alive", true),
+            ("HTTP/1.1\r\nHost: h\r\nConnection: close, keep-alive", false),
+            ("HTTP/1.0\r\nHost: h\r\nConnection: close, keep-alive", false),
+            ("HTTP/1.0\r\nHost: h\r\nConnection: close\r\nConnection: keep-alive", false),
         ] {
             var parser = RequestParser()
             let bytes = Array("GET / \(head)\r\n\r\n".utf8)
@@ -41,6 +44,27 @@ import Testing
             _ = try bytes.withUnsafeBufferPointer { try parser.next($0, &offset) }
             #expect(parser.head.keepsAlive == stays, "\(head)")
         }
+    }
+
+    @Test func `an absolute target names the host and the path`() throws {
+        for (target, host, path, query) in [
+            ("http://a:1/b/c?d", "a:1", "/b/c", "d"), ("HTTPS://a", "a", "/", ""),
+            ("http://[::1]?d/e", "[::1]", "/", "d/e"),
+        ] {
+            var parser = RequestParser()
+            let bytes = Array("GET \(target) HTTP/1.1\r\nHost: other\r\n\r\n".utf8)
+            var offset = 0
+            _ = try bytes.withUnsafeBufferPointer { try parser.next($0, &offset) }
+            let head = parser.head
+            #expect([head.host, head.path, head.query].map { head.text($0) } == [host, path, query])
+        }
+    }
+
+    @Test(arguments: acceptances)
+    func `what the grammar allows is read to its end`(_ text: String) {
+        let (requests, error) = parse(text)
+        #expect(error == nil)
+        #expect(requests.allSatisfy { $0.isComplete })
     }
 
     @Test(arguments: refusals)
@@ -108,7 +132,12 @@ let refusals: [Refusal] = {
         Refusal("no method", " / HTTP/1.1\r\n\(host)\r\n"), Refusal("no target", "GET  HTTP/1.1\r\n\(host)\r\n"),
         Refusal("two spaces", "GET  / HTTP/1.1\r\n\(host)\r\n"),
         Refusal("tab for space", "GET\t/ HTTP/1.1\r\n\(host)\r\n"),
-        Refusal("absolute form", "GET http://h/ HTTP/1.1\r\n\(host)\r\n"),
+        Refusal("another scheme", "GET ftp://h/ HTTP/1.1\r\n\(host)\r\n"),
+        Refusal("a scheme alone", "GET http:// HTTP/1.1\r\n\(host)\r\n"),
+        Refusal("no authority", "GET http:///a HTTP/1.1\r\n\(host)\r\n"),
+        Refusal("a user in the authority", "GET http://a@h/ HTTP/1.1\r\n\(host)\r\n"),
+        Refusal("absolute form without Host", "GET http://h/ HTTP/1.1\r\n\r\n"),
+        Refusal("brackets in a path", "GET /[a] HTTP/1.1\r\n\(host)\r\n"),
         Refusal("authority form", "GET h:80 HTTP/1.1\r\n\(host)\r\n"),
         Refusal("star for GET", "GET * HTTP/1.1\r\n\(host)\r\n"),
         Refusal("fragment", "GET /a#b HTTP/1.1\r\n\(host)\r\n"),
@@ -135,6 +164,9 @@ let refusals: [Refusal] = {
         Refusal("negative chunk size", post(chunked, "-1\r\n")),
         Refusal("empty chunk size", post(chunked, "\r\n")),
         Refusal("space after a chunk size", post(chunked, "1 \r\na\r\n")),
+        Refusal("space before a chunk size", post(chunked, " 1\r\na\r\n")),
+        Refusal("space in a chunk size", post(chunked, "1 0\r\na\r\n")),
+        Refusal("endless blanks in a chunk line", post(chunked, "1" + String(repeating: " ", count: 80))),
         Refusal("bare LF after a chunk size", post(chunked, "1\na\r\n")),
         Refusal("chunk longer than its size", post(chunked, "1\r\nab\r\n")),
         Refusal("endless chunk extension", post(chunked, "1;" + String(repeating: "a", count: 80))),
@@ -147,7 +179,9 @@ let refusals: [Refusal] = {
 
 let acceptances = [
     "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: h:80\r\n\r\n",
-    "HEAD /?a?b HTTP/1.0\r\nHost: [::1]:1\r\n\r\n",
+    "HEAD /?a?b HTTP/1.0\r\nHost: [::1]:1\r\n\r\n", "GET / HTTP/1.0\r\n\r\n",
+    "GET HTTP://[::1]:8/a%20b?c HTTP/1.1\r\nHost: h\r\n\r\n", "GET https://h?c HTTP/1.1\r\nHost: h\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3 \t; a = \"b c\" ;d\r\nabc\r\n0;x\r\n\r\n",
     "\r\nGET / HTTP/1.1\r\nHost: h\r\nEmpty:\r\nBytes: \u{E9}\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: h\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: h\r\nTRANSFER-ENCODING: Chunked\r\n\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\nPUT /b HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -121,11 +121,11 @@ final class Monitor {
                 boards.append(board)
                 return board
             }()
-        exchange.onClose = { [unowned self, unowned exchange] in
+        board.add(exchange)
+        exchange.whenLeft { [unowned self, unowned exchange] in
             board.remove(exchange)
             boards.removeAll { $0.isEmpty }
         }
-        board.add(exchange)
     }
 
     var readerCount: Int { boards.reduce(0) { $0 + $1.readerCount } }
