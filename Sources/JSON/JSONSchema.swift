@@ -29,10 +29,11 @@ package struct JSONSchema: Sendable {
     /// The schema as it was given.
     package let source: JSONValue
     private let root: Node
+    /// Held here alone: what nodes refer to holds nodes, and would never be gone if they held it too.
+    private let definitions = Definitions()
 
     package init(_ source: JSONValue) throws(SchemaError) {
         self.source = source
-        let definitions = Definitions()
         for definition in source["$defs"]?.members ?? [] {
             let pointer = "/$defs/" + escapedPointer(definition.key)
             definitions.nodes["#" + pointer] = try Node(definition.value, at: pointer, definitions)
@@ -114,7 +115,7 @@ private final class Node: Sendable {
     let not: Node?
     let isImpossible: Bool
     let reference: String?
-    private let definitions: Definitions
+    private unowned let definitions: Definitions
     let bounds: Bounds
 
     struct Bounds: Sendable {

@@ -151,5 +151,39 @@ class LiveBytesTest(unittest.TestCase):
         self.assertEqual(shown(SPINDLE_LIVE_BYTES="2GiB"), {"value": ["2GiB"], "from": "SPINDLE_LIVE_BYTES"})
 
 
+class WorkerStartTest(ServerTest):
+    """A worker that starts brings its schemas along, and they go with it."""
+    TASKS = "import spindle\n" + "".join(
+        f"@spindle.task\ndef task_{number}(first: int, second: list[dict[str, int]], third: str = 'x') -> int:\n    return first\n"
+        for number in range(100))
+    arguments = ("--python", "tasks.py", "--threads", "1", "--processes", "1", "--worker-max-jobs", "1", "--store", "memory")
+    files = {"tasks.py": TASKS}
+
+    def resident(self):
+        status = pathlib.Path(f"/proc/{self.server.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) << 10
+
+    def starts(self):
+        text = self.server.get("/metrics").body.decode()
+        return sum(float(line.split()[-1]) for line in text.splitlines()
+                   if line.startswith("spindle_workers_ended_total{"))
+
+    def restart(self, times):
+        wanted = self.starts() + times
+        number = 0
+        while self.starts() < wanted:
+            number += 1
+            answer = self.server.ask("POST", f"/v1/run/task_{number % 100}", {"first": 1, "second": []})
+            self.assertEqual(answer.json, 1)
+
+    def test_starts_of_workers_with_a_hundred_tasks_cost_no_memory(self):
+        self.restart(10)
+        before = self.resident()
+        self.restart(30)
+        grown = self.resident() - before
+        # A start used to keep 222 kB.
+        self.assertLess(grown, 30 * 60_000)
+
+
 if __name__ == "__main__":
     unittest.main()
