@@ -40,9 +40,9 @@ extension API {
         show(exchange) { $0.append(pool: pool, of: engine) }
     }
 
-    // MARK: Changing them, for as long as the server runs
+    // MARK: Changing them, until they are changed again
 
-    /// `{"capacity":8}`
+    /// `{"capacity":8}`; null: as configured.
     func changePool(_ exchange: Exchange, _ name: String) throws(Problem) {
         guard let pool = PoolName(rawValue: name).flatMap({ engine.pool($0) }) else {
             throw .notFound("there is no pool \"\(name)\"")
@@ -50,33 +50,39 @@ extension API {
         let members = try Self.object(exchange.takeBody(), knowing: ["capacity"])
         guard let capacity = members["capacity"] else { throw .invalid("/capacity", "is required") }
         let bounds = pool.name == .loop ? 1...100_000 : 1...1024
-        guard let slots = capacity.integer, bounds.contains(slots) else {
+        let slots = capacity.integer
+        guard capacity == .null || slots.map(bounds.contains) == true else {
             throw .invalid(
-                "/capacity", "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound)")
+                "/capacity", "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), or null")
         }
-        engine.resize(pool, to: slots)
-        show(exchange) { $0.append(pool: pool.name, of: engine) }
+        if engine.store.refusesJobs != nil { throw .notStored }
+        engine.set([.poolResized(pool.name, slots)]) { [unowned self] in
+            show(exchange) { $0.append(pool: pool.name, of: engine) }
+        }
     }
 
-    /// `{"paused":true,"limit":1000}`, either or both.
+    /// `{"paused":true,"limit":1000}`, either or both; a limit of null: as configured.
     func changeQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
         guard TaskDefinition.isValid(name: name) else { throw .notFound("there is no queue \"\(name)\"") }
         guard engine.scheduler.depth(forSubmissionTo: name) != nil else { throw .tooManyQueues }
         let members = try Self.object(exchange.takeBody(), knowing: ["paused", "limit"])
-        var paused: Bool?
-        if let value = members["paused"] {
-            paused = value.bool
-            if paused == nil { throw .invalid("/paused", "expected boolean, got \(value.typeName)") }
-        }
+        var controls: [Control] = []
         if let value = members["limit"] {
-            guard let limit = value.integer, (0...10_000_000).contains(limit) else {
-                throw .invalid("/limit", "must be a whole number from 0 to 10000000")
+            let limit = value.integer
+            guard value == .null || limit.map((0...10_000_000).contains) == true else {
+                throw .invalid("/limit", "must be a whole number from 0 to 10000000, or null")
             }
-            engine.feed(.queueLimited(name, limit))
+            controls.append(.queueLimited(name, limit))
         }
-        if let paused { engine.feed(.queuePaused(name, paused)) }
-        let oldest = engine.oldestWaiting()[name]
-        show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+        if let value = members["paused"] {
+            guard let paused = value.bool else { throw .invalid("/paused", "expected boolean, got \(value.typeName)") }
+            controls.append(.queuePaused(name, paused))
+        }
+        if engine.store.refusesJobs != nil { throw .notStored }
+        engine.set(controls) { [unowned self] in
+            let oldest = engine.oldestWaiting()[name]
+            show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+        }
     }
 
     private func list<Element>(

@@ -32,8 +32,11 @@ extension Engine {
         endOrphans(found, "\(variable.name)=\(variable.value)", logger)
         var options = options
         options.childVariables[variable.name] = variable.value
+        let controls = try store.controls()
+        for case .poolResized(let pool, let slots) in controls { options.resized[pool] = slots }
         let engine = try Engine(options, tasks: tasks, store, lastID: found.lastID, on: loop, logger: logger)
         try engine.awaitFleets()
+        engine.apply(controls)
         engine.restore(found.jobs)
         if !found.jobs.isEmpty || !found.wasClean {
             logger.notice(

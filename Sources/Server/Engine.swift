@@ -82,12 +82,12 @@ package final class Engine {
     private func openPools() throws {
         let report: (Report) -> Void = { [unowned(unsafe) self] in receive($0) }
         var processes = ProcessPoolOptions(
-            slots: options.processes, fleets: options.fleets, directoryRoot: options.workRoot)
+            slots: options.slots(.process), fleets: options.fleets, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
         processes.variables = options.childVariables
         pools = [
-            LoopPool(slots: options.loopSlots, on: loop, report: report),
-            ThreadPool(slots: options.threads, on: loop, report: report),
+            LoopPool(slots: options.slots(.loop), on: loop, report: report),
+            ThreadPool(slots: options.slots(.thread), on: loop, report: report),
             try ProcessPool(processes, on: loop, report: report) { [unowned self] in receive($0) },
         ]
         for pool in pools { feed(.poolResized(pool.name, slots: pool.slots, ahead: pool.ahead)) }

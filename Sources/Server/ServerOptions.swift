@@ -48,5 +48,19 @@ package struct ServerOptions: Sendable {
     package var liveBytes = 1 << 30
     package var version = "0.1.0"
 
+    /// What earlier servers were told of their pools; it holds over what is configured.
+    var resized: [PoolName: Int] = [:]
+
     package init() {}
+
+    /// Attempts that a pool runs at once, as configured.
+    func configuredSlots(_ pool: PoolName) -> Int {
+        switch pool {
+        case .loop: loopSlots
+        case .thread: threads
+        case .process, .gpu: processes
+        }
+    }
+
+    func slots(_ pool: PoolName) -> Int { resized[pool] ?? configuredSlots(pool) }
 }

@@ -21,6 +21,8 @@ package enum Change: Sendable {
     /// A child process exists.
     case childStarted(ChildMark)
     case childEnded(pid: Int32)
+    /// Somebody has set something that is to hold for the next server too.
+    case controlled(Control)
     /// Nothing; its receipt says that all before it is on disk.
     case reached
 }

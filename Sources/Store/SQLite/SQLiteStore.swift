@@ -75,6 +75,7 @@ package final class SQLiteStore: JobStore {
     }
 
     package var durability: Durability { .fsync }
+    var database: DatabasePool { pool }
 
     package var refusesJobs: String? {
         writer.isFull.load(ordering: .relaxed) ? "the disk is full" : nil

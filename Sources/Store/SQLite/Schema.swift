@@ -23,6 +23,15 @@ enum Schema {
                     UPDATE live SET grants = attempt;
                     """)
         }
+        migrator.registerMigration("4: what was set while it ran") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE controls (
+                        kind TEXT NOT NULL, name TEXT NOT NULL, what TEXT NOT NULL, value INTEGER NOT NULL,
+                        PRIMARY KEY (kind, name, what)
+                    ) WITHOUT ROWID
+                    """)
+        }
         return migrator
     }
 

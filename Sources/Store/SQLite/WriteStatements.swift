@@ -9,6 +9,7 @@ final class WriteStatements {
     private let insertLive, start, requeue, cancel, reserve, deleteLive: HotStatement
     private let insertEvents, trimEvents, deleteEvents, insertFinished: HotStatement
     private let findKey, insertKey, insertChild, deleteChild: HotStatement
+    private let controls: ControlStatements
     /// Jobs that have been added to the finished ones.
     private(set) var finished = 0
 
@@ -49,6 +50,7 @@ final class WriteStatements {
         insertKey = try HotStatement(db, "INSERT INTO keys (key, fingerprint, job, created_at) VALUES (?,?,?,?)")
         insertChild = try HotStatement(db, "INSERT OR REPLACE INTO children (pid, started_at) VALUES (?,?)")
         deleteChild = try HotStatement(db, "DELETE FROM children WHERE pid = ?")
+        controls = try ControlStatements(db)
     }
 
     func apply(_ change: Change) throws -> Receipt {
@@ -88,6 +90,7 @@ final class WriteStatements {
         case .childEnded(let pid):
             deleteChild.bind(Int64(pid))
             try deleteChild.run()
+        case .controlled(let control): try controls.apply(control)
         case .reached: break
         }
         return .stored

@@ -1,0 +1,58 @@
+import Jobs
+import Logging
+import Pools
+import Store
+
+/// What can be set while the server runs. It holds until it is set otherwise, over restarts too.
+extension Engine {
+    /// Does what somebody has set, and calls `done` once the next server would find it.
+    func set(_ controls: [Control], _ done: @escaping () -> Void) {
+        for control in controls.map(normalised) {
+            perform(control)
+            journal.write(.controlled(control), then: .nothing(nil))
+        }
+        whenStored(done)
+    }
+
+    /// Whoever puts a pool back to what is configured wants what will be configured.
+    private func normalised(_ control: Control) -> Control {
+        if case .poolResized(let pool, let slots) = control, slots == options.configuredSlots(pool) {
+            return .poolResized(pool, nil)
+        }
+        return control
+    }
+
+    /// What earlier servers were told. Before their jobs are taken over: what was held back is to stay so.
+    func apply(_ controls: [Control]) {
+        for control in controls {
+            // Pools are opened with their sizes.
+            if case .poolResized(let pool, _) = control, self.pool(pool) != nil { continue }
+            perform(control)
+        }
+        guard !controls.isEmpty else { return }
+        logger.notice(
+            "what was set while the server ran still holds",
+            metadata: ["settings": "\(controls.map(\.text).joined(separator: ", "))"])
+    }
+
+    private func perform(_ control: Control) {
+        switch control {
+        case .queuePaused(let name, let isPaused): feed(.queuePaused(name, isPaused))
+        case .queueLimited(let name, let limit): feed(.queueLimited(name, limit))
+        case .poolResized(let name, let slots):
+            if let pool = pool(name) { resize(pool, to: slots ?? options.configuredSlots(name)) }
+        }
+    }
+}
+
+extension Control {
+    /// For the log.
+    fileprivate var text: String {
+        switch self {
+        case .queuePaused(let name, let isPaused): "queue \(name) \(isPaused ? "paused" : "not paused")"
+        case .queueLimited(let name, let limit): "queue \(name) limit \(limit.map(String.init) ?? "as configured")"
+        case .poolResized(let pool, let slots):
+            "pool \(pool.rawValue) capacity \(slots.map(String.init) ?? "as configured")"
+        }
+    }
+}
