@@ -28,6 +28,8 @@ final class Throttle {
         fileprivate var windowEnd: Int64 = 0
         fileprivate var windowBytes = 0
         fileprivate var droppedLines = 0
+        /// In the whole attempt.
+        fileprivate var droppedInAll = 0
         /// In ``Throttle/holding``.
         fileprivate var isHeldBack = false
 
@@ -70,6 +72,7 @@ final class Throttle {
             engine.append(.log(stream: stream, text: text), to: job)
         } else {
             speech.droppedLines += 1
+            speech.droppedInAll += 1
             hold(job, speech)
         }
         engine.weigh(job)
@@ -79,7 +82,10 @@ final class Throttle {
     func finish(_ job: LiveJob) {
         guard let speech = job.speech else { return }
         tellHeld(job, speech)
-        tellDropped(job, speech)
+        // Earlier words about that may have been dropped themselves by now.
+        tellDropped(speech.droppedInAll, job)
+        speech.droppedLines = 0
+        speech.droppedInAll = 0
         speech.told = 0
     }
 
@@ -102,10 +108,8 @@ final class Throttle {
         tell(progress, of: job)
     }
 
-    private func tellDropped(_ job: LiveJob, _ speech: Speech) {
-        guard speech.droppedLines > 0 else { return }
-        let count = speech.droppedLines
-        speech.droppedLines = 0
+    private func tellDropped(_ count: Int, _ job: LiveJob) {
+        guard count > 0 else { return }
         engine.append(
             .log(stream: "control", text: "\(count) lines dropped: too many a second; the end of the log has all"),
             to: job)
@@ -130,7 +134,10 @@ final class Throttle {
         holding.removeAll { job in
             guard let speech = job.speech, job.outcome == nil else { return true }
             if speech.held != nil, speech.mayTellProgress(at: now) { tellHeld(job, speech) }
-            if speech.droppedLines > 0, now >= speech.windowEnd { tellDropped(job, speech) }
+            if now >= speech.windowEnd {
+                tellDropped(speech.droppedLines, job)
+                speech.droppedLines = 0
+            }
             guard speech.held == nil, speech.droppedLines == 0 else { return false }
             speech.isHeldBack = false
             return true
