@@ -105,7 +105,7 @@ let package = Package(
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
         tests("StoreTests", ["EventLoop", "Jobs", "Store"]),
-        tests("ServerTests", ["Jobs", "Server", "Store"]),
+        tests("ServerTests", ["JSON", "Jobs", "Server", "Store"]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],

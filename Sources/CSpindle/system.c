@@ -39,6 +39,11 @@ int spindle_pidfd_open(pid_t pid) {
     return fd < 0 ? -errno : fd;
 }
 
+int spindle_is_child(pid_t pid) {
+    siginfo_t info;
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 int spindle_pidfd_signal(int pidfd, int signal) {
     return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
 }

@@ -113,7 +113,7 @@ public final class EventLoop: @unchecked Sendable {
     /// Keeps the loop from going to sleep for a moment, because an answer from another thread is about to come: to be
     /// woken would take longer than to wait.
     package func stayAwake(for delay: Duration) {
-        awakeUntil = monotonicNanoseconds() + delay.microseconds * 1000
+        awakeUntil = monotonicNanoseconds() &+ delay.microseconds &* 1000
     }
 
     /// Says that there is work for the hooks at the end of a turn: they run once more before the loop sleeps.
@@ -193,9 +193,13 @@ extension timeval {
 }
 
 extension Duration {
+    /// About 292,000 years in microseconds: less than a timer can hold, so that a fraction may be added.
+    private static let longest = Int64.max / 2
+
     /// Whole microseconds, rounded down; a negative duration counts as zero.
     var microseconds: Int64 {
         let (seconds, attoseconds) = max(self, .zero).components
-        return seconds * 1_000_000 + attoseconds / 1_000_000_000_000
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
+        return overflow ? Self.longest : min(product, Self.longest) + attoseconds / 1_000_000_000_000
     }
 }

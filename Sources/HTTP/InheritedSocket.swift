@@ -6,6 +6,7 @@ import Glibc
 /// Source: sd_listen_fds(3): `LISTEN_FDS` descriptors from 3 on, if `LISTEN_PID` is us.
 package struct InheritedSocket: Sendable {
     private static let first: CInt = 3
+    private static let most = 1000
 
     let descriptor: CInt
     package let address: ListenAddress
@@ -15,6 +16,9 @@ package struct InheritedSocket: Sendable {
         defer { for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] { unsetenv(name) } }
         func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(cString: $0)) } }
         guard number("LISTEN_PID") == Int(getpid()), let count = number("LISTEN_FDS"), count > 0 else { return [] }
+        guard count <= most else {
+            throw ListenAddress.Failure(description: "LISTEN_FDS says \(count); at most \(most) sockets are taken over")
+        }
         var sockets: [InheritedSocket] = []
         for descriptor in first..<first + CInt(count) { sockets.append(try InheritedSocket(descriptor)) }
         return sockets

@@ -84,6 +84,8 @@ struct ResponseEncoder {
 
 /// IMF-fixdate (RFC 9110, 5.6.7): `Sun, 22 Nov 2026 15:00:00 GMT`.
 func httpDate(_ seconds: Int64) -> String {
+    // A clock that was never set is no reason to fail: what is before 1970 is shown as its first second.
+    let seconds = max(seconds, 0)
     let days = Int(seconds / 86400)
     let (year, month, day) = civilDate(days)
     let clock = Int(seconds % 86400)
@@ -94,7 +96,7 @@ func httpDate(_ seconds: Int64) -> String {
     return "\(weekdays[days % 7]), \(two(day)) \(months[month - 1]) \(year) \(time) GMT"
 }
 
-/// Year, month and day from days since 1970-01-01, in the Gregorian calendar.
+/// Year, month and day from days since 1970-01-01, in the Gregorian calendar, for the years from 0 on.
 ///
 /// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
 package func civilDate(_ days: Int) -> (year: Int, month: Int, day: Int) {

@@ -30,8 +30,8 @@ final class Transfer {
         set(CURLOPT_PROXY, "")
         curl_set_long(easy, CURLOPT_FOLLOWLOCATION, request.redirects > 0 ? 1 : 0)
         curl_set_long(easy, CURLOPT_MAXREDIRS, request.redirects)
-        curl_set_long(easy, CURLOPT_CONNECTTIMEOUT_MS, Int(request.connectTimeout / .milliseconds(1)))
-        if let timeout = request.timeout { curl_set_long(easy, CURLOPT_TIMEOUT_MS, Int(timeout / .milliseconds(1))) }
+        curl_set_long(easy, CURLOPT_CONNECTTIMEOUT_MS, Self.milliseconds(request.connectTimeout))
+        if let timeout = request.timeout { curl_set_long(easy, CURLOPT_TIMEOUT_MS, Self.milliseconds(timeout)) }
         if let path = request.socketPath { set(CURLOPT_UNIX_SOCKET_PATH, path) }
         if let trust = request.trust { set(CURLOPT_CAINFO, trust) }
         setMethod()
@@ -43,6 +43,11 @@ final class Transfer {
             curl_set_opensocket(easy, Self.openSocket)
             curl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, context)
         }
+    }
+
+    /// Whole milliseconds, as curl wants them: at most some 24 days.
+    private static func milliseconds(_ time: Duration) -> Int {
+        Int(min(max(time / .milliseconds(1), 1), Double(Int32.max)))
     }
 
     deinit {

@@ -69,7 +69,7 @@ extension [UInt8] {
 
     /// Seconds with six decimals at most, from nanoseconds: `1.5`, `0.000042`.
     package mutating func append(seconds nanoseconds: Int64) {
-        let microseconds = (Swift.max(nanoseconds, 0) + 500) / 1000
+        let microseconds = (Swift.min(Swift.max(nanoseconds, 0), .max - 500) + 500) / 1000
         append(integer: Int(microseconds / 1_000_000))
         var fraction = UInt32(truncatingIfNeeded: microseconds % 1_000_000)
         guard fraction > 0 else { return }

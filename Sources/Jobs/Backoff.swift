@@ -11,7 +11,7 @@ package struct Backoff: Sendable, Equatable {
     package func delay(afterAttempt attempt: Int, random: Double) -> Duration {
         let doubled = base * (1 << min(max(attempt - 1, 0), 30))
         let full = min(doubled, limit)
-        return .nanoseconds(Int64(Double(full.nanoseconds) * (0.5 + random / 2)))
+        return .nanoseconds(Int64(saturating: Double(full.nanoseconds) * (0.5 + random / 2)))
     }
 }
 

@@ -1,6 +1,6 @@
 /// Durations as the API and the command line write them: `250ms`, `30s`, `5m`, `2h`.
 extension Duration {
-    /// - Parameter text: A decimal number and a unit: `us`, `ms`, `s`, `m`, `h`, `d`. Not negative.
+    /// - Parameter text: A decimal number and a unit: `us`, `ms`, `s`, `m`, `h`, `d`. Not negative, less than 285 years.
     package init?(text: String) {
         let units: [(suffix: String, nanoseconds: Double)] = [
             ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9),
@@ -10,7 +10,7 @@ extension Duration {
         guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }),
             let number = Double(String(digits)), number * unit.nanoseconds < 9e18
         else { return nil }
-        self = .nanoseconds(Int64(number * unit.nanoseconds))
+        self = .nanoseconds(Int64(saturating: number * unit.nanoseconds))
     }
 
     /// The shortest text that reads back as the same duration, to the microsecond.

@@ -9,20 +9,20 @@ package struct Instant: Comparable, Hashable, Sendable {
     package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
 
     package static func + (instant: Instant, delay: Duration) -> Instant {
-        let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(delay.nanoseconds)
-        return Instant(nanoseconds: overflow ? .max : sum)
+        Instant(nanoseconds: instant.nanoseconds.adding(saturating: delay.nanoseconds))
     }
 
     package static func - (instant: Instant, delay: Duration) -> Instant {
-        let (difference, overflow) = instant.nanoseconds.subtractingReportingOverflow(delay.nanoseconds)
-        return Instant(nanoseconds: overflow ? .min : difference)
+        Instant(nanoseconds: instant.nanoseconds.subtracting(saturating: delay.nanoseconds))
     }
 
     /// How long after another this moment is, without the 128 bits of a `Duration`.
-    package func nanoseconds(since earlier: Instant) -> Int64 { nanoseconds - earlier.nanoseconds }
+    package func nanoseconds(since earlier: Instant) -> Int64 {
+        nanoseconds.subtracting(saturating: earlier.nanoseconds)
+    }
 
     package static func - (left: Instant, right: Instant) -> Duration {
-        .nanoseconds(left.nanoseconds - right.nanoseconds)
+        .nanoseconds(left.nanoseconds(since: right))
     }
 }
 
@@ -30,8 +30,7 @@ extension Duration {
     /// Whole nanoseconds, at most about 292 years.
     package var nanoseconds: Int64 {
         let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow ? .max : product + attoseconds / 1_000_000_000
+        return seconds.multiplied(saturating: 1_000_000_000).adding(saturating: attoseconds / 1_000_000_000)
     }
 
     /// Seconds, for people and JSON.

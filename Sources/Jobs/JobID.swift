@@ -52,7 +52,7 @@ package struct JobIDSource: Sendable {
 
     package mutating func next(at now: Instant) -> JobID {
         let fresh = UInt64(max(now.nanoseconds, 0) / 1_000_000) << 22
-        last = max(last + 1, fresh)
+        last = max(last.adding(saturating: 1), fresh)
         return JobID(rawValue: last)
     }
 }

@@ -1,14 +1,16 @@
 /// How far an attempt is.
 package struct Progress: Sendable, Equatable {
-    package var done: Double
-    /// nil: nobody knows.
-    package var total: Double?
+    /// Finite, not negative.
+    package let done: Double
+    /// More than 0 and finite; nil: nobody knows.
+    package let total: Double?
     package var unit: String?
     package var message: String?
 
+    /// What is no number, or less than nothing, is 0 done, or no total.
     package init(_ done: Double, of total: Double? = nil, unit: String? = nil, message: String? = nil) {
-        self.done = done
-        self.total = total
+        self.done = done.isFinite ? max(done, 0) : 0
+        self.total = total.flatMap { $0.isFinite && $0 > 0 ? $0 : nil }
         self.unit = unit
         self.message = message
     }
@@ -18,7 +20,7 @@ package struct Progress: Sendable, Equatable {
 
     /// In 0...1.
     package var fraction: Double? {
-        guard let total, total > 0 else { return nil }
-        return min(max(done / total, 0), 1)
+        guard let total else { return nil }
+        return min(done / total, 1)
     }
 }

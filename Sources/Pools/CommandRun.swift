@@ -105,8 +105,8 @@ final class CommandRun {
 
     private func take(_ line: [UInt8], _ stream: String) {
         let text = String(decoding: line, as: UTF8.self)
+        if let progress = ProgressPattern.directive(text) { return report(.progress(attempt.id, progress)) }
         if let progress = progress?.read(text) { report(.progress(attempt.id, progress)) }
-        guard !ProgressPattern.isDirective(text) else { return }
         report(.log(attempt.id, stream: stream, text: text))
     }
 
@@ -190,22 +190,27 @@ struct ProgressPattern {
         regex = pattern.flatMap { try? Regex($0) }
     }
 
-    /// Whether the line is `::progress 42/100 message` and so no log.
-    static func isDirective(_ line: String) -> Bool { line.hasPrefix("::progress ") }
-
     func read(_ line: String) -> Progress? {
-        if Self.isDirective(line) { return Self.directive(line) }
         guard let match = regex.flatMap({ try? $0.firstMatch(in: line) }),  // a match that fails finds nothing
             match.output.count > 1, let text = match.output[1].substring, let percent = Double(text)
         else { return nil }
         return Progress(percent, of: 100, unit: "%")
     }
 
-    private static func directive(_ line: String) -> Progress? {
+    /// Reads a line like `::progress 42/100 message`, or `::progress 42`.
+    ///
+    /// - Returns: nil for any other line: it is the program's own, and is shown in the log.
+    static func directive(_ line: String) -> Progress? {
+        guard line.hasPrefix("::progress ") else { return nil }
         let words = line.split(separator: " ", maxSplits: 2)
-        let numbers = words[1].split(separator: "/")
-        guard let done = numbers.first.flatMap({ Double($0) }) else { return nil }
-        return Progress(
-            done, of: numbers.count > 1 ? Double(numbers[1]) : nil, message: words.count > 2 ? String(words[2]) : nil)
+        guard words.count > 1 else { return nil }
+        let numbers = words[1].split(separator: "/", omittingEmptySubsequences: false).map { Double($0) }
+        guard (1...2).contains(numbers.count),
+            let done = numbers[0], done.isFinite, done >= 0
+        else { return nil }
+        let message = words.count > 2 ? String(words[2]) : nil
+        guard numbers.count == 2 else { return Progress(done, message: message) }
+        guard let total = numbers[1], total.isFinite, total > 0 else { return nil }
+        return Progress(done, of: total, message: message)
     }
 }

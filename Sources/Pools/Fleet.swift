@@ -28,6 +28,8 @@ final class Fleet {
         case described(WorkerDescription)
         /// No worker has ever started.
         case broken(why: String)
+        /// A worker has said what cannot be true.
+        case doubted(String)
         /// A worker has ended.
         case workerEnded(Recycling.Reason, why: String)
         /// Its workers are started, not forked, from now on.
@@ -242,7 +244,7 @@ final class Fleet {
     /// Up to a tenth more or less, always the same for the same worker.
     private static func jittered(_ value: Int64, by pid: pid_t) -> Int64 {
         let spread = Int64(UInt32(bitPattern: pid) &* 2_654_435_761 % 2001) - 1000
-        return value + value / 10 * spread / 1000
+        return value.adding(saturating: value / 10_000 * spread)
     }
 
     private func isDue(_ worker: WorkerProcess) -> Bool {
@@ -305,6 +307,7 @@ final class Fleet {
             placeWaiting()
             trim()
         case .report(let other): onChange(.report(other))
+        case .doubted(let what): onChange(.doubted(what))
         case .grown: replace(worker, .memory)
         case .ended(let why, let hadWork): ended(worker, why, hadWork)
         }

@@ -1,5 +1,6 @@
 import CSpindle
 import Glibc
+import Jobs
 
 /// What children of a server that died have left behind: found by what they carry in their environment, or by number and
 /// start time, and killed before anything runs again.
@@ -26,7 +27,7 @@ package enum Orphans {
         carrying variable: String, orMarked marks: [(pid: Int32, startedAt: Int64)], within seconds: Double
     ) -> Outcome {
         var outcome = Outcome()
-        var left = Int(seconds * 100)
+        var left = Int(saturating: seconds * 100)
         // What is found may be starting something else at this moment: look until nothing is found.
         while true {
             func isOrphan(_ pid: pid_t) -> Bool {
@@ -49,7 +50,7 @@ package enum Orphans {
         guard let fields = ProcessTree.status(of: pid), fields.count > 19, fields[0] != "Z",
             let ticks = Int64(fields[19])
         else { return false }
-        let start = ticks * (1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK))))
-        return abs(start - time) < tolerance
+        let start = ticks.multiplied(saturating: 1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK))))
+        return start.subtracting(saturating: time).magnitude < tolerance
     }
 }

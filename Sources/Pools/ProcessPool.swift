@@ -35,6 +35,8 @@ package enum ProcessPoolNotice: Sendable {
     /// A fleet has no place in the configuration any more.
     case removed(fleet: String)
     case workerEnded(Recycling.Reason, why: String)
+    /// A worker of the fleet has said what cannot be true.
+    case doubted(fleet: String, what: String)
     /// A fleet's workers are started, not forked.
     case zygoteEnded(fleet: String, why: String)
 }
@@ -120,6 +122,7 @@ package final class ProcessPool: Pool {
                 retire(fleet)
             }
             notice(.broken(fleet: name, why: why))
+        case .doubted(let what): notice(.doubted(fleet: name, what: what))
         case .workerEnded(let reason, let why): notice(.workerEnded(reason, why: why))
         case .zygoteEnded(let why): notice(.zygoteEnded(fleet: name, why: why))
         case .empty:

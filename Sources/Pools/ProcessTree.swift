@@ -1,5 +1,6 @@
 import CSpindle
 import Glibc
+import Jobs
 
 /// Who descends from whom, as /proc has it at one moment.
 struct ProcessTree {
@@ -31,7 +32,8 @@ struct ProcessTree {
                 let session = pid_t(fields[3])
             else { continue }
             let member = Member(
-                pid: pid, parent: parent, session: session, residentBytes: (UInt64(fields[21]) ?? 0) * page)
+                pid: pid, parent: parent, session: session,
+                residentBytes: (UInt64(fields[21]) ?? 0).multiplied(saturating: page))
             children[parent, default: []].append(member)
         }
     }

@@ -18,6 +18,8 @@ final class WorkerProcess {
         case ready(WorkerDescription)
         /// Something about an attempt.
         case report(Report)
+        /// It has said something that cannot be true; it was cut to what can.
+        case doubted(String)
         /// It holds more memory than it should.
         case grown
         /// The process is gone; everything in hand has been reported.
@@ -48,6 +50,8 @@ final class WorkerProcess {
     private(set) var readySince: Int64 = 0
     private(set) var busyUntil: Int64 = 0
     private var isDraining = false
+    /// Once is enough to look into it.
+    private var isDoubted = false
     private let loop: EventLoop
     private let fleet: String
     private let directory: String
@@ -286,7 +290,7 @@ final class WorkerProcess {
         if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
         var result = result
         let now = monotonicNanoseconds()
-        result.usage = Usage(workerReported: usage)
+        result.usage = Usage(workerReported: usage) { doubt($0) }
         result.usage.wallNanoseconds = now - call.started
         answered += 1
         busyUntil = now
@@ -300,6 +304,12 @@ final class WorkerProcess {
     private func begin(_ call: WorkerCall, at time: Int64) {
         call.started = time
         tell(.began(call.attempt.id, worker: name, at: time))
+    }
+
+    private func doubt(_ what: String) {
+        guard !isDoubted else { return }
+        isDoubted = true
+        onChange(self, .doubted(what))
     }
 
     private func tell(_ report: Report) { onChange(self, .report(report)) }
@@ -385,12 +395,21 @@ extension Usage {
     }
 
     /// The optional member `usage` of a worker's result, with the names of the job's own `usage`.
-    init(workerReported value: JSONValue?) {
+    ///
+    /// - Parameter doubt: Called with what is out of all range, and was cut.
+    init(workerReported value: JSONValue?, doubt: (String) -> Void) {
         self.init()
         guard let value else { return }
-        cpuNanoseconds = Int64((value["cpu_seconds"]?.number ?? 0) * 1e9)
-        maxRSSBytes = value["max_rss_bytes"]?.integer
-        voluntarySwitches = value["voluntary_switches"]?.integer ?? 0
-        involuntarySwitches = value["involuntary_switches"]?.integer ?? 0
+        func count(_ name: String) -> Int? {
+            guard let given = value[name]?.number else { return nil }
+            if !(0...Double(Int.counts.upperBound)).contains(given) { doubt("its \(name) is \(given)") }
+            return Int(saturating: given).asCount
+        }
+        let seconds = value["cpu_seconds"]?.number ?? 0
+        if !(0...1e9).contains(seconds) { doubt("its cpu_seconds is \(seconds)") }
+        cpuNanoseconds = Duration(seconds: min(seconds, 1e9)).nanoseconds
+        maxRSSBytes = count("max_rss_bytes")
+        voluntarySwitches = count("voluntary_switches") ?? 0
+        involuntarySwitches = count("involuntary_switches") ?? 0
     }
 }

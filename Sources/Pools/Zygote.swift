@@ -132,7 +132,11 @@ final class Zygote {
             guard let pid = message["result"]?["pid"]?.integer else {
                 return failed(number, message["error"]?["message"]?.string ?? "the zygote has not forked")
             }
-            born(number, pid_t(pid))
+            // A number that is no child of ours would be signalled in its place.
+            guard let pid = pid_t(exactly: pid), pid > 1, spindle_is_child(pid) != 0 else {
+                return failed(number, "the zygote names a process that is none of ours: \(pid)")
+            }
+            born(number, pid)
         }
     }
 

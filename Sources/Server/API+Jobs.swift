@@ -149,9 +149,10 @@ extension API {
         let head = exchange.head
         let query = try Query(head.queryText)
         try query.allow(only: ["after", "limit"])
-        let lastSeen = head.value(of: "last-event-id")
-        let wanted = try query.integer("after", in: 0...Int.max)
-        let after = lastSeen.flatMap { Int($0) } ?? wanted ?? 0
+        let wanted = try query.integer("after", in: Int.counts)
+        let lastSeen = try Self.lastEventID(head) ?? wanted
+        // What nobody has been shown yet nobody has: one beyond the end means the end.
+        let after = min(lastSeen ?? 0, record.events.lastShown)
         switch Acceptance(head).best(of: [
             "application/json", "text/event-stream", "application/x-ndjson", "text/plain",
         ]) {
@@ -169,6 +170,17 @@ extension API {
                 406, "not-acceptable",
                 "events come as application/json, text/event-stream, application/x-ndjson or text/plain")
         }
+    }
+
+    /// The last event that the client has; nil when it does not say.
+    ///
+    /// - Throws: ``Problem`` 400 when that is no number of an event.
+    private static func lastEventID(_ head: RequestHead) throws(Problem) -> Int? {
+        guard let text = head.value(of: "last-event-id"), !text.isEmpty else { return nil }
+        guard let seq = Int(text), Int.counts.contains(seq) else {
+            throw Problem(400, "bad-last-event-id", "Last-Event-ID is a number from 0 to \(Int.counts.upperBound)")
+        }
+        return seq
     }
 
     func jobLog(_ exchange: Exchange, _ id: String) throws(Problem) {

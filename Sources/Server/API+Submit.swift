@@ -253,17 +253,17 @@ extension JobRecord {
     func writeServerTiming(to out: inout [UInt8]) {
         out.append("queue;dur=")
         let waited = (startedAt ?? finishedAt ?? createdAt).nanoseconds(since: createdAt)
-        out.append(milliseconds: Swift.max(waited - acceptNanoseconds, 0))
+        out.append(milliseconds: Swift.max(waited.subtracting(saturating: acceptNanoseconds), 0))
         out.append(", run;dur=")
         out.append(milliseconds: usage?.wallNanoseconds ?? 0)
         out.append(", store;dur=")
-        out.append(milliseconds: acceptNanoseconds + endNanoseconds)
+        out.append(milliseconds: acceptNanoseconds.adding(saturating: endNanoseconds))
     }
 }
 
 extension [UInt8] {
     /// From nanoseconds, with six decimals at most.
     mutating func append(milliseconds nanoseconds: Int64) {
-        append(seconds: Swift.min(nanoseconds, .max / 1000) * 1000)
+        append(seconds: nanoseconds.multiplied(saturating: 1000))
     }
 }

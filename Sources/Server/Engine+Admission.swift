@@ -7,6 +7,9 @@ extension Engine {
     /// Why a submission cannot be taken now; nil when it can.
     func refusal(for submission: Submission) -> Problem? {
         if isDraining { return .draining }
+        if let start = submission.notBefore(now), !Instant.sayable.contains(start) {
+            return .invalid("/delay", "the start would be after the year 2200")
+        }
         if store.refusesJobs != nil { return .notStored }
         guard let (waiting, ownLimit) = scheduler.depth(forSubmissionTo: submission.queue) else {
             return .tooManyQueues

@@ -33,6 +33,9 @@ extension Engine {
             } else {
                 logger.info("a worker was replaced", metadata: ["reason": "\(reason)"])
             }
+        case .doubted(let fleet, let what):
+            logger.warning(
+                "a worker says what cannot be true; it was cut", metadata: ["fleet": "\(fleet)", "what": "\(what)"])
         case .zygoteEnded(let fleet, let why):
             logger.warning("workers are started, not forked", metadata: ["fleet": "\(fleet)", "why": "\(why)"])
         }

@@ -121,7 +121,7 @@ package final class Engine {
     func submit(_ submission: Submission, _ identity: Identity? = nil) -> LiveJob {
         let now = self.now
         let task = submission.entry.task
-        let notBefore = submission.runAt ?? submission.delay.map { now + $0 }
+        let notBefore = submission.notBefore(now)
         let record = JobRecord(
             id: ids.next(at: now), task: task.name, pool: submission.pool, queue: submission.queue,
             priority: submission.priority, maxAttempts: submission.maxAttempts ?? task.maxAttempts,

@@ -109,8 +109,8 @@ extension [UInt8] {
         if let message = progress.message { append(jsonString: message) } else { append("null") }
         append(#","eta":"#)
         if let start, let fraction = progress.fraction, fraction > 0 {
-            let elapsed = Double((now - start).nanoseconds)
-            append(seconds: Int64(elapsed * (1 - fraction) / fraction) / 1_000_000 * 1_000_000)
+            let elapsed = Double(Swift.max(now.nanoseconds(since: start), 0))
+            append(seconds: Int64(saturating: elapsed * (1 - fraction) / fraction) / 1_000_000 * 1_000_000)
         } else {
             append("null")
         }

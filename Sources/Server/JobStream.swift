@@ -57,6 +57,10 @@ final class JobStream {
         if isLate, let skipped = skippableProgress(log, first..<shown) {
             return (gap(to: skipped, "progress coalesced", at: lastSent), 1)
         }
+        guard first < shown else {
+            cursor = log.lastShown
+            return nil
+        }
         let range = first..<min(shown, first + Self.batch)
         cursor = log[range.upperBound - 1].seq
         return (shared.chunk(format, range), range.count)

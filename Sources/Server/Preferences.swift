@@ -1,4 +1,5 @@
 import HTTP
+import Jobs
 
 /// What the client would like, by `Prefer`.
 ///
@@ -20,7 +21,7 @@ struct Preferences {
             case "wait":
                 // A preference that is no number is ignored, as the RFC asks.
                 guard parts.count > 1, let seconds = Double(parts[1]), seconds >= 0 else { continue }
-                wait = .nanoseconds(Int64(min(seconds, Self.longestWait) * 1e9))
+                wait = Duration(seconds: min(seconds, Self.longestWait))
                 waitText = parts[1]
             default: continue
             }

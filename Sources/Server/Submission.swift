@@ -118,6 +118,9 @@ final class Submission {
         try check(inputAt: "/input")
     }
 
+    /// When it may start first; nil: at once.
+    func notBefore(_ now: Instant) -> Instant? { runAt ?? delay.map { now + $0 } }
+
     // MARK: Options
 
     private func set(_ name: String, _ value: JSONValue) throws(Problem) {
@@ -135,7 +138,7 @@ final class Submission {
         case "delay": delay = try duration(name, value)
         case "run_at":
             guard let time = instant(fromTimestamp: try text(name, value)) else {
-                throw .invalid("/run_at", "expected a time like 2026-11-22T14:00:00Z")
+                throw .invalid("/run_at", "expected a time from 1970 to 2200, like 2026-11-22T14:00:00Z")
             }
             runAt = time
         case "key":

@@ -68,7 +68,7 @@ package final class TaskRegistry {
                 return (pools[0], "its default: \(measured) of \(TaskRegistry.enoughToChoose) attempts are measured")
             }
             let share = min(cpu / wall, 1)
-            let percent = "\(Int((share * 100).rounded())) % CPU"
+            let percent = "\(Int(saturating: (share * 100).rounded())) % CPU"
             let mean = wall / weight / 1e9
             if share < 0.2, can(.loop) { return (.loop, "\(percent): it mostly waits") }
             if mean > TaskRegistry.longSeconds, can(.process) {

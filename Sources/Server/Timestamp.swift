@@ -5,10 +5,11 @@ import Jobs
 /// Times as the API writes them (RFC 3339, UTC, milliseconds): `2026-11-22T14:00:00.123Z`.
 extension [UInt8] {
     package mutating func append(timestamp instant: Instant) {
-        let milliseconds = Int(instant.nanoseconds / 1_000_000)
-        let days = milliseconds / 86_400_000
-        let (year, month, day) = civilDate(days)
-        let clock = milliseconds % 86_400_000
+        // 64 bits of nanoseconds reach from 1677 to 2262.
+        let milliseconds = instant.nanoseconds.divided(roundingDownBy: 1_000_000)
+        let days = milliseconds.divided(roundingDownBy: 86_400_000)
+        let (year, month, day) = civilDate(Int(days))
+        let clock = Int(milliseconds - days * 86_400_000)
         append("\"")
         append(padded: year, 4)
         append("-")
@@ -41,6 +42,8 @@ extension [UInt8] {
 }
 
 /// Reads RFC 3339: date, `T`, time, optional fraction, `Z` or an offset.
+///
+/// - Returns: nil for what is none, and for a time that is not in ``Instant/sayable``.
 package func instant(fromTimestamp text: String) -> Instant? {
     let bytes = Array(text.utf8)
     func number(_ start: Int, _ count: Int) -> Int? {
@@ -74,14 +77,14 @@ package func instant(fromTimestamp text: String) -> Instant? {
     var offset = 0
     if has("+", at: index) || has("-", at: index) {
         guard let hours = number(index + 1, 2), has(":", at: index + 3), let minutes = number(index + 4, 2),
-            index + 6 == bytes.count
+            hours < 24, minutes < 60, index + 6 == bytes.count
         else { return nil }
         offset = (hours * 60 + minutes) * 60 * (has("+", at: index) ? 1 : -1)
     } else {
         guard has("Z", at: index) || has("z", at: index), index + 1 == bytes.count else { return nil }
     }
     let seconds = daysSinceEpoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset
-    return Instant(nanoseconds: Int64(seconds) * 1_000_000_000 + fraction)
+    return Instant(named: Int64(seconds), fraction: fraction)
 }
 
 private func daysIn(_ month: Int, of year: Int) -> Int {

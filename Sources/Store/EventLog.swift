@@ -36,6 +36,7 @@ package struct EventLog: Sendable {
         for event in stored { weigh(event.kind, 1) }
         lastSeq = stored.last?.seq ?? 0
         lastStored = lastSeq
+        let reserved = reserved.asCount
         guard reserved > lastSeq else { return }
         let gap = JobEvent.Kind.gap(from: lastSeq + 1, reason: "server restarted")
         events.append(JobEvent(seq: reserved, time: now, attempt: stored.last?.attempt ?? 0, kind: gap))
@@ -91,6 +92,7 @@ package struct EventLog: Sendable {
 
     /// Where the first event after `seq` stands; ``count`` when there is none.
     package func index(after seq: Int) -> Int {
+        let seq = min(max(seq, 0), lastSeq)
         // Without a gap inside, places follow from numbers.
         let guess = events.count - (lastSeq - seq)
         if guess >= 0, guess <= events.count, guess == 0 || events[guess - 1].seq == seq { return guess }

@@ -1,3 +1,5 @@
+import Jobs
+
 /// The end of a job's log, as text; what came before is counted.
 package struct LogTail: Sendable {
     /// At least this much of the end is kept, in bytes, and not much more.
@@ -17,7 +19,7 @@ package struct LogTail: Sendable {
     package init(_ bytes: [UInt8], dropped: Int) {
         last = bytes
         count = bytes.count
-        self.dropped = dropped
+        self.dropped = dropped.asCount
     }
 
     /// The last bytes, at most as many as are promised.
@@ -43,7 +45,7 @@ package struct LogTail: Sendable {
 
     /// At most `limit` bytes from `offset` on, or from the first one that is still here.
     package func read(from offset: Int, limit: Int) -> (bytes: [UInt8], next: Int) {
-        let start = max(offset, dropped)
+        let start = min(max(offset, dropped), end)
         let stop = min(start + limit, end)
         var bytes: [UInt8] = []
         guard start < stop else { return (bytes, end) }

@@ -21,7 +21,7 @@ func piTask() -> TaskDefinition {
         body: .function(
             blocking: { input, context in
                 let samples = integer("samples", of: input, or: 1_000_000)
-                var random = SeededRandom(seed: UInt64(integer("seed", of: input, or: 1)))
+                var random = SeededRandom(seed: UInt64(clamping: integer("seed", of: input, or: 1)))
                 var inside = 0
                 var done = 0
                 while done < samples {

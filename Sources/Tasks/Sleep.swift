@@ -45,7 +45,7 @@ private struct SleepClock {
     /// The next pause; nil when all has been slept.
     func next(atMost step: Double) -> Duration? {
         let left = seconds - elapsed
-        return left > 0 ? .nanoseconds(Int64(min(left, step) * 1e9)) : nil
+        return left > 0 ? Duration(seconds: min(left, step)) : nil
     }
 
     var progress: Progress {

@@ -1,5 +1,6 @@
 import Glibc
 import JSON
+import Jobs
 
 /// Follows one job's events: a progress bar while stderr is a terminal, the outcome at the end.
 final class JobFollower {
@@ -58,7 +59,7 @@ final class ProgressBar {
         if let fraction = event["fraction"]?.number {
             line += Self.bar(fraction) + " " + Self.percent(fraction)
         } else {
-            line += "\(Int(event["done"]?.number ?? 0)) \(event["unit"]?.string ?? "")"
+            line += "\(Int(saturating: event["done"]?.number ?? 0)) \(event["unit"]?.string ?? "")"
         }
         if let message = event["message"]?.string { line += "  " + message.prefix(40) }
         if let eta = event["eta"]?.number { line += "  eta \((eta * 10).rounded() / 10) s" }
@@ -72,12 +73,12 @@ final class ProgressBar {
     }
 
     static func bar(_ fraction: Double) -> String {
-        let full = Int((min(max(fraction, 0), 1) * Double(width)).rounded())
+        let full = Int(saturating: (min(max(fraction, 0), 1) * Double(width)).rounded())
         return String(repeating: "█", count: full) + String(repeating: "░", count: width - full)
     }
 
     static func percent(_ fraction: Double) -> String {
-        let text = String(Int((fraction * 100).rounded()))
+        let text = String(Int(saturating: (fraction * 100).rounded()))
         return String(repeating: " ", count: max(3 - text.count, 0)) + text + " %"
     }
 

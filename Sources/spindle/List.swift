@@ -1,5 +1,6 @@
 import ArgumentParser
 import JSON
+import Jobs
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -24,7 +25,7 @@ struct List: ParsableCommand {
                 let fraction = job["progress"]?["fraction"]?.number
                 table.add(
                     job.text("id"), job.text("task"), job.text("state"), job.text("pool"), job.text("attempt"),
-                    fraction.map { "\(Int(($0 * 100).rounded())) %" } ?? "-", job.text("created_at"))
+                    fraction.map { "\(Int(saturating: ($0 * 100).rounded())) %" } ?? "-", job.text("created_at"))
             }
             return table
         }

@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import Histogram
 import JSON
+import Jobs
 
 /// A closed loop of requests over many connections, and its latencies. Lives on one loop.
 final class Load {
@@ -22,7 +23,7 @@ final class Load {
         self.target = target
         self.request = request
         self.loop = loop
-        interval = rate.map { 1e9 / max($0, 1e-3) }
+        interval = rate.map { 1e9 / max($0, 1e-6) }
     }
 
     func run(connections: Int, for time: Duration) throws {
@@ -57,12 +58,14 @@ final class Load {
         var table = Table("PERCENTILE", "LATENCY")
         for percentile in Self.percentiles {
             let microseconds = Double(latencies.valueAtPercentile(percentile))
-            let text = microseconds < 1000 ? "\(Int(microseconds)) us" : "\((microseconds / 10).rounded() / 100) ms"
+            let text =
+                microseconds < 1000
+                ? "\(Int(saturating: microseconds)) us" : "\((microseconds / 10).rounded() / 100) ms"
             table.add("\(percentile == 100 ? "max" : "p\(JSONValue.number(percentile).shortText)")", text)
         }
         let failures = failed > 0 ? ", \(failed) failed (first: \(firstFailure ?? 0))" : ""
         return
-            "\(Int(rate)) jobs/s over \(lanes.count) connections, \(answered) jobs in \((elapsed * 10).rounded() / 10) s\(failures)\n\n\(table.text)"
+            "\(Int(saturating: rate)) jobs/s over \(lanes.count) connections, \(answered) jobs in \((elapsed * 10).rounded() / 10) s\(failures)\n\n\(table.text)"
     }
 
     var json: String {
@@ -140,7 +143,7 @@ final class LoadLane {
             due = now
             return send()
         }
-        due += Int64(interval)
+        due = due.adding(saturating: Int64(saturating: interval))
         // The event exists since init; arming it allocates nothing.
         try? timer?.arm(after: .nanoseconds(max(due - monotonicNanoseconds(), 0)))
     }
@@ -151,7 +154,7 @@ final class LoadLane {
             let field = input[..<headCount].end(of: "\r\nContent-Length: ")
         else { return nil }
         let digits = input[field...].prefix { $0 >= 0x30 && $0 <= 0x39 }
-        let length = digits.reduce(0) { $0 * 10 + Int($1 - 0x30) }
+        let length = Int(String(decoding: digits, as: UTF8.self)).map(\.asCount) ?? 0
         guard input.count >= headCount + length else { return nil }
         return input[9..<12].reduce(0) { $0 * 10 + Int($1 &- 0x30) }
     }

@@ -54,7 +54,7 @@ struct ServerSetup {
         options.childLimits.files = UInt64(try settings.count(.fileLimit, in: 16...1_000_000))
         // Whole seconds are all that the kernel counts.
         let seconds = try settings.duration(.cpuLimit).seconds
-        options.childLimits.cpuSeconds = UInt64(seconds.rounded(.up))
+        options.childLimits.cpuSeconds = UInt64(saturating: seconds.rounded(.up))
     }
 
     /// All workers: of the built-in tasks, of the file, and of each file of Python tasks.

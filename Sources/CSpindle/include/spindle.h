@@ -34,6 +34,8 @@ int spindle_reap(int pidfd, int *status, struct rusage *usage);
 pid_t spindle_peek_ended_child(void);
 
 int spindle_pidfd_open(pid_t pid);
+// Whether it is a child of this process, ended or not; nothing is reaped.
+int spindle_is_child(pid_t pid);
 /// Sends a signal through a pidfd: it cannot hit a stranger that got the same number. 0 or -errno.
 int spindle_pidfd_signal(int pidfd, int signal);
 

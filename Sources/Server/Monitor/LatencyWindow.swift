@@ -1,4 +1,5 @@
 import Glibc
+import Jobs
 
 /// How long something took in the last five to ten seconds, as quantiles.
 ///
@@ -27,7 +28,7 @@ struct LatencyWindow {
         for index in current.indices { total += Int(current[index]) + Int(last[index]) }
         return wanted.map { quantile in
             guard total > 0 else { return nil }
-            var left = Int((Double(total) * quantile).rounded(.up))
+            var left = Int(saturating: (Double(total) * quantile).rounded(.up))
             for index in current.indices {
                 left -= Int(current[index]) + Int(last[index])
                 if left <= 0 { return Self.seconds(index) }

@@ -6,6 +6,7 @@ import Store
 /// The parts of a frame and of the timeline, as JSON. Times are milliseconds since 1970, with microseconds behind the point.
 extension [UInt8] {
     mutating func append(epoch nanoseconds: Int64) {
+        let nanoseconds = Swift.max(nanoseconds, 0)
         append(integer: Int(nanoseconds / 1_000_000))
         let rest = Int(nanoseconds / 1000 % 1000)
         guard rest != 0 else { return }
