@@ -93,10 +93,7 @@ final class Child {
         guard !hasEnded else { return }
         stopped = .sigkill
         step = nil
-        // Before their parents are gone: some may carry no mark.
-        let below = ProcessTree().descendants(of: pid)
-        kill(-pid, SIGKILL)
-        for member in below { member.kill() }
+        spawner.warden.kill(pid)
     }
 
     private func reap() {
@@ -104,11 +101,12 @@ final class Child {
         var usage = rusage()
         // While it is not reaped, no other group can have its number.
         if stopped != nil { kill(-pid, SIGKILL) }
+        // Before its number can be another's.
+        spawner.warden.release(pid)
         guard !hasEnded, spindle_reap(pidfd, &status, &usage) != 0 else { return }
         hasEnded = true
         watch = nil
         step = nil
-        spawner.warden.release(pid)
         let exit = Exit(status: status, usage: usage)
         guard stopped != nil || exit.signal != nil else { return gone(exit) }
         // What it has started has lost its reason to live, wherever it hides; the slot is free when it is gone too.

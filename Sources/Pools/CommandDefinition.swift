@@ -13,8 +13,8 @@ package struct CommandDefinition: Sendable {
     /// placeholder fills whole or part of one argument, never more.
     package let argv: [String]
     package let result: ResultFormat
-    /// A regular expression over the program's output whose first group is a percentage.
-    package let progress: String?
+    /// Over the program's output; its first group is a percentage.
+    package let progress: Pattern?
     /// Parameters whose value may begin with `-`.
     package let mayBeginWithDash: Set<String>
     /// Environment variables beyond the allow-list.
@@ -23,7 +23,7 @@ package struct CommandDefinition: Sendable {
     package let takesInput: Bool
 
     package init(
-        argv: [String], result: ResultFormat = .text, progress: String? = nil, mayBeginWithDash: Set<String> = [],
+        argv: [String], result: ResultFormat = .text, progress: Pattern? = nil, mayBeginWithDash: Set<String> = [],
         environment: [String: String] = [:], takesInput: Bool = false
     ) {
         self.argv = argv

@@ -10,8 +10,6 @@ final class CommandRun {
     /// Of longer output the result is at least this much of the end; the log has more.
     static let keptEnd = 64 * 1024
     private static let maximumLine = 64 * 1024
-    /// How long a pipe may stay open after the child is gone: somebody else holds it then.
-    private static let drainTime = Duration.milliseconds(100)
 
     let attempt: Attempt
     let pid: pid_t
@@ -20,7 +18,9 @@ final class CommandRun {
     private let limits: ChildLimits
     private let report: (Report) -> Void
     private let onEnd: (CommandRun, AttemptResult) -> Void
-    private var progress: ProgressPattern?
+    /// One for each stream, when there is a pattern to look for.
+    private var progress: [ProgressReader] = []
+    private var wasTooCostly = false
     private var child: Child!
     private var readers: [LineReader] = []
     private var input: ChildInput?
@@ -29,9 +29,9 @@ final class CommandRun {
     private var openPipes = 3
     private var exit: Child.Exit?
     private var wasStopped = false
+    private var isOver = false
     /// The limit that it was killed for.
     private var excess: JobError?
-    private var drainTimer: Deadline?
     private let started = monotonicNanoseconds()
 
     init(
@@ -46,16 +46,22 @@ final class CommandRun {
         self.report = report
         self.onEnd = onEnd
         pid = spawned.pid
-        progress = ProgressPattern(command.progress)
         child = try Child(
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
             onExit: { [unowned self] in exited($0) })
         if spawned.input >= 0 { input = ChildInput(spawned.input, on: loop) }
+        if let pattern = command.progress { progress = (0..<2).map { _ in progressReader(pattern, spawner.errands) } }
         readers = [
-            try reader(spawned.output, onBytes: { [unowned self] in keep($0) }) { [unowned self] in
-                for line in $0 { take(line, "stdout") }
+            try reader(
+                spawned.output,
+                onBytes: { [unowned self] in
+                    keep($0)
+                    progress.first?.take($0)
+                }
+            ) { [unowned self] in for line in $0 { take(line, "stdout") } },
+            try reader(spawned.errors, onBytes: { [unowned self] in progress.last?.take($0) }) { [unowned self] in
+                for line in $0 { take(line, "stderr") }
             },
-            try reader(spawned.errors) { [unowned self] in for line in $0 { take(line, "stderr") } },
             try reader(spawned.channel) { [unowned self] in for line in $0 { takeEvent(line) } },
         ]
     }
@@ -96,6 +102,19 @@ final class CommandRun {
             })
     }
 
+    private func progressReader(_ pattern: Pattern, _ errands: Errands) -> ProgressReader {
+        ProgressReader(
+            pattern, on: errands, and: loop, found: { [unowned self] in report(.progress(attempt.id, $0)) },
+            whenIdle: { [unowned self] wasTooCostly in
+                if wasTooCostly, !self.wasTooCostly {
+                    self.wasTooCostly = true
+                    let text = "progress: the pattern takes too long on this output; not all of it was looked through"
+                    report(.log(attempt.id, stream: "control", text: text))
+                }
+                finishIfDone()
+            })
+    }
+
     /// Keeps what it prints, or the end of it: its result.
     private func keep(_ bytes: UnsafeBufferPointer<UInt8>) {
         total += bytes.count
@@ -105,8 +124,7 @@ final class CommandRun {
 
     private func take(_ line: [UInt8], _ stream: String) {
         let text = String(decoding: line, as: UTF8.self)
-        if let progress = ProgressPattern.directive(text) { return report(.progress(attempt.id, progress)) }
-        if let progress = progress?.read(text) { report(.progress(attempt.id, progress)) }
+        if let progress = Progress(directive: text) { return report(.progress(attempt.id, progress)) }
         report(.log(attempt.id, stream: stream, text: text))
     }
 
@@ -127,18 +145,14 @@ final class CommandRun {
     private func exited(_ exit: Child.Exit) {
         self.exit = exit
         input = nil
-        for reader in readers { reader.drain() }
-        drainTimer = Deadline(after: Self.drainTime, on: loop) { [unowned self] in
-            openPipes = 0
-            finishIfDone()
-        }
+        // A pipe that somebody else still holds open keeps no job from ending.
+        for reader in readers { reader.finish() }
         finishIfDone()
     }
 
     private func finishIfDone() {
-        guard let exit, openPipes == 0, drainTimer != nil else { return }
-        drainTimer = nil
-        for reader in readers { reader.close() }
+        guard let exit, openPipes == 0, !isOver, progress.allSatisfy(\.isIdle) else { return }
+        isOver = true
         var result = outcome(exit)
         result.usage = Usage(exit.usage)
         result.usage.wallNanoseconds = monotonicNanoseconds() - started
@@ -180,37 +194,21 @@ final class CommandRun {
     }
 }
 
-/// Finds progress in the output of programs that know nothing of Spindle.
-struct ProgressPattern {
-    private let regex: Regex<AnyRegexOutput>?
-
-    /// - Parameter pattern: A regular expression whose first group is a percentage; nil for the directive alone.
-    init(_ pattern: String?) {
-        // Checked when the configuration was read.
-        regex = pattern.flatMap { try? Regex($0) }
-    }
-
-    func read(_ line: String) -> Progress? {
-        guard let match = regex.flatMap({ try? $0.firstMatch(in: line) }),  // a match that fails finds nothing
-            match.output.count > 1, let text = match.output[1].substring, let percent = Double(text)
-        else { return nil }
-        return Progress(percent, of: 100, unit: "%")
-    }
-
+extension Progress {
     /// Reads a line like `::progress 42/100 message`, or `::progress 42`.
     ///
     /// - Returns: nil for any other line: it is the program's own, and is shown in the log.
-    static func directive(_ line: String) -> Progress? {
+    init?(directive line: String) {
         guard line.hasPrefix("::progress ") else { return nil }
         let words = line.split(separator: " ", maxSplits: 2)
         guard words.count > 1 else { return nil }
         let numbers = words[1].split(separator: "/", omittingEmptySubsequences: false).map { Double($0) }
-        guard (1...2).contains(numbers.count),
-            let done = numbers[0], done.isFinite, done >= 0
-        else { return nil }
-        let message = words.count > 2 ? String(words[2]) : nil
-        guard numbers.count == 2 else { return Progress(done, message: message) }
-        guard let total = numbers[1], total.isFinite, total > 0 else { return nil }
-        return Progress(done, of: total, message: message)
+        guard (1...2).contains(numbers.count), let done = numbers[0], done.isFinite, done >= 0 else { return nil }
+        var total: Double?
+        if numbers.count == 2 {
+            guard let given = numbers[1], given.isFinite, given > 0 else { return nil }
+            total = given
+        }
+        self.init(done, of: total, message: words.count > 2 ? String(words[2]) : nil)
     }
 }

@@ -302,7 +302,7 @@ final class Fleet {
             trim()
         case .report(.ended(let id, let result)):
             if result.end != .crashed { deaths = 0 }
-            if isDue(worker) { replace(worker, .jobs) }
+            if !worker.hasEnded, isDue(worker) { replace(worker, .jobs) }
             end(id, result)
             placeWaiting()
             trim()

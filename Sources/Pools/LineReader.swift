@@ -1,61 +1,10 @@
 import EventLoop
 import Glibc
 
-/// Cuts a stream of bytes into lines.
-struct LineSplitter {
-    let maximumBytes: Int
-    /// Whether a line over the bound becomes several.
-    let cutsLongLines: Bool
-    private var partial: [UInt8] = []
-    /// The line goes on that was cut last.
-    private var wasCut = false
-
-    init(maximumBytes: Int, cutsLongLines: Bool = false) {
-        self.maximumBytes = maximumBytes
-        self.cutsLongLines = cutsLongLines
-    }
-
-    /// - Parameter line: Called for each complete line, without its line feed.
-    /// - Returns: False when a line is longer than allowed; what was held of it is dropped.
-    mutating func feed(_ bytes: UnsafeBufferPointer<UInt8>, line: ([UInt8]) -> Void) -> Bool {
-        var start = 0
-        while start < bytes.count {
-            let rest = bytes.count - start
-            guard let found = memchr(bytes.baseAddress! + start, 0x0A, rest) else {
-                partial.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start...]))
-                break
-            }
-            let end = UnsafeRawPointer(found) - UnsafeRawPointer(bytes.baseAddress!)
-            let piece = UnsafeBufferPointer(rebasing: bytes[start..<end])
-            start = end + 1
-            let isRest = wasCut
-            wasCut = false
-            if partial.isEmpty {
-                // A line that was cut at its very end is no line more.
-                if !isRest || !piece.isEmpty { line(Array(piece)) }
-            } else {
-                partial.append(contentsOf: piece)
-                var whole: [UInt8] = []
-                swap(&whole, &partial)
-                line(whole)
-            }
-        }
-        guard partial.count > maximumBytes else { return true }
-        var whole: [UInt8] = []
-        swap(&whole, &partial)
-        if cutsLongLines { line(whole) }
-        wasCut = cutsLongLines
-        return cutsLongLines
-    }
-
-    /// What stands after the last line feed.
-    mutating func takeRest() -> [UInt8] {
-        defer { partial = [] }
-        return partial
-    }
-}
-
 /// Reads a child's descriptor line by line, on the loop, and owns it.
+///
+/// A child that writes as fast as it can gets its share of the loop and no more: so much is read in one turn, and a turn
+/// that took long is followed by a pause. Meanwhile its pipe fills, and it waits.
 final class LineReader {
     enum Problem: Equatable {
         /// End of file, or the descriptor broke.
@@ -64,19 +13,34 @@ final class LineReader {
         case tooLong
     }
 
-    private static let readBytes = 64 * 1024
+    /// Read in one turn, in bytes.
+    private static let turnBytes = 64 * 1024
+    /// Lines handed on in one turn.
+    private static let turnLines = 256
+    /// One child takes no more than one part in this many of the loop's time, but for turns as short as this, in
+    /// nanoseconds.
+    private static let share: Int64 = 5
+    private static let shortTurn: Int64 = 100_000
+    /// What a worker that is gone has written last is shown up to so many lines.
+    private static let lastLines = 4096
 
     let descriptor: CInt
+    private let loop: EventLoop
     private var splitter: LineSplitter
     private let onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)?
     private let onLines: ([[UInt8]]) -> Void
     private let onProblem: (Problem) -> Void
     private var watch: Watch?
+    /// Read, but not yet cut into lines.
+    private var held: [UInt8] = []
+    private var pause: Deadline?
+    /// Bytes that are still to be read, once the child is gone; nil: all that come.
+    private var left: Int?
     private(set) var isClosed = false
 
     /// - Parameters:
     ///   - onBytes: Called with what one read brought, as it is.
-    ///   - onLines: Called with all lines of one read.
+    ///   - onLines: Called with all lines of one turn.
     ///   - onProblem: Called once; nothing is read afterwards.
     init(
         _ descriptor: CInt, maximumBytes: Int, cutsLongLines: Bool = false, on loop: EventLoop,
@@ -84,11 +48,12 @@ final class LineReader {
         onLines: @escaping ([[UInt8]]) -> Void, onProblem: @escaping (Problem) -> Void
     ) throws(LoopError) {
         self.descriptor = descriptor
+        self.loop = loop
         splitter = LineSplitter(maximumBytes: maximumBytes, cutsLongLines: cutsLongLines)
         self.onBytes = onBytes
         self.onLines = onLines
         self.onProblem = onProblem
-        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in readOnce() }
+        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in turn() }
         try watch.start()
         self.watch = consume watch
     }
@@ -99,34 +64,103 @@ final class LineReader {
         guard !isClosed else { return }
         isClosed = true
         watch = nil
+        pause = nil
         Glibc.close(descriptor)
     }
 
-    /// Reads what is there now, without waiting for the loop to say so.
-    func drain() {
-        while !isClosed, readOnce() {}
+    /// The writer is gone: reads what is there now, in as many turns as that takes, and ends. Whoever else still writes is
+    /// not listened to any more.
+    func finish() {
+        guard !isClosed, left == nil else { return }
+        left = unread
+        if pause == nil { turn() }
     }
 
-    /// - Returns: Whether more may be there.
+    /// Hands on what is there now, at once: of a flood of lines the first of them, and how many more bytes there were.
+    func drain() {
+        guard !isClosed else { return }
+        left = unread
+        pause = nil
+        var lines = Self.lastLines
+        while !isClosed, lines > 0, held.isEmpty == false || (left ?? 0) > 0 {
+            let most = min(lines, Self.turnLines)
+            lines -= most
+            guard step(lines: most) else { break }
+        }
+        guard !isClosed, held.count + (left ?? 0) > 0 else { return }
+        onLines([Array("… and \(held.count + (left ?? 0)) bytes more".utf8)])
+    }
+
+    /// What the kernel holds for us, in bytes.
+    private var unread: Int {
+        var count: CInt = 0
+        return ioctl(descriptor, UInt(FIONREAD), &count) == 0 ? Int(max(count, 0)) : 0
+    }
+
+    // MARK: One turn
+
+    private func turn() {
+        pause = nil
+        let began = monotonicNanoseconds()
+        step(lines: Self.turnLines)
+        guard !isClosed else { return }
+        if left == 0, held.isEmpty { return end() }
+        let took = monotonicNanoseconds() - began
+        guard took > Self.shortTurn || !held.isEmpty || left != nil else { return }
+        watch?.pause()
+        let wait = took > Self.shortTurn ? took * (Self.share - 1) : 0
+        pause = Deadline(after: .nanoseconds(wait), on: loop) { [unowned self] in
+            // The event exists since init; adding it again allocates nothing.
+            try? watch?.start()
+            turn()
+        }
+    }
+
+    /// Reads once, unless something is held, and hands on some lines.
+    ///
+    /// - Returns: False when nothing was there.
     @discardableResult
-    private func readOnce() -> Bool {
-        withUnsafeTemporaryAllocation(byteCount: Self.readBytes, alignment: 1) { buffer in
-            let count = read(descriptor, buffer.baseAddress, buffer.count)
-            if count < 0, errno == EAGAIN || errno == EINTR { return false }
-            guard count > 0 else {
-                let rest = splitter.takeRest()
-                if !rest.isEmpty { onLines([rest]) }
-                fail(.ended)
+    private func step(lines: Int) -> Bool {
+        if held.isEmpty { return read(lines: lines) }
+        var bytes: [UInt8] = []
+        swap(&bytes, &held)
+        bytes.withUnsafeBufferPointer { cut($0, lines: lines) }
+        return true
+    }
+
+    private func read(lines: Int) -> Bool {
+        let most = min(Self.turnBytes, left ?? .max)
+        guard most > 0 else { return false }
+        return withUnsafeTemporaryAllocation(byteCount: Self.turnBytes, alignment: 1) { buffer in
+            let count = Glibc.read(descriptor, buffer.baseAddress, most)
+            if count < 0, errno == EAGAIN || errno == EINTR {
+                left = left.map { _ in 0 }
                 return false
             }
-            var lines: [[UInt8]] = []
+            guard count > 0 else {
+                end()
+                return false
+            }
+            left = left.map { $0 - count }
             let bytes = UnsafeBufferPointer(rebasing: buffer[..<count].bindMemory(to: UInt8.self)[...])
             onBytes?(bytes)
-            let fits = splitter.feed(bytes) { lines.append($0) }
-            if !lines.isEmpty { onLines(lines) }
-            if !fits { fail(.tooLong) }
-            return fits
+            cut(bytes, lines: lines)
+            return true
         }
+    }
+
+    private func cut(_ bytes: UnsafeBufferPointer<UInt8>, lines most: Int) {
+        var lines: [[UInt8]] = []
+        let (fits, used) = splitter.feed(bytes, atMost: most) { lines.append($0) }
+        if used < bytes.count { held = Array(bytes[used...]) }
+        if !lines.isEmpty { onLines(lines) }
+        if !fits { fail(.tooLong) }
+    }
+
+    private func end() {
+        let rest = splitter.takeRest()
+        if !rest.isEmpty { onLines([rest]) }
+        fail(.ended)
     }
 
     private func fail(_ problem: Problem) {

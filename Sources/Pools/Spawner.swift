@@ -92,6 +92,7 @@ final class Spawner: @unchecked Sendable {
     /// Tells our children from those of any other server.
     private let name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     let warden = Warden()
+    let errands = Errands("errands")
 
     init() {
         spindle_become_subreaper()

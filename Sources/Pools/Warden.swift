@@ -8,6 +8,7 @@ import Glibc
 ///
 /// ```
 ///   loop ── watch, look ───► one reading of /proc ──► found: too much memory, too many processes ──► loop
+///        ├─ kill ──────────► one reading ─────► SIGKILL to it and all below it
 ///        └─ sweep ─────────► readings until nothing of the child is left ──────────────► done ─────► loop
 /// ```
 // Guard: everything by `lock`; readings are taken without it.
@@ -41,6 +42,8 @@ final class Warden: @unchecked Sendable {
     private var wards: [pid_t: Ward] = [:]
     private var sweeps: [Sweep] = []
     private var wantsLook = false
+    /// Children that are to be killed with all below them.
+    private var condemned: [pid_t] = []
 
     init() {
         var thread = pthread_t()
@@ -69,6 +72,14 @@ final class Warden: @unchecked Sendable {
         }
     }
 
+    /// Kills a child that is watched, its group and all that descends from it, in sessions of their own too.
+    func kill(_ child: pid_t) {
+        lock.withLock {
+            condemned.append(child)
+            arrived.signal()
+        }
+    }
+
     /// Kills whatever a child that has ended left behind: what is in its session, and what carries its mark.
     ///
     /// - Parameters:
@@ -90,10 +101,12 @@ final class Warden: @unchecked Sendable {
         var open: [Sweep] = []
         var rest: Int64 = 0
         while true {
+            var killed: [pid_t] = []
             let looks = lock.withLock {
-                while sweeps.isEmpty, open.isEmpty, !wantsLook || monotonicNanoseconds() < rest {
+                while condemned.isEmpty, sweeps.isEmpty, open.isEmpty, !wantsLook || monotonicNanoseconds() < rest {
                     if wantsLook { _ = arrived.wait(lock, until: rest) } else { arrived.wait(lock) }
                 }
+                swap(&killed, &condemned)
                 open += sweeps
                 sweeps = []
                 defer { wantsLook = false }
@@ -101,6 +114,7 @@ final class Warden: @unchecked Sendable {
             }
             let began = monotonicNanoseconds()
             let tree = ProcessTree()
+            for child in killed { end(child, in: tree) }
             if looks { look(at: tree) }
             open = sweep(open, in: tree)
             let ended = monotonicNanoseconds()
@@ -108,6 +122,16 @@ final class Warden: @unchecked Sendable {
             // What was killed is on its way out.
             if !open.isEmpty { usleep(1000) }
         }
+    }
+
+    private func end(_ child: pid_t, in tree: ProcessTree) {
+        // Before their parents are gone: some may carry no mark.
+        let below = tree.descendants(of: child)
+        lock.withLock {
+            // Whose end has been noticed is not watched any more, and its number may be another's.
+            if wards[child] != nil { _ = Glibc.kill(-child, SIGKILL) }
+        }
+        for member in below { member.kill() }
     }
 
     private func look(at tree: ProcessTree) {

@@ -66,7 +66,7 @@ package final class WorkerMain {
             if count == 0 || count < 0 && errno != EAGAIN && errno != EINTR { exit(0) }
             guard count > 0 else { return }
             let bytes = UnsafeBufferPointer(rebasing: buffer[..<count].bindMemory(to: UInt8.self)[...])
-            guard splitter.feed(bytes, line: { take($0) }) else { exit(1) }
+            guard splitter.feed(bytes, line: { take($0) }).fits else { exit(1) }
         }
     }
 

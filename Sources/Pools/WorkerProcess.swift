@@ -34,8 +34,6 @@ final class WorkerProcess {
     private static let leaveTime = Duration.seconds(2)
     /// What a worker writes besides its attempts is kept for the message about its death, in bytes.
     private static let keptErrors = 2048
-    /// A result that comes by file, in bytes.
-    private static let longestFile = 64 << 20
 
     let pid: pid_t
     /// As the API shows it.
@@ -50,12 +48,15 @@ final class WorkerProcess {
     private(set) var readySince: Int64 = 0
     private(set) var busyUntil: Int64 = 0
     private var isDraining = false
+    /// Results that are being read from files.
+    private var reading = 0
     /// Once is enough to look into it.
     private var isDoubted = false
     private let loop: EventLoop
     private let fleet: String
     private let directory: String
     private let limits: ChildLimits
+    private let spawner: Spawner
     private let onChange: (WorkerProcess, Change) -> Void
     private var child: Child!
     private var channel: LineReader!
@@ -80,6 +81,7 @@ final class WorkerProcess {
         directory = spawned.directory
         self.loop = loop
         self.limits = limits
+        self.spawner = spawner
         self.onChange = onChange
         child = try Child(
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
@@ -102,7 +104,7 @@ final class WorkerProcess {
     }
 
     var hasEnded: Bool { child.hasEnded }
-    var isIdle: Bool { line.isEmpty && concurrent.isEmpty }
+    var isIdle: Bool { line.isEmpty && concurrent.isEmpty && reading == 0 }
     /// Whether all that stands in its line is quick.
     var isQuick: Bool { line.allSatisfy(\.attempt.isQuick) }
     /// The job that it works on, or one of them.
@@ -242,62 +244,45 @@ final class WorkerProcess {
 
     private func succeeded(_ id: Int, _ value: [UInt8], _ file: String?, _ usage: JSONValue?) {
         guard let call = running(id) else { return }
-        var value = value
-        if let file {
-            guard let content = contents(of: file) else {
-                let error = JobError(type: "InvalidOutput", message: "the file of its result, \(file), is no JSON")
-                return ended(id, AttemptResult(.failed(canRetry: false), error: error), usage)
-            }
-            value = content
+        guard let file else { return ended(id, AttemptResult(result: value, of: call.attempt.task), usage) }
+        let descriptor = ResultFile(file, below: directory)?.handOver() ?? -1
+        let task = call.attempt.task
+        let used = answered(call, usage)
+        reading += 1
+        spawner.errands.run(on: loop) {
+            AttemptResult(file: ResultFile.contents(of: descriptor), named: file, of: task, usage: used)
+        } then: { [self] result in
+            reading -= 1
+            tell(.ended(call.attempt.id, result))
+            leaveWhenIdle()
         }
-        if let schema = call.attempt.task.output, let found = violation(of: schema, in: value) {
-            let error = JobError(type: "InvalidOutput", message: "the result does not fit: \(found)")
-            return ended(id, AttemptResult(.failed(canRetry: false), error: error), usage)
-        }
-        ended(id, AttemptResult(.succeeded, value: onOneLine(value)), usage)
-    }
-
-    private func violation(of schema: JSONSchema, in bytes: [UInt8]) -> String? {
-        // It is JSON: the line that it came in was.
-        guard let value = try? JSONReader.value(of: bytes), let first = schema.violations(in: value).first else {
-            return nil
-        }
-        return "\(first.pointer.isEmpty ? "" : first.pointer + ": ")\(first.detail)"
-    }
-
-    /// A result that was too long for a line, from a file in the worker's directory.
-    private func contents(of path: String) -> [UInt8]? {
-        let isInside = path.hasPrefix(directory + "/") && !path.contains("/../")
-        guard isInside, let file = fopen(path, "r") else { return nil }
-        defer {
-            fclose(file)
-            unlink(path)
-        }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        while bytes.count <= Self.longestFile {
-            let count = fread(&buffer, 1, buffer.count, file)
-            guard count > 0 else { break }
-            bytes += buffer[..<count]
-        }
-        guard bytes.count <= Self.longestFile, (try? JSONReader.value(of: bytes)) != nil else { return nil }
-        return bytes
+        // The worker has answered: it goes on to the next call while this one's file is read.
+        goOn(after: call)
     }
 
     private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
         // An answer to what nobody asked is dropped.
         guard let call = running(id) else { return }
-        if call.isConcurrent { concurrent[id] = nil } else { line.removeFirst() }
         var result = result
-        let now = monotonicNanoseconds()
-        result.usage = Usage(workerReported: usage) { doubt($0) }
-        result.usage.wallNanoseconds = now - call.started
-        answered += 1
-        busyUntil = now
-        if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
+        result.usage = answered(call, usage)
         tell(.ended(call.attempt.id, result))
+        goOn(after: call)
+    }
+
+    /// Takes a call that was answered out of the line.
+    private func answered(_ call: WorkerCall, _ usage: JSONValue?) -> Usage {
+        if call.isConcurrent { concurrent[call.id] = nil } else { line.removeFirst() }
+        var used = Usage(workerReported: usage) { doubt($0) }
+        answered += 1
+        busyUntil = monotonicNanoseconds()
+        used.wallNanoseconds = busyUntil - call.started
+        if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
+        return used
+    }
+
+    private func goOn(after call: WorkerCall) {
         guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
-        begin(next, at: now)
+        begin(next, at: busyUntil)
         if next.wasCancelled { child.stop(after: .seconds(5)) }
     }
 

@@ -37,9 +37,9 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
     guard let result = CommandDefinition.ResultFormat(rawValue: table["result"]?.string ?? "text") else {
         throw wrong("result is \"text\" or \"json\"")
     }
-    let progress = table["progress"]?.string
-    if let progress {
-        do { _ = try Regex<AnyRegexOutput>(progress) } catch {
+    var progress: Pattern?
+    if let text = table["progress"]?.string {
+        do throws(Pattern.Failure) { progress = try Pattern(text) } catch {
             throw wrong("progress is no regular expression: \(error)")
         }
     }

@@ -183,4 +183,73 @@ class ResumeTests(EdgeTest):
                             self.server.get(f"/v1/jobs/{job}/events", Accept=accept, Last_Event_ID=seq).status, 400)
 
 
+class OutputTests(EdgeTest):
+    commands = {
+        "survivor": ["sh", "-c", "yes & exit 0"],
+        "flood": ["yes"],
+        "digits": ["sh", "-c", "head -c 16000 /dev/zero | tr '\\0' 7; sleep 0.1; echo; echo 42%"],
+        "evil": ["sh", "-c", "head -c 16000 /dev/zero | tr '\\0' a; echo b; echo done"],
+        "bar": ["sh", "-c", r"printf '1%%\r2%%\r3%%'; cat > /dev/null; printf '\r99%%\r100%%\n'"],
+        "many": ["seq", "1", "60000"],
+    }
+    more = {"digits": {"progress": r"'(\d+)%'"}, "evil": {"progress": "'(a+)+c'"},
+            "bar": {"progress": r"'(\d+)%'", "stdin": "true"}}
+    files = {"spindle.toml": toml(commands, **more) + LIAR}
+    arguments = ("--processes", "2", "--config", "spindle.toml")
+
+    def test_a_child_that_is_left_behind_and_writes_for_ever_keeps_nobody(self):
+        for _ in range(3):
+            self.assertEqual(self.server.wait(self.server.submit("survivor"))["state"], "succeeded")
+
+    def test_patterns_make_no_line_expensive(self):
+        began = time.monotonic()
+        job = self.server.submit("digits")
+        evil = self.server.submit("evil")
+        for _ in range(50):
+            self.assertEqual(self.server.get("/healthz").status, 200)
+        done = self.server.wait(job)
+        self.assertEqual((done["state"], done["progress"]["done"]), ("succeeded", 42))
+        self.assertEqual(self.server.wait(evil)["state"], "succeeded")
+        self.assertLess(time.monotonic() - began, PATIENCE / 2)
+
+    def test_a_bar_that_is_drawn_with_carriage_returns_counts_as_it_is_drawn(self):
+        job = self.server.submit("bar")
+        for event in self.server.events(job):
+            if event["type"] == "progress" and event["done"] == 3:
+                self.server.ask("POST", f"/v1/jobs/{job}/stdin?close=true")
+        self.assertEqual(self.server.wait(job)["progress"]["done"], 100)
+
+    def test_a_program_that_never_stops_talking_is_heard_and_can_be_ended(self):
+        job = self.server.submit("flood")
+        for number, event in enumerate(self.server.events(job)):
+            if number == 20_000:
+                answer = self.server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"})
+                self.assertEqual((answer.status, answer.json["state"]), (200, "cancelled"))
+
+    def test_every_line_of_a_long_output_is_in_the_log(self):
+        job = self.server.submit("many")
+        self.assertEqual(self.server.wait(job)["state"], "succeeded")
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}/log").body.decode().split(), [str(n) for n in range(1, 60_001)])
+
+    def test_a_result_by_file_is_a_regular_file_of_the_worker_or_nothing(self):
+        def submit(file, **more):
+            line = '{"jsonrpc":"2.0","id":@ID@,"result":{"file":"%s"}}' % file
+            return self.server.submit("say", {"lines": [line], **more})
+        good = submit("@DIR@/r.json", files={"r.json": "[1.0, 18446744073709551615]"})
+        self.assertEqual(self.server.wait(good)["state"], "succeeded")
+        self.assertEqual(self.server.get(f"/v1/jobs/{good}/result").body, b"[1.0, 18446744073709551615]")
+        for name, more in {
+            "fifo": {"pipes": ["r"]}, "link": {"links": {"r": "/etc/hostname"}}, "device": {"links": {"r": "/dev/zero"}},
+            "directory": {"links": {"r": "/"}}, "nothing": {}, "no JSON": {"files": {"r": "{"}}, "empty": {"files": {"r": ""}},
+        }.items():
+            with self.subTest(kind=name):
+                job = self.server.wait(submit("@DIR@/r", **more))
+                self.assertEqual((job["state"], job["error"]["type"]), ("failed", "InvalidOutput"))
+        for path in ["/etc/hostname", "@DIR@/../../../etc/hostname", "../x", "", "/", "@DIR@", "@DIR@/", "@DIR@/../r.json"]:
+            with self.subTest(path=path):
+                job = self.server.wait(submit(path))
+                self.assertEqual((job["state"], job["error"]["type"]), ("failed", "InvalidOutput"))
+        self.assertTrue(pathlib.Path("/etc/hostname").exists())
+
+
 del EdgeTest, ServerTest
