@@ -19,7 +19,7 @@ final class LineReader {
     private static let turnLines = 256
     /// One child takes no more than one part in this many of the loop's time, but for turns as short as this, in
     /// nanoseconds.
-    private static let share: Int64 = 5
+    private static let share: Int64 = 3
     private static let shortTurn: Int64 = 100_000
     /// What a worker that is gone has written last is shown up to so many lines.
     private static let lastLines = 4096

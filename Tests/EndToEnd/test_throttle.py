@@ -46,7 +46,7 @@ command = ["python3", "-c", '''{SHOUT}''', "1"]
 command = ["python3", "-c", '''{SHOUT}''', "3"]
 
 [commands.flood]
-command = ["sh", "-c", "yes | head -n 400000; echo this is the end"]
+command = ["sh", "-c", "yes $(printf %0400d 7) | head -n 50000; echo this is the end"]
 
 [commands.count]
 command = ["seq", "1", "200"]
@@ -102,7 +102,7 @@ class ThrottleTest(ServerTest):
             done["started_at"].replace("Z", "+00:00")).timestamp()
         self.assertLess(events[-1]["seq"], 17_000 * (took + 2), "events of one job a second")
         log = self.server.get(f"/v1/jobs/{job}/log").body
-        self.assertTrue(log.endswith(b"y\ny\nthis is the end\n"))
+        self.assertTrue(log.endswith(b"07\n" + b"0" * 399 + b"7\nthis is the end\n"))
 
     def test_what_is_no_flood_is_told_line_by_line(self):
         seen = []
