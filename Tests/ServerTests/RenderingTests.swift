@@ -28,7 +28,6 @@ import Testing
             }
             var header: [UInt8] = []
             record.writeServerTiming(to: &header)
-            record.writeETag(to: &header)
             record.writeLocation(to: &header)
             try expectObject {
                 $0.append("{\"time\":")
