@@ -114,3 +114,30 @@ ssize_t spindle_send(int socket, const void *bytes, size_t count) { return send(
 ssize_t spindle_receive(int socket, void *bytes, size_t count, int waits) {
     return recv(socket, bytes, count, waits ? 0 : MSG_DONTWAIT);
 }
+
+static volatile sig_atomic_t end_status[NSIG];
+static volatile sig_atomic_t interrupt_descriptor = -1;
+static volatile sig_atomic_t interrupts;
+
+static void end(int signal) { _exit(end_status[signal]); }
+
+static void interrupted(int signal) {
+    (void)signal;
+    if (interrupts++) _exit(130);
+    int error = errno;
+    uint64_t one = 1;
+    if (write(interrupt_descriptor, &one, sizeof one) < 0) _exit(130);
+    errno = error;
+}
+
+void spindle_end_on(int signal, int status) {
+    end_status[signal] = status;
+    struct sigaction action = {.sa_handler = end};
+    sigaction(signal, &action, NULL);
+}
+
+void spindle_watch_interrupts(int eventfd) {
+    interrupt_descriptor = eventfd;
+    struct sigaction action = {.sa_handler = interrupted};
+    sigaction(SIGINT, &action, NULL);
+}

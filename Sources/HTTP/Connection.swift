@@ -52,6 +52,8 @@ final class Connection: ResponseSink, TransportOwner {
     private var body: [UInt8] = []
     /// Input that came while a request was being answered.
     private var held: [UInt8] = []
+    /// Bytes of the input at hand that the parser has not had.
+    private var unfed = 0
     private var isPaused = false
     private var closesAfterAnswer = false
     private var exchange: Exchange?
@@ -113,11 +115,15 @@ final class Connection: ResponseSink, TransportOwner {
 
     private func feed(_ bytes: UnsafeBufferPointer<UInt8>) {
         isFeeding = true
-        defer { isFeeding = false }
+        defer {
+            isFeeding = false
+            unfed = 0
+        }
         var offset = 0
         while phase.isReading {
             do throws(ParseError) {
                 guard let event = try parser.next(bytes, &offset) else { break }
+                unfed = bytes.count - offset
                 take(event, of: bytes)
             } catch {
                 giveUp(on: error)
@@ -151,8 +157,7 @@ final class Connection: ResponseSink, TransportOwner {
         if !isKnownUniquelyReferenced(&head) { head = RequestHead() }
         head.exchange(&parser.head)
         requests += 1
-        closesAfterAnswer =
-            !head.keepsAlive || server.isDraining || requests >= server.limits.requestsPerConnection
+        closesAfterAnswer = !head.keepsAlive || requests >= server.limits.requestsPerConnection
         if let refusal = server.refuse(head, peer) {
             // Nobody wants the body; to read it all the same would cost more than a new connection.
             if head.hasBody { closesAfterAnswer = true }
@@ -217,7 +222,14 @@ final class Connection: ResponseSink, TransportOwner {
         finishAnswer(isComplete: true)
     }
 
+    /// Whether the client has sent more than what is being answered.
+    private var hasMore: Bool { unfed > 0 || !held.isEmpty || transport.hasUnread }
+
+    /// A server that stops answers what has come already, and says with the last of these answers that it was the last.
+    private var isLastAnswer: Bool { closesAfterAnswer || server.isDraining && !hasMore }
+
     private func write(_ response: Response, _ right: consuming AnswerRight) {
+        closesAfterAnswer = isLastAnswer
         let hasNone = response.status == 204 || response.status == 304
         server.encode(
             response, hasNone ? .none : .length(response.body.count), persistence(right.minorVersion), into: &out)
@@ -226,7 +238,7 @@ final class Connection: ResponseSink, TransportOwner {
 
     func beginStream(_ response: Response) {
         guard phase == .answering, let right = right.take() else { return }
-        if right.minorVersion == 0 { closesAfterAnswer = true }
+        closesAfterAnswer = isLastAnswer || right.minorVersion == 0
         server.encode(
             response, right.minorVersion == 0 ? .close : .chunked, persistence(right.minorVersion), into: &out)
         self.right = consume right
@@ -262,7 +274,7 @@ final class Connection: ResponseSink, TransportOwner {
         exchange = nil
         body.removeAll(keepingCapacity: body.capacity <= 4096)
         markDirty()
-        if closesAfterAnswer || server.isDraining {
+        if isLastAnswer {
             phase = .closing
             return
         }
@@ -375,12 +387,21 @@ final class Connection: ResponseSink, TransportOwner {
         setDeadline(after: 2_000_000_000)
     }
 
-    /// For a server that stops: closes what is idle, lets the rest finish. Who has only just come, or has just sent
-    /// something, is answered first.
-    func drain() {
-        closesAfterAnswer = true
-        guard phase.isReading, parser.place == .between, unsent == 0 else { return }
-        if requests > 0, !transport.hasUnread { close() }
+    /// For a server that stops: whether the client may be about to send a request, or waits for its answer. Who reads a
+    /// stream knows how to take it up again.
+    var mayAsk: Bool {
+        switch phase {
+        case .awaiting, .receiving, .answering, .refused: true
+        case .streaming, .closing, .lingering, .closed: false
+        }
+    }
+
+    /// Closes a connection on which nothing goes on, and nothing has come.
+    ///
+    /// - Parameter fresh: Those too that have never sent anything.
+    func closeIfIdle(evenIf fresh: Bool) {
+        guard phase.isReading, parser.place == .between, unsent == 0, fresh || requests > 0, !hasMore else { return }
+        close()
     }
 
     func close() {

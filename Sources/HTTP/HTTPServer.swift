@@ -57,6 +57,10 @@ package final class HTTPServer {
     private var turnTime: Int64 = 0
     private var far: FarSide?
     private var whenEmpty: (() -> Void)?
+    /// While a server that stops lets clients send what they are about to send.
+    private var whenSettled: (() -> Void)?
+    private var graceEnd: Int64 = 0
+    private var graceTimer: Deadline?
 
     package init(on loop: EventLoop, limits: Limits, tls: TLSIdentity? = nil, handlers: HTTPHandlers) {
         self.loop = loop
@@ -82,14 +86,45 @@ package final class HTTPServer {
         listeners.append(try Listener(socket.duplicate(), nil, on: loop) { [unowned self] in accept($0) })
     }
 
-    /// Stops accepting, closes idle connections, and calls `done` when the last one is gone.
-    package func drain(_ done: @escaping () -> Void) {
+    /// Stops accepting. The next answer on each connection is its last, unless more has come already.
+    ///
+    /// A client of a connection that is kept cannot know that it will be closed, and may send a request at the same moment:
+    /// so connections without one are closed only after the grace, or when every client has had its last answer.
+    ///
+    /// - Parameters:
+    ///   - settled: Called when nobody is left who may ask for anything but by what he has sent already.
+    ///   - done: Called when the last connection is gone.
+    package func drain(within grace: Duration, settled: @escaping () -> Void, _ done: @escaping () -> Void) {
         // Who has connected already is served; with the listener they would be thrown away.
         for listener in listeners { listener.acceptWaiting() }
         isDraining = true
         listeners = []
-        for connection in Array(connections.values) { connection.drain() }
-        if connections.isEmpty { done() } else { whenEmpty = done }
+        whenSettled = settled
+        whenEmpty = done
+        graceEnd = monotonicNanoseconds() + Int64(grace / .nanoseconds(1))
+        settle(hadGrace: grace > .zero)
+    }
+
+    /// How often a server that stops looks whether its clients have had their answers.
+    private static let look = Duration.milliseconds(10)
+
+    private func settle(hadGrace: Bool) {
+        guard let settled = whenSettled else { return }
+        if monotonicNanoseconds() < graceEnd, connections.values.contains(where: \.mayAsk) {
+            graceTimer = Deadline(after: Self.look, on: loop) { [unowned self] in settle(hadGrace: hadGrace) }
+            return
+        }
+        graceTimer = nil
+        for connection in Array(connections.values) { connection.closeIfIdle(evenIf: hadGrace) }
+        whenSettled = nil
+        settled()
+        if connections.isEmpty { empty() }
+    }
+
+    private func empty() {
+        guard whenSettled == nil, let done = whenEmpty else { return }
+        whenEmpty = nil
+        done()
     }
 
     /// Closes what is left.
@@ -140,10 +175,7 @@ package final class HTTPServer {
             perClient[connection.peer.address, default: 1] -= 1
             if perClient[connection.peer.address] == 0 { perClient[connection.peer.address] = nil }
         }
-        if connections.isEmpty, let done = whenEmpty {
-            whenEmpty = nil
-            done()
-        }
+        if connections.isEmpty { empty() }
     }
 
     // MARK: Turn

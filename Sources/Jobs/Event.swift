@@ -143,8 +143,10 @@ package enum Conclusion: Sendable, Equatable {
         case timeout
         /// Killed its worker, or too many workers.
         case crashed(quarantined: Bool)
-        /// The server ended while the last attempt ran.
+        /// The server was killed while the last attempt ran.
         case lost
+        /// The server ended in order, and with it the last attempt.
+        case stopped
     }
 
     package var state: JobState {

@@ -41,22 +41,27 @@ extension Scheduler {
         actions.append(.publish(life.spec.id, .retrying(due: due, life.tally)))
     }
 
+    /// Whether the server ends and nobody will ever go on with the job.
+    private func hasNoNextServer(_ life: Life) -> Bool { life.stopping == .shutDown && !isDurable }
+
     /// How the job ends because its attempt ended so; nil when there is to be another attempt.
     private func conclusion(of life: Life, _ end: AttemptEnd, _ hadBegun: Bool, _ now: Instant) -> Conclusion? {
         if let requested = life.cancelRequestedAt {
             return .cancelled(end.method(hadBegun), took: now - requested)
         }
         if end == .crashed, life.tally.crashes >= Self.crashLimit { return .failed(.crashed(quarantined: true)) }
-        guard hadBegun else { return nil }
-        let attemptsLeft = life.tally.charged < life.spec.maxAttempts
+        let isOver = hasNoNextServer(life)
+        guard hadBegun else { return isOver ? .failed(.stopped) : nil }
+        let attemptsLeft = life.tally.charged < life.spec.maxAttempts && !isOver
         switch end {
         // However late it is: what is there before the attempt has ended counts.
         case .succeeded: return .succeeded
         case .failed(let canRetry): return attemptsLeft && canRetry ? nil : .failed(.reported)
         case .crashed: return attemptsLeft ? nil : .failed(.crashed(quarantined: false))
-        case .stopped: return attemptsLeft ? nil : .failed(life.stopping == .shutDown ? .lost : .timeout)
+        case .stopped: return attemptsLeft ? nil : .failed(life.stopping == .shutDown ? .stopped : .timeout)
         // What may start only once has started.
-        case .bystander, .returned: return life.spec.maxAttempts > 1 ? nil : .failed(.reported)
+        case .bystander, .returned:
+            return isOver ? .failed(.stopped) : life.spec.maxAttempts > 1 ? nil : .failed(.reported)
         }
     }
 }

@@ -54,7 +54,7 @@ package struct Scheduler: ~Copyable {
     var random: SeededRandom
     let backoff: Backoff
     /// Whether a start waits for the disk: what has begun is never begun again under the same number.
-    private let isDurable: Bool
+    let isDurable: Bool
     private var nextOrder: UInt64 = 1
     private var promisedWake: Instant?
     private(set) var isDrained = false
@@ -100,7 +100,7 @@ package struct Scheduler: ~Copyable {
         case .queueLimited(let name, let limit): queues[queue(named: name, now)].limit = limit
         case .queuesTidied(let idle): forgetQueues(idleSince: idle)
         case .drained: isDrained = true
-        case .shutDown(let grace): shutDown(grace, &actions)
+        case .shutDown(let grace): shutDown(grace, now, &actions)
         }
         keepPromise(&actions)
     }
@@ -367,11 +367,18 @@ package struct Scheduler: ~Copyable {
         actions.append(.conclude(id, conclusion))
     }
 
-    private mutating func shutDown(_ grace: Duration, _ actions: inout [Action]) {
+    /// Stops what runs. What waits is left for the next server; where there is no disk to leave it on, it ends.
+    private mutating func shutDown(_ grace: Duration, _ now: Instant, _ actions: inout [Action]) {
         isDrained = true
         for life in lives.values.sorted(by: { $0.spec.id < $1.spec.id }) where life.isHandedOver && life.stopping == nil
         {
             askToStop(life, .shutDown, grace, &actions)
+        }
+        guard !isDurable else { return }
+        for life in lives.values.sorted(by: { $0.spec.id < $1.spec.id })
+        where life.conclusion == nil && !life.isHandedOver && life.isPersisted {
+            if life.state == .queued { dropTicket(of: life) }
+            conclude(life, .failed(.stopped), now, &actions)
         }
     }
 

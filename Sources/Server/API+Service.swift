@@ -10,7 +10,7 @@ extension API {
     private static let alive = Response(200, "application/json", Array("{\"status\":\"ok\"}\n".utf8))
 
     func ready(_ exchange: Exchange, _: String) throws(Problem) {
-        if engine.isDraining { throw .draining }
+        if engine.isStopping { throw .draining }
         exchange.respond(Self.alive)
     }
 

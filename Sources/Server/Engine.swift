@@ -29,7 +29,9 @@ package final class Engine {
     private(set) var live = LiveJobs()
     private(set) var scheduler: Scheduler
     private(set) var pools: [any Pool] = []
-    private(set) var isDraining = false
+    var isDraining = false
+    /// The server has been told to end; it may still take what is on its way.
+    var isStopping = false
     var queueMeters: [String: QueueMeter] = [:]
     private var lastMeter = QueueMeter(of: "")
 
@@ -42,14 +44,14 @@ package final class Engine {
     private var newlyAccepted: [LiveJob] = []
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
-    private let historian = Historian()
+    let historian = Historian()
     private let throttle = Throttle()
     let monitor = Monitor()
     let startedAt: Instant
-    private var whenIdle: (() -> Void)?
+    var whenIdle: (() -> Void)?
     /// Told when a fleet's tasks are known, or why they are not.
     var whenDescribed: ((_ fleet: String, _ why: String?) -> Void)?
-    private let isDurable: Bool
+    let isDurable: Bool
 
     /// - Parameter lastID: The greatest id that any job of the store ever had.
     package init(
@@ -173,37 +175,6 @@ package final class Engine {
         if let processes = pool as? ProcessPool { feed(.lightRoomResized(slots: processes.lightSlots)) }
     }
 
-    // MARK: Stopping
-
-    /// Stops taking jobs; `done` is called when nothing is left to wait for: with a durable store the jobs that run, else
-    /// all jobs.
-    func drain(_ done: @escaping () -> Void) {
-        isDraining = true
-        whenIdle = done
-        if isDurable { feed(.drained) }
-        checkIdle()
-    }
-
-    /// Ends what runs: a durable store keeps what may run again for the next server; else everything is cancelled.
-    func stopRunning(grace: Duration) {
-        guard !isDurable else { return feed(.shutDown(grace: grace)) }
-        for id in live.ids { cancel(id, grace: grace) }
-    }
-
-    /// Tells everybody who still waits that the server ends.
-    func dismissWaiters() {
-        for id in live.ids {
-            guard let job = live[id] else { continue }
-            job.tell(job.isAccepted ? .stopping : .refused)
-        }
-    }
-
-    private func checkIdle() {
-        guard let done = whenIdle, isDurable ? scheduler.takenPlaces == 0 : live.isEmpty else { return }
-        whenIdle = nil
-        whenStored(done)
-    }
-
     // MARK: Events and actions
 
     /// Feeds one event, and all that its actions lead to.
@@ -242,7 +213,8 @@ package final class Engine {
         case .answer(let id): accepted(id)
         case .start(let id, let attempt, let grant, let pool):
             start(AttemptID(job: id, grant: grant), number: attempt, in: pool)
-        case .stop(let id, let grant, let pool, _, let grace):
+        case .stop(let id, let grant, let pool, let reason, let grace):
+            live[id]?.stopReason = reason
             self.pool(pool)?.stop(AttemptID(job: id, grant: grant), grace: grace)
         case .hold(let id, let grant, let pool, let isHeld):
             self.pool(pool)?.hold(AttemptID(job: id, grant: grant), isHeld)
@@ -273,6 +245,7 @@ package final class Engine {
 
     private func start(_ id: AttemptID, number: Int, in name: PoolName) {
         guard let job = live[id.job] else { return }
+        job.stopReason = nil
         let attempt = Attempt(
             id: id, number: number, task: job.entry.task, input: job.takeInput(),
             timeout: job.record.timeout, isQuick: job.entry.isQuick(in: name))
@@ -302,7 +275,7 @@ package final class Engine {
             record.state = .scheduled
             record.dueAt = due
             requeued(job, tally, due: due)
-            append(.retrying(job.lastResult?.failure, due: due), to: job)
+            append(.retrying(job.failure, due: due), to: job)
         // The disk is to know, or a restart would take it for lost.
         case .handedBack(let tally): requeued(job, tally, due: now)
         case .cancelling:

@@ -48,6 +48,25 @@ final class Historian {
         for job in jobs where job.history == .dirty { write(job, 0) }
     }
 
+    /// Jobs without a history that get one when the server ends in order: a start must not take long for it. The
+    /// others find a gap where a client may have seen more than the disk knows.
+    private static let lastWords = 10_000
+
+    /// Writes what the disk does not know, for a server that ends.
+    func writeAll() {
+        timer = nil
+        var fresh = 0
+        for job in engine.live.values where job.isAccepted && job.outcome == nil {
+            let events = job.record.events
+            guard events.lastSeq > events.lastStored || events.reserved > events.lastSeq else { continue }
+            if !job.hasHistory, job.record.attempt == 0 { fresh += 1 }
+            guard fresh <= Self.lastWords else { continue }
+            engine.journal.write(
+                .happened(job.record.id, Array(events.unstored), reserved: events.lastSeq),
+                then: .nothing(job.record.id))
+        }
+    }
+
     private func write(_ job: LiveJob, _ headroom: Int) {
         guard job.history != .writing, job.outcome == nil, job.isAccepted, engine.live[job.record.id] === job else {
             return

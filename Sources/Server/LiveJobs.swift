@@ -17,6 +17,8 @@ final class LiveJob {
     private var moreWaiters: [Waiter] = []
     /// Of the last attempt, until the outcome is decided.
     var lastResult: AttemptResult?
+    /// Why the present attempt was asked to end, if it was.
+    var stopReason: StopReason?
     /// How it ends, while that is being stored.
     var outcome: Outcome?
     /// What its attempts have said, once they have.
@@ -111,20 +113,27 @@ extension LiveJob {
             if quarantined { error.message += "; quarantined: it killed \(Scheduler.crashLimit) workers" }
             return error
         case .lost: return JobError(type: "Lost", message: "the server ended while the job ran")
+        case .stopped: return .stopped
         }
     }
 }
 
-extension AttemptResult {
+extension LiveJob {
     /// Why there has to be another attempt; nil when there need not.
     var failure: JobError? {
-        if let error { return error }
-        switch end {
+        guard let result = lastResult else { return nil }
+        if let error = result.error { return error }
+        switch result.end {
+        case .stopped where stopReason == .shutDown: return .stopped
         case .stopped: return JobError(type: "Timeout", message: "the attempt took too long")
         case .crashed: return JobError(type: "Crashed", message: "the worker died")
         case .succeeded, .failed, .bystander, .returned: return nil
         }
     }
+}
+
+extension JobError {
+    static let stopped = JobError(type: "Stopped", message: "the server stopped")
 }
 
 /// The jobs that have not ended, by id and in the order of their ids.

@@ -34,7 +34,8 @@ package struct Problem: Error {
 
     /// The client waits for a job that goes on after the server has ended.
     static func stopping(_ job: JobID) -> Problem {
-        var problem = Problem(503, "stopping", "the server ends before the job; the job is kept", retryAfter: 5)
+        var problem = Problem(
+            503, "stopping", "the server stopped before the job ended; the job is kept", retryAfter: 5)
         problem.job = job
         return problem
     }

@@ -26,6 +26,8 @@ package final class Server {
     private var isStopping = false
     /// Loops that still have connections.
     private var openSides = 0
+    /// Loops whose clients may still ask for something new.
+    private var unsettledSides = 0
     private var haveAttemptsEnded = false
     private var whenStopped: (() -> Void)?
 
@@ -83,17 +85,34 @@ package final class Server {
         guard !isStopping else { return hurry() }
         isStopping = true
         logger.notice("stopping", metadata: ["live": "\(engine.live.count)"])
+        engine.isStopping = true
         drainDeadline = Deadline(after: options.drainTime, on: loop) { [unowned self] in hurry() }
-        engine.drain { [unowned self] in closeDown() }
         openSides = 1 + far.count
-        near.drain { [unowned self] in sideClosed() }
+        unsettledSides = openSides
+        // Others wait in the socket for the next server: who has got through to this one is to notice nothing.
+        let grace = options.inherited.isEmpty ? .zero : min(Self.lastWord, options.drainTime / 2)
+        near.drain(within: grace, settled: { [unowned self] in sideSettled() }) { [unowned self] in sideClosed() }
         let bound = LoopBound(self, on: loop)
         for far in far {
             let server = far.server
             far.loop.submit {
-                server.value.server?.drain { bound.loop.submit { bound.value.sideClosed() } }
+                server.value.server?.drain(
+                    within: grace, settled: { bound.loop.submit { bound.value.sideSettled() } },
+                    { bound.loop.submit { bound.value.sideClosed() } })
             }
         }
+    }
+
+    /// On one loop nobody is left who may ask for anything new.
+    private func sideSettled() {
+        unsettledSides -= 1
+        if unsettledSides == 0 { drainEngine() }
+    }
+
+    /// From now on no job begins.
+    private func drainEngine() {
+        guard !engine.isDraining else { return }
+        engine.drain { [unowned self] in closeDown() }
     }
 
     /// All connections of one loop are gone.
@@ -104,6 +123,7 @@ package final class Server {
 
     private func hurry() {
         drainDeadline = nil
+        drainEngine()
         engine.stopRunning(grace: .seconds(1))
         // What does not listen to its cancellation is left behind after this.
         drainDeadline = Deadline(after: .seconds(4), on: loop) { [unowned self] in finish() }
@@ -135,6 +155,7 @@ package final class Server {
         guard let done = whenStopped else { return }
         whenStopped = nil
         for pool in engine.pools { (pool as? ProcessPool)?.killAll() }
+        engine.writeHistory()
         // What leaving clients want is not to be written any more.
         engine.store.close(inOrder: engine.scheduler.takenPlaces == 0) { [self] in
             near.closeAll()

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSpindle
 import EventLoop
 import Glibc
 
@@ -18,6 +19,10 @@ struct Serve: ParsableCommand {
     @OptionGroup var flags: ServeFlags
 
     func run() throws {
+        // Until there is a server that can stop in order: nothing has been promised yet, and nothing begun.
+        spindle_end_on(SIGTERM, 0)
+        spindle_end_on(SIGINT, 0)
+        signal(SIGHUP, SIG_IGN)
         func read() throws -> Settings {
             try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
         }

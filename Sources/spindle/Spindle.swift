@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSpindle
 import Glibc
 
 /// The command line: what stands here is the list of commands, each is a file of its own.
@@ -27,6 +28,7 @@ struct Spindle: ParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         // A worker is started by the process pool, thousands of times in a server's life: no parsing of arguments.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }
+        spindle_end_on(SIGINT, ExitStatus.interrupted.rawValue)
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -185,7 +185,7 @@ class DrainTests(unittest.TestCase):
         once = server.submit("sleep", {"seconds": 60})
         self.assertEqual(server.end(), 0)
         server.start()
-        self.assertEqual(server.get(f"/v1/jobs/{once}").json["error"]["type"], "Lost")
+        self.assertEqual(server.get(f"/v1/jobs/{once}").json["error"]["type"], "Stopped")
         done = server.wait(again)
         self.assertEqual((done["state"], done["attempt"]), ("succeeded", 2))
 

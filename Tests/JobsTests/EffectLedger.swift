@@ -58,6 +58,8 @@ struct EffectLedger {
         case .failed(.crashed): end == .crashed
         case .failed(.timeout):
             if case .stopped = end { beginning(of: id, grant: grant) != nil } else { false }
+        // What waits ends so too, where nobody goes on with it.
+        case .failed(.stopped): end != .succeeded
         // Of a server that is gone nobody can say more.
         case .failed(.lost), .cancelled: true
         }

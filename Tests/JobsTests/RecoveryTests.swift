@@ -66,7 +66,7 @@ import Testing
     }
 
     @Test func `a drained server starts nothing, and leaves what it must stop for the next one`() {
-        var story = Story(slots: 1)
+        var story = Story(slots: 1, durable: true)
         _ = story.submit(1) { $0.maxAttempts = 2 }
         _ = story.submit(2)
         story.begin(1)
@@ -77,6 +77,20 @@ import Testing
         #expect(actions.first == .publish(one, .retrying(due: story.now, Tally(attempt: 1))))
         #expect(started(actions).isEmpty)
         #expect(story.scheduler.state(of: one) == .queued)
+    }
+
+    @Test func `without a disk nothing is left: what waits ends with the server, and what runs does not try again`() {
+        var story = Story(slots: 1)
+        _ = story.submit(1) { $0.maxAttempts = 2 }
+        _ = story.submit(2)
+        _ = story.submit(3) { $0.notBefore = Instant(nanoseconds: 60_000_000_000) }
+        story.begin(1)
+        #expect(
+            story.tell(.shutDown(grace: .seconds(1))) == [
+                .stop(one, grant: 1, .thread, .shutDown, grace: .seconds(1)),
+                .record(JobID(rawValue: 2), .failed(.stopped)), .record(JobID(rawValue: 3), .failed(.stopped)),
+            ])
+        #expect(story.end(1, .stopped(.cooperative)) == [.record(one, .failed(.stopped))])
     }
 }
 

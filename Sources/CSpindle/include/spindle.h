@@ -69,3 +69,10 @@ int spindle_exchange(const char *one, const char *other);
 
 /// Names the calling thread, as ps -L and perf show it; at most 15 bytes.
 void spindle_name_thread(const char *name);
+
+/// From now on the signal ends the process with this status, at once: for a time in which there is nothing to lose.
+/// Unlike the system's own way it also ends process 1, and says how. Here, because a handler may not run Swift.
+void spindle_end_on(int signal, int status);
+
+/// From now on the first SIGINT is told to an eventfd, and any further one ends the process with 130, whatever it does.
+void spindle_watch_interrupts(int eventfd);
