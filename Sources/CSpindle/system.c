@@ -2,6 +2,7 @@
 #include "spindle.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,6 +84,13 @@ int spindle_send_descriptors(int socket, const void *bytes, size_t count, const 
 int spindle_has_unread(int socket) {
     char byte;
     return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+enum spindle_peer spindle_peer(int socket) {
+    struct pollfd state = {.fd = socket, .events = POLLRDHUP};
+    if (poll(&state, 1, 0) <= 0) return SPINDLE_PEER_OPEN;
+    if (state.revents & (POLLERR | POLLHUP | POLLNVAL)) return SPINDLE_PEER_GONE;
+    return state.revents & POLLRDHUP ? SPINDLE_PEER_FINISHED : SPINDLE_PEER_OPEN;
 }
 
 int spindle_accept(int listener) {

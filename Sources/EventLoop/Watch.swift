@@ -10,6 +10,9 @@ package struct Readiness: OptionSet, Sendable {
     package static let writable = Readiness(rawValue: Int16(EV_WRITE))
     /// The peer closed its side; reported without reading.
     package static let closed = Readiness(rawValue: Int16(EV_CLOSED))
+    /// Not a readiness of its own: what is watched is told when it comes about, not for as long as it lasts. All watches of one
+    /// descriptor have it, or none.
+    package static let edge = Readiness(rawValue: Int16(EV_ET))
 }
 
 /// Watches one descriptor, level-triggered, until it is paused or released. Does not own the descriptor.

@@ -56,6 +56,9 @@ final class Connection: ResponseSink, TransportOwner {
     private var unfed = 0
     private var isPaused = false
     private var closesAfterAnswer = false
+    /// The client sends nothing more than has come. Whether it still reads is another question.
+    private var isFinished = false
+    private var probePause: Int64 = 0
     private var exchange: Exchange?
     private var spareExchange: Exchange?
     private var requests = 0
@@ -102,9 +105,18 @@ final class Connection: ResponseSink, TransportOwner {
         }
     }
 
-    func transportDidEnd() {
-        close()
+    func transportDidFinish() {
+        isFinished = true
+        switch phase {
+        case .awaiting, .receiving, .refused: if held.isEmpty { waitForMore() }
+        case .answering: probeLater()
+        case .streaming: exchange?.onFinish?()
+        case .lingering: close()
+        case .closing, .closed: break
+        }
     }
+
+    func transportDidEnd() { close() }
 
     private func hold(_ bytes: UnsafeBufferPointer<UInt8>) {
         held.append(contentsOf: bytes)
@@ -177,6 +189,7 @@ final class Connection: ResponseSink, TransportOwner {
         self.right = consume right
         phase = .answering
         deadline = .max
+        if isFinished { probeLater() }
         server.dispatch(from: self)
     }
 
@@ -339,12 +352,14 @@ final class Connection: ResponseSink, TransportOwner {
         flush()
         guard phase != .closed else { return }
         if phase.isReading, !isBlocked { waitForMore() }
+        if phase == .answering, !isBlocked, isFinished { probeLater() }
         if phase == .streaming, unsent <= server.limits.streamLowWater { exchange?.onDrain?() }
     }
 
     // MARK: Time
 
     private func waitForMore() {
+        if isFinished, !transport.hasUnread { return endOfInput() }
         guard !isBlocked else { return }
         if parser.place == .between {
             setDeadline(after: server.times.keepAlive)
@@ -354,6 +369,30 @@ final class Connection: ResponseSink, TransportOwner {
             let earned = Int64(received) * 1_000_000_000 / Int64(server.limits.bodyBytesPerSecond)
             setDeadline(at: requestStart + server.times.body + earned)
         }
+    }
+
+    /// Nothing comes any more: everything has been answered, or the last request is cut short.
+    private func endOfInput() {
+        guard parser.place == .between else { return giveUp(on: ParseError("the request ends too soon")) }
+        guard unsent > 0 else { return close() }
+        phase = .closing
+        markDirty()
+    }
+
+    /// Who closes its socket and who has only finished sending look alike, until something is written: who is gone answers
+    /// that with a reset. So a client that waits long gets an interim answer now and then, which all of HTTP/1.1 know how
+    /// to skip. One of HTTP/1.0 is taken to be there.
+    private func probeLater() {
+        guard head.minorVersion == 1, !isBlocked else { return }
+        probePause = server.times.probe
+        setDeadline(after: probePause)
+    }
+
+    private func probe() {
+        out.append(text: "HTTP/1.1 100 Continue\r\n\r\n")
+        markDirty()
+        probePause *= 4
+        setDeadline(after: probePause)
     }
 
     private func setDeadline(after delay: Int64) { setDeadline(at: server.now + delay) }
@@ -374,6 +413,8 @@ final class Connection: ResponseSink, TransportOwner {
         guard now >= deadline else { return setDeadline(at: deadline) }
         if phase.isReading, parser.place != .between, !isBlocked {
             giveUp(on: ParseError(408, "the request took too long"))
+        } else if phase == .answering, isFinished, !isBlocked {
+            probe()
         } else {
             close()
         }
@@ -382,6 +423,7 @@ final class Connection: ResponseSink, TransportOwner {
     // MARK: End
 
     private func linger() {
+        if isFinished, !transport.hasUnread { return close() }
         phase = .lingering
         transport.finishWriting()
         setDeadline(after: 2_000_000_000)

@@ -10,6 +10,8 @@ package final class Exchange {
     private var hasLeft = false
     /// The same as ``whenLeft(_:)`` for an object that would otherwise have to make a closure.
     package var owner: (any ExchangeOwner)?
+    /// Called when the client sends nothing more. It may be gone, which the next write finds out: a stream writes something.
+    package var onFinish: (() -> Void)?
     /// Called when a stream whose reader was slow has room again.
     package var onDrain: (() -> Void)?
     /// What carries the answer; nil when the exchange is over.
@@ -56,6 +58,7 @@ package final class Exchange {
         sink = nil
         hasLeft = true
         onDrain = nil
+        onFinish = nil
         let onLeave = self.onLeave
         self.onLeave = nil
         let owner = self.owner
@@ -69,6 +72,7 @@ package final class Exchange {
             sink = nil
             onLeave = nil
             onDrain = nil
+            onFinish = nil
             owner = nil
         }
         return sink

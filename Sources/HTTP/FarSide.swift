@@ -12,6 +12,7 @@ final class FarSide: @unchecked Sendable {
     fileprivate enum ToHandlers: Sendable {
         case request(Carrier)
         case left(Carrier)
+        case finished(Carrier)
         case took(Carrier, bytes: Int, unsent: Int)
         case hasRoom(Carrier)
     }
@@ -38,6 +39,7 @@ final class FarSide: @unchecked Sendable {
                 switch message {
                 case .request(let carrier): handle(carrier.open())
                 case .left(let carrier): carrier.clientLeft()
+                case .finished(let carrier): carrier.clientFinished()
                 case .took(let carrier, let bytes, let unsent): carrier.took(bytes, unsent: unsent)
                 case .hasRoom(let carrier): carrier.hasRoom()
                 }
@@ -100,6 +102,7 @@ private final class Carrier: ResponseSink, ExchangeOwner, @unchecked Sendable {
     }
 
     func begin(near response: Response) {
+        near?.onFinish = { [self] in side.toHandlers.post(.finished(self)) }
         near?.onDrain = { [self] in side.toHandlers.post(.hasRoom(self)) }
         near?.beginStream(response)
     }
@@ -128,6 +131,8 @@ private final class Carrier: ResponseSink, ExchangeOwner, @unchecked Sendable {
         far?.close()
         far = nil
     }
+
+    func clientFinished() { far?.onFinish?() }
 
     func took(_ bytes: Int, unsent: Int) {
         let before = self.unsent

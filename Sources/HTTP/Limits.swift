@@ -27,6 +27,10 @@ package struct Limits: Sendable {
     /// Longest time in which a client that has bytes waiting takes none.
     package var stalledWriteTime = Duration.seconds(30)
 
+    /// Who has finished sending and waits for an answer is asked after this time whether it is still there, and after four times
+    /// as long again and again.
+    package var probeTime = Duration.seconds(2)
+
     /// Unsent bytes over which a stream stops pulling events, and under which it resumes.
     package var streamHighWater = 256 * 1024
     package var streamLowWater = 64 * 1024
@@ -37,13 +41,14 @@ package struct Limits: Sendable {
 
     /// The deadlines in nanoseconds: a `Duration` has 128 bits, and to divide them costs what a whole deadline may not.
     struct Nanoseconds: Sendable {
-        let head, body, keepAlive, stalledWrite: Int64
+        let head, body, keepAlive, stalledWrite, probe: Int64
 
         init(_ limits: Limits) {
             head = limits.headTime.wholeNanoseconds
             body = limits.bodyTime.wholeNanoseconds
             keepAlive = limits.keepAliveTime.wholeNanoseconds
             stalledWrite = limits.stalledWriteTime.wholeNanoseconds
+            probe = limits.probeTime.wholeNanoseconds
         }
     }
 }

@@ -11,7 +11,8 @@ final class PlainTransport: Transport {
     private unowned(unsafe) let owner: any TransportOwner
     private var reading: Watch?
     private var writing: Watch?
-    /// While reading is paused: notices the peer's end without reading.
+    private var isWaitingForRoom = false
+    /// While nothing is read: notices that the peer is gone.
     private var ending: Watch?
     private var isClosed = false
 
@@ -44,19 +45,16 @@ final class PlainTransport: Transport {
     func pauseReading() {
         guard !isClosed else { return }
         reading?.pause()
-        // Without a watch the peer's end would only be seen at the next write.
-        guard let watch = try? Watch(descriptor, for: .closed, on: loop, fire: { [unowned self] _ in end() }) else {
-            return
-        }
-        guard (try? watch.start()) != nil else { return }  // as above
-        ending = consume watch
+        watchForEnd()
     }
 
     func resumeReading() {
         guard !isClosed else { return }
         ending = nil
+        writing = nil
         // The event exists already; only a lack of memory could keep it from being added again.
         guard (try? reading?.start()) != nil else { return end() }
+        if isWaitingForRoom { waitUntilWritable() }
     }
 
     func finishWriting() { shutdown(descriptor, CInt(SHUT_WR)) }
@@ -74,8 +72,30 @@ final class PlainTransport: Transport {
         let count = recv(descriptor, buffer.bytes.baseAddress, ReadBuffer.size, 0)
         if count > 0 {
             owner.transportDidRead(UnsafeBufferPointer(rebasing: buffer.bytes[..<count]))
-        } else if count == 0 || errno != EAGAIN && errno != EINTR {
+        } else if count == 0 {
+            reading = nil
+            watchForEnd()
+            look()
+        } else if errno != EAGAIN && errno != EINTR {
             end()
+        }
+    }
+
+    /// Watches for a reset. What there is to read already must not wake the loop again and again: hence on the edge.
+    private func watchForEnd() {
+        writing = nil
+        let watch = try? Watch(
+            descriptor, for: [.readable, .edge], on: loop, fire: { [unowned(unsafe) self] _ in look() })
+        // Without memory for a watch the peer's end is seen at the next write's deadline.
+        if let watch, (try? watch.start()) != nil { ending = consume watch }
+        if isWaitingForRoom { waitUntilWritable() }
+    }
+
+    private func look() {
+        switch spindle_peer(descriptor) {
+        case SPINDLE_PEER_GONE: end()
+        case SPINDLE_PEER_FINISHED: owner.transportDidFinish()
+        default: break  // somebody has sent more
         }
     }
 
@@ -86,11 +106,13 @@ final class PlainTransport: Transport {
     }
 
     private func waitUntilWritable() {
+        isWaitingForRoom = true
         if writing == nil {
             // Without memory for a watch the connection stalls and its deadline closes it.
+            let readiness: Readiness = ending == nil ? .writable : [.writable, .edge]
             guard
                 let watch = try? Watch(
-                    descriptor, for: .writable, on: loop, fire: { [unowned self] _ in becameWritable() })
+                    descriptor, for: readiness, on: loop, fire: { [unowned self] _ in becameWritable() })
             else { return }
             writing = consume watch
         }
@@ -98,6 +120,7 @@ final class PlainTransport: Transport {
     }
 
     private func becameWritable() {
+        isWaitingForRoom = false
         writing?.pause()
         owner.transportIsWritable()
     }

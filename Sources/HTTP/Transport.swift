@@ -21,7 +21,9 @@ protocol Transport: AnyObject {
 protocol TransportOwner: AnyObject {
     func transportDidRead(_ bytes: UnsafeBufferPointer<UInt8>)
     func transportIsWritable()
-    /// The peer has closed its side, or the connection broke.
+    /// The peer sends nothing more than has come; it may still read. Told again when all of that has been read.
+    func transportDidFinish()
+    /// Nobody is at the other end any more.
     func transportDidEnd()
 }
 

@@ -45,6 +45,7 @@ final class Streams {
 
     func add(_ stream: JobStream) {
         let id = stream.record.id
+        stream.exchange.onFinish = { [unowned stream] in stream.exchange.send(stream.format.heartbeat) }
         stream.exchange.onDrain = { [unowned self, unowned stream] in pull(stream) }
         readers[id, default: []].append(stream)
         stream.exchange.whenLeft { [unowned self, unowned stream] in remove(stream) }
@@ -53,6 +54,7 @@ final class Streams {
 
     func add(_ stream: FirehoseStream) {
         firehoses.append(stream)
+        stream.exchange.onFinish = { [unowned stream] in stream.exchange.send(stream.format.heartbeat) }
         stream.exchange.whenLeft { [unowned self, unowned stream] in firehoses.removeAll { $0 === stream } }
     }
 

@@ -58,6 +58,14 @@ int spindle_send_descriptors(int socket, const void *bytes, size_t count, const 
 /// Whether bytes wait to be read: 1 or 0.
 int spindle_has_unread(int socket);
 
+/// What is known of the other end of a stream socket, without reading.
+enum spindle_peer {
+    SPINDLE_PEER_OPEN,
+    SPINDLE_PEER_FINISHED,  ///< It sends nothing more; whether it still reads, only a write can find out.
+    SPINDLE_PEER_GONE,      ///< It was reset, or nobody has the socket any more.
+};
+enum spindle_peer spindle_peer(int socket);
+
 /// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC: the descriptor or -errno.
 int spindle_accept(int listener);
 
