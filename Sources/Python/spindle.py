@@ -23,12 +23,19 @@ protocol, JSON-RPC 2.0 with one message a line, on descriptor 3 (`SPINDLE_FD`).
 """
 import sys
 
-from _spindle.api import Cancelled, Never, attempt, directory, job, log, output, progress
+from _spindle.api import Cancelled, attempt, directory, job, log, output, progress
 from _spindle.program import main
 from _spindle.tasks import task
+from _spindle.values import InvalidInput, InvalidOutput, Never
 
 __version__ = "0.1"
-__all__ = ["task", "progress", "log", "output", "job", "attempt", "directory", "Cancelled", "Never", "main"]
+__all__ = ["task", "progress", "log", "output", "job", "attempt", "directory", "Cancelled", "Never", "InvalidInput",
+           "InvalidOutput", "main"]
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+elif __name__ == "__mp_main__":
+    # In a process that multiprocessing has started for a task.
+    from _spindle import processes
+    sys.modules.setdefault("spindle", sys.modules[__name__])
+    processes.install_multiprocessing()

@@ -109,6 +109,9 @@ class CancelContractTests(ServerTest):
                 pid = self.worker(job)
                 if task == "fault":
                     next(event for event in self.server.events(job) if event["type"] == "progress")
+                else:
+                    # Before, a cancel may still get through.
+                    next(event for event in self.server.events(job) if event["type"] == "log")
                 if task == "deaf_family":
                     wait_for(2, m)
                 done, took = self.cancel(job, grace="100ms")

@@ -107,7 +107,7 @@ class ZygoteTests(WorkersTest):
     SOURCE = PID + (
         "\nimported = os.getpid()\n\n@spindle.task\ndef importer() -> int:\n    return imported\n"
         "\n@spindle.task\ndef parent() -> int:\n    return os.getppid()\n"
-        "\n@spindle.task\ndef where() -> str:\n    print('printed')\n    return os.getcwd()\n"
+        "\n@spindle.task\ndef where() -> str:\n    print('printed')\n    return spindle.directory() + ':' + os.getcwd()\n"
         "\n@spindle.task\nasync def nap():\n    import asyncio\n    await asyncio.sleep(0.01)\n    return os.getpid()\n")
 
     def test_forked_workers_are_workers_like_any_other(self):
@@ -117,7 +117,9 @@ class ZygoteTests(WorkersTest):
         # The server is their parent: it waits for them, and they end with it.
         self.assertEqual(self.run_task(server, "parent"), server.process.pid)
         job = server.submit("where")
-        self.assertIn(f"spindle-{server.process.pid}/", server.wait(job)["result"])
+        directory, home = server.wait(job)["result"].split(":")
+        self.assertTrue(directory.startswith(server.home.name), directory)
+        self.assertEqual(home, os.path.realpath(server.home.name))
         self.assertEqual(server.get(f"/v1/jobs/{job}/log").body, b"printed\n")
         with concurrent.futures.ThreadPoolExecutor(8) as clients:
             self.assertLessEqual(len(set(clients.map(lambda _: self.run_task(server, "nap"), range(40)))), 2)

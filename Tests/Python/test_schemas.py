@@ -1,16 +1,25 @@
-"""What the signature of a function says about its input."""
+"""What the signature of a function says about its input, and what its arguments are made of."""
+import collections.abc
 import dataclasses
+import datetime
+import decimal
 import enum
 import pathlib
 import sys
 import typing
+import uuid
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "Sources/Python"))
 sys.dont_write_bytecode = True
 import spindle
-from _spindle.schema import _schema, signature
+from _spindle.schema import signature
+from _spindle.shapes import Definitions, shape_of
+from _spindle.tasks import NotATask
+
+if typing.TYPE_CHECKING:
+    from nowhere import Unknown
 
 
 class Size(enum.Enum):
@@ -24,8 +33,23 @@ class Box:
     names: typing.List[str] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass
+class Tree:
+    value: int
+    children: "typing.List[Tree]" = dataclasses.field(default_factory=list)
+    hidden: "Unknown" = None
+
+
 class Options(typing.TypedDict):
     fast: bool
+
+
+class Pair(typing.NamedTuple):
+    first: int
+    second: Size
+
+
+WHEN = {"type": "string", "format": "date-time"}
 
 
 @pytest.mark.parametrize("hint, schema", [
@@ -35,30 +59,100 @@ class Options(typing.TypedDict):
     (typing.Union[int, typing.List[str]], {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "string"}}]}),
     (typing.Literal["a", 1], {"enum": ["a", 1]}),
     (typing.List[float], {"type": "array", "items": {"type": "number"}}),
+    (typing.List, {"type": "array"}), (typing.Tuple, {"type": "array"}), (tuple, {"type": "array"}),
+    (typing.Set, {"type": "array", "uniqueItems": True}), (frozenset, {"type": "array", "uniqueItems": True}),
+    (typing.Dict, {"type": "object"}), (typing.Sequence, {"type": "array"}),
     (typing.Set[int], {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
-    (typing.Tuple[int, str], {"type": "array", "minItems": 2, "maxItems": 2}),
+    (typing.Tuple[int, str],
+     {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "integer"}, {"type": "string"}]}),
+    (typing.Tuple[int, ...], {"type": "array", "items": {"type": "integer"}}),
     (typing.Dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
     (Size, {"enum": [1, 2]}),
     (Options, {"type": "object", "properties": {"fast": {"type": "boolean"}}, "required": ["fast"], "additionalProperties": False}),
+    (datetime.datetime, WHEN), (typing.Optional[datetime.datetime], {"anyOf": [WHEN, {"type": "null"}]}),
+    (decimal.Decimal, {"type": ["number", "string"]}), (bytes, {"type": "string", "format": "byte"}),
+    (typing.NewType("Name", str), {"type": "string"}),
 ])
 def test_a_type_has_a_schema(hint, schema):
-    assert _schema(hint)[0] == schema
+    assert shape_of(hint, Definitions()).schema == schema
 
 
-def test_a_dataclass_is_made_with_all_its_parts():
-    schema, make = _schema(Box)
-    assert schema["required"] == ["size"]
-    assert make({"size": 2, "names": ["a"]}) == Box(Size.LARGE, ["a"])
+MADE = [
+    (int, 1.0, 1), (float, 2, 2.0), (Box, {"size": 2, "names": ["a"]}, Box(Size.LARGE, ["a"])),
+    (typing.List, [1], [1]), (typing.Set, [1, 2], {1, 2}), (typing.FrozenSet[int], [1.0], frozenset([1])),
+    (tuple, [1, "a"], (1, "a")), (typing.Tuple[int, Size], [1.0, 2], (1, Size.LARGE)),
+    (typing.Tuple[Size, ...], [1, 2], (Size.SMALL, Size.LARGE)), (Pair, [1, 2], Pair(1, Size.LARGE)),
+    (typing.Dict[str, Size], {"a": 1}, {"a": Size.SMALL}), (typing.Dict[int, int], {"7": 1}, {7: 1}),
+    (Tree, {"value": 1, "children": [{"value": 2.0}]}, Tree(1, [Tree(2)])),
+    (typing.Union[typing.Set[str], str], "abc", "abc"), (typing.Union[str, typing.Set[str]], ["a"], {"a"}),
+    (typing.Union[typing.Tuple[str, ...], str], "abc", "abc"), (typing.Union[int, str], "1", "1"), (typing.Union[str, int], 1, 1),
+    (typing.Union[float, int], 1, 1), (typing.Union[int, float], 1.0, 1.0), (typing.Union[Box, Tree], {"value": 3}, Tree(3)),
+    (typing.Union[datetime.date, str], "tomorrow", "tomorrow"), (typing.Union[datetime.date, str], "2026-01-02", datetime.date(2026, 1, 2)),
+    (typing.Optional[Size], None, None), (typing.Union[bool, int], True, True), (typing.Literal[1, True], True, True),
+    (datetime.datetime, "2026-01-02T03:04:05Z", datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)),
+    (datetime.datetime, "2026-01-02T03:04:05", datetime.datetime(2026, 1, 2, 3, 4, 5)), (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
+    (uuid.UUID, str(uuid.UUID(int=5)), uuid.UUID(int=5)), (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
+    (decimal.Decimal, 0.1, decimal.Decimal("0.1")), (bytes, "YWJj", b"abc"), (pathlib.Path, "/a", pathlib.Path("/a")),
+    (collections.abc.Mapping, {"a": 1}, {"a": 1}),
+]
+
+
+@pytest.mark.parametrize("hint, value, made", MADE)
+def test_values_are_made_of_their_types(hint, value, made):
+    def function(x: hint): ...
+    (places, names) = signature(function)[0]({"x": value})
+    assert names == {"x": made} and type(names["x"]) is type(made)
+    if isinstance(made, tuple):
+        assert [type(item) for item in names["x"]] == [type(item) for item in made]
+
+
+@pytest.mark.parametrize("hint, value", [
+    (datetime.date, "tomorrow"), (uuid.UUID, "x"), (decimal.Decimal, "x"), (bytes, "?"), (typing.Union[datetime.date, uuid.UUID], "x")])
+def test_what_is_no_value_of_its_type_is_an_invalid_input_that_is_named(hint, value):
+    def function(x: hint): ...
+    with pytest.raises(spindle.InvalidInput, match="^/x: "):
+        signature(function)[0]({"x": value})
+
+
+def test_a_type_that_contains_itself_is_referred_to():
+    def function(tree: Tree): ...
+    schema = signature(function)[1]
+    assert schema["properties"]["tree"] == {"$ref": "#/$defs/Tree"}
+    assert schema["$defs"]["Tree"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
+    assert schema["$defs"]["Tree"]["properties"]["hidden"] == {}
+
+
+def test_a_hint_that_is_known_to_type_checkers_only_drops_itself_alone():
+    def function(a: "Unknown", b: "int", c: "typing.Optional[Size]" = None) -> "Unknown": ...
+    bind, schema, output = signature(function)
+    assert schema["properties"] == {"a": {}, "b": {"type": "integer"},
+                                    "c": {"anyOf": [{"enum": [1, 2]}, {"type": "null"}], "default": None}}
+    assert bind({"a": 1, "b": 2.0, "c": 1})[1] == {"a": 1, "b": 2, "c": Size.SMALL} and output is None
+
+
+def test_none_as_a_default_takes_null():
+    def function(x: int = None): ...
+    assert signature(function)[1]["properties"]["x"] == {"type": ["integer", "null"], "default": None}
+    assert signature(function)[0]({"x": None}) == ([], {"x": None})
 
 
 def test_parameters_without_a_default_are_required():
-    def function(a: int, b: str = "x", *, c, **rest):
+    def function(a: int, b: str = "x", *, c, **rest: int):
         pass
     bind, schema, output = signature(function)
     assert schema["required"] == ["a", "c"]
     assert schema["properties"]["b"] == {"type": "string", "default": "x"}
-    assert schema["additionalProperties"] is True
-    assert bind({"a": 1}) == {"a": 1} and output is None
+    assert schema["additionalProperties"] == {"type": "integer"}
+    assert bind({"a": 1.0, "z": 2.0}) == ([], {"a": 1, "z": 2}) and output is None
+
+
+def test_parameters_by_place_alone_get_their_arguments():
+    def function(a, b=2, c=3, /, d=4):
+        return [a, b, c, d]
+    bind = signature(function)[0]
+    for given, wanted in (({"a": 1}, [1, 2, 3, 4]), ({"a": 1, "c": 5}, [1, 2, 5, 4]), ({"a": 1, "b": 0, "d": 9}, [1, 0, 3, 9])):
+        places, names = bind(given)
+        assert function(*places, **names) == wanted
 
 
 def test_a_result_has_a_schema_and_a_generator_has_none():
@@ -67,6 +161,25 @@ def test_a_result_has_a_schema_and_a_generator_has_none():
         yield 1
     assert signature(plain)[2] == {"type": "integer"}
     assert signature(steps)[2] is None
+
+
+class Callable:
+    def __call__(self): ...
+
+
+def lone(x: typing.Literal["\ud800"]): ...
+
+
+@pytest.mark.parametrize("function, options, why", [
+    (lambda: None, {}, "<lambda>"), (Box, {}, "no function"), (5, {}, "no function"), (lone, {}, "surrogate"),
+    (lone, {"name": "a b"}, "'a b'"), (test_a_result_has_a_schema_and_a_generator_has_none, {"max_attempts": 0}, "max_attempts"),
+    (test_a_result_has_a_schema_and_a_generator_has_none, {"kind": "gpu"}, "kind"), (dict, {}, "no function"),
+])
+def test_what_cannot_be_a_task_is_named_with_its_place_and_the_reason(function, options, why):
+    with pytest.raises(NotATask, match=why) as caught:
+        spindle.task(function, **options)
+    if hasattr(function, "__code__"):
+        assert f"{__file__}:{function.__code__.co_firstlineno}: " in str(caught.value)
 
 
 def test_two_tasks_of_one_name_are_refused():

@@ -59,6 +59,7 @@ def hanging():
 def stubborn():
     while True:
         try:
+            print("deaf from here on")
             time.sleep(60)
         except BaseException:
             pass

@@ -1,13 +1,77 @@
-"""What a task may call while it runs."""
-from .schema import plain
+"""What a task may call while it runs, and how it is known which one that is."""
+import contextvars
+import json
+import threading
+
+from .channel import MAX_LINE
+from .values import InvalidOutput, clean, encode, finite
+
+#: Bytes of one line of a log; the rest is counted.
+LONGEST_TEXT = 64 << 10
+
+#: The call that the code of this moment belongs to. Threads and executors take it over (see `threads`).
+current = contextvars.ContextVar("spindle_call", default=None)
 
 
 class Cancelled(BaseException):
     """Raised inside a task whose job was cancelled. No `Exception`, so that `except Exception` does not swallow it."""
 
 
-class Never(Exception):
-    """Raise it (or a subclass) from a task for what would fail again: the job is not tried again."""
+class Call:
+    """One run of a task."""
+
+    def __init__(self, worker, id, params):
+        self.worker, self.id, self.params = worker, id, params
+        self.cancelled = False
+        #: Whether the cancel has reached the task.
+        self.told = False
+        #: Whether it has been answered; what still runs of it speaks for nobody.
+        self.ended = False
+        self.future = None
+        #: Of Lines, by stream.
+        self.lines = {}
+        #: Where its children print, once there are any.
+        self.output = None
+        #: Numbers of the processes that it has started.
+        self.processes = []
+
+    def send(self, method, members):
+        """Sends a notification about this call; `members` is the inside of a JSON object, in bytes."""
+        line = b'{"jsonrpc":"2.0","method":"%s","params":{"id":%s,%s}}' % (method, json.dumps(self.id).encode(), members)
+        if len(line) > MAX_LINE:
+            raise InvalidOutput(f"{method.decode()} of {len(line)} bytes: {MAX_LINE} fit")
+        self.worker.channel.add(line)
+        self.worker.channel.flush()
+
+    def checkpoint(self):
+        """Raises `Cancelled` for a cancel that came while the main thread was in code of ours, and was held back."""
+        if self.cancelled and not self.told and self is self.worker.main_call and \
+                threading.current_thread() is threading.main_thread():
+            self.told = True
+            raise Cancelled()
+
+    def log(self, text, stream="log", level=None):
+        members = {"stream": stream, "text": clean(text, LONGEST_TEXT)}
+        if level is not None:
+            members["level"] = level
+        self.send(b"log", json.dumps(members, ensure_ascii=False).encode()[1:-1])
+
+    def tell(self, value):
+        """Sends what a generator has yielded."""
+        if isinstance(value, progress):
+            self.send(b"progress", value.members())
+        else:
+            self.send(b"output", b'"value":' + encode(value, "the partial result"))
+
+
+def here():
+    """The call that runs here."""
+    call = current.get()
+    if call is None:
+        raise RuntimeError("this works inside a running task only")
+    if call.ended:
+        raise RuntimeError(f"job {call.params.get('job')}, which has started this, has ended")
+    return call
 
 
 class progress:
@@ -22,25 +86,37 @@ class progress:
         self.done, self.total, self.message, self.unit = done, total, message, unit
 
     def send(self):
-        here().notify("progress", self.members())
+        call = here()
+        call.send(b"progress", self.members())
+        call.checkpoint()
 
     def members(self):
-        members = {"done": self.done}
-        for name in ("total", "unit", "message"):
+        members = {"done": finite(self.done, "the progress: done")}
+        if self.total is not None:
+            members["total"] = finite(self.total, "the progress: total")
+        for name in ("unit", "message"):
             value = getattr(self, name)
             if value is not None:
-                members[name] = value
-        return members
+                encode(value if isinstance(value, str) else None, f"the progress: {name}")
+                members[name] = clean(value, LONGEST_TEXT)
+        return json.dumps(members, ensure_ascii=False).encode()[1:-1]
 
 
 def log(text, level="info"):
-    """Adds a line to the job's log. What is printed gets there too; this also works in a coroutine."""
-    here().notify("log", {"level": level, "text": str(text)})
+    """Adds a line to the job's log, with a level. What is printed gets there too."""
+    call = here()
+    for given, what in ((text, "the text of the log"), (level, "the level of the log")):
+        if isinstance(given, str):
+            encode(given, what)
+    call.log(text, level=clean(level, 64))
+    call.checkpoint()
 
 
 def output(value):
     """Sends a partial result, an `output` event."""
-    here().notify("output", {"value": plain(value)})
+    call = here()
+    call.send(b"output", b'"value":' + encode(value, "the partial result"))
+    call.checkpoint()
 
 
 def job():
@@ -56,30 +132,3 @@ def attempt():
 def directory():
     """A directory that goes away with this process."""
     return here().params.get("dir")
-
-
-# ---------------------------------------------------------------- which call that is
-
-class Call:
-    """One run of a task."""
-
-    def __init__(self, worker, id, params):
-        self.worker, self.id, self.params = worker, id, params
-        self.cancelled = False
-        self.future = None
-
-    def notify(self, method, members):
-        members = dict(members, id=self.id)
-        self.worker.send({"jsonrpc": "2.0", "method": method, "params": members}, flush=True)
-
-
-main_call = None
-async_call = None  # a contextvars.ContextVar, once there are coroutines
-
-
-def here():
-    call = async_call.get(None) if async_call is not None else None
-    call = call or main_call
-    if call is None:
-        raise RuntimeError("this works inside a running task only")
-    return call

@@ -2,6 +2,7 @@
 import os
 import sys
 
+from . import processes, streams, threads
 from .tasks import load, tasks
 from .worker import Worker
 from .zygote import Zygote
@@ -16,9 +17,17 @@ def main(arguments):
     sys.modules["spindle"] = sys.modules["__main__"]
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[:] = [entry for entry in sys.path if entry != here] + [here]
-    load(arguments[0])
+    # What tasks start does not get the channel.
+    descriptor = os.environ.get("SPINDLE_FD")
+    if descriptor is not None:
+        os.set_inheritable(int(descriptor), False)
+    for part in (streams, threads, processes):
+        part.install()
+    path = os.path.abspath(arguments[0])
+    os.chdir(os.path.dirname(path))
+    load(path)
     if not tasks:
         sys.exit(f"{arguments[0]} has no tasks: put @spindle.task above a function")
-    if "SPINDLE_FD" not in os.environ:
+    if descriptor is None:
         sys.exit("there is no server: start it with `spindle serve --python FILE`")
-    (Zygote if zygote else Worker)(tasks, int(os.environ["SPINDLE_FD"])).serve()
+    (Zygote if zygote else Worker)(tasks, int(descriptor)).serve()

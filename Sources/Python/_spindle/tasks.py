@@ -3,30 +3,54 @@ import importlib.machinery
 import importlib.util
 import inspect
 import os
+import re
 import sys
 
 from .schema import signature
+from .values import InvalidOutput, clean
 
 #: Tasks by name.
 tasks = {}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class NotATask(ValueError):
+    """What cannot be a task; says where it stands and why."""
+
+    def __init__(self, function, why):
+        code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+        where = f"{code.co_filename}:{code.co_firstlineno}: " if code else ""
+        super().__init__(f"{where}{getattr(function, '__qualname__', None) or repr(function)} cannot be a task: {why}")
 
 
 class Task:
     """A function that jobs can name."""
 
     def __init__(self, function, name, kind, timeout, max_attempts, description):
+        if not callable(function) or inspect.isclass(function):
+            raise NotATask(function, "it is no function")
         self.function = function
-        self.name = name or function.__name__
+        self.name = name or getattr(function, "__name__", "")
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         self.kind = kind or ("io" if self.is_async else "cpu")
-        self.description = description or inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise NotATask(function, f"1 to 64 letters, digits, -, _ or . make a name, and {self.name!r} is none")
+        if self.kind not in ("cpu", "io"):
+            raise NotATask(function, f'kind is "cpu" or "io", not {kind!r}')
+        text = description or inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        self.description = clean(text, 4096)
         self.defaults = {}
         if timeout is not None:
             self.defaults["timeout"] = timeout if isinstance(timeout, str) else f"{timeout}s"
         if max_attempts is not None:
+            if type(max_attempts) is not int or not 1 <= max_attempts <= 1000:
+                raise NotATask(function, f"max_attempts is 1 to 1000, not {max_attempts!r}")
             self.defaults["max_attempts"] = max_attempts
         self.is_quick = False
-        self.bind, self.input, self.output = signature(function)
+        try:
+            self.bind, self.input, self.output = signature(function)
+        except (TypeError, ValueError, InvalidOutput, RecursionError) as error:
+            raise NotATask(function, clean(error, 4096)) from error
 
     def described(self):
         described = {"name": self.name, "kind": self.kind, "description": self.description, "input": self.input,
@@ -45,7 +69,7 @@ def task(function=None, *, name=None, kind=None, timeout=None, max_attempts=None
     def register(function):
         made = Task(function, name, kind, timeout, max_attempts, description)
         if made.name in tasks:
-            raise ValueError(f"there are two tasks named {made.name!r}")
+            raise NotATask(function, f"there are two tasks named {made.name!r}")
         tasks[made.name] = made
         return function
     return register if function is None else register(function)

@@ -1,20 +1,22 @@
 """Serves tasks over the worker protocol."""
 import asyncio
+import contextvars
 import inspect
 import json
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
 import traceback
 import types
 
-from . import api
-from .api import Call, Cancelled, Never, progress
-from .schema import default, plain
+from . import processes
+from .api import Call, Cancelled, current, progress
+from .channel import MAX_LINE, Channel, exit_now, give_up
+from .threads import start_for_nobody
+from .values import Never, clean, encode
 
 try:
     import resource
@@ -23,12 +25,14 @@ except ImportError:  # not a Unix: usage is not reported
 
 VERSION = "0.1"
 PROTOCOL = 1
-MAX_LINE = 1 << 20
 #: Coroutines of one process at once.
 CONCURRENCY = 1000
 #: Answers to what took less than this are gathered, in seconds.
 QUICK = 0.0002
+#: Bytes of an error's message, and of its traceback.
+LONGEST_ERROR = 64 << 10
 PLACE = os.path.dirname(__file__)
+CANCELLED = -32800
 
 
 class Worker:
@@ -36,66 +40,51 @@ class Worker:
 
     def __init__(self, tasks, descriptor):
         self.tasks = tasks
-        self.channel = socket.socket(fileno=descriptor)
-        self.lock = threading.Lock()
-        self.pending = []
+        self.channel = Channel(descriptor)
+        self.process = os.getpid()
         self.calls = {}
         self.queue = queue.SimpleQueue()
         self.partial = b""
         self.flushes = False
         self.loop = None
-        self.encode = json.JSONEncoder(separators=(",", ":"), default=default).encode
+        #: The call of the main thread, and whether its own code runs there at this moment.
+        self.main_call = None
+        self.is_inside = False
+        #: What a call is not to change for those after it.
+        self.home, self.streams = os.getcwd(), (sys.stdout, sys.stderr)
 
     # ---- sending
 
-    def send(self, message, flush=False):
-        line = self.encode(message)
-        if len(line) >= MAX_LINE:
-            return self.send_long(message, line)
-        with self.lock:
-            self.pending.append(line)
-            if flush:
-                self.flush_locked()
+    def answer(self, id, **members):
+        """Answers what the server has asked, at once."""
+        self.channel.add(json.dumps({"jsonrpc": "2.0", "id": id, **members}).encode())
+        self.channel.flush()
 
-    def send_long(self, message, line):
-        """A result over the line's bound goes by file; anything else that long is dropped, and the log says so."""
-        result = message.get("result")
-        if not isinstance(result, dict) or "value" not in result:
-            sys.stderr.write(f"spindle: a message of {len(line)} bytes was dropped; {MAX_LINE} fit\n")
-            return
-        path = os.path.join(os.getcwd(), f"result-{message['id']}.json")
-        with open(path, "w") as file:
-            file.write(self.encode(result["value"]))
-        self.send(dict(message, result=dict(result, value=None, file=path)), flush=True)
+    def succeed(self, call, value, usage):
+        """value: the result as JSON, in bytes."""
+        rest = b',"usage":' + json.dumps(usage).encode() if usage else b""
+        head = b'{"jsonrpc":"2.0","id":%s,"result":{"value":' % json.dumps(call.id).encode()
+        if len(head) + len(value) + len(rest) + 2 > MAX_LINE:
+            path = os.path.join(call.params.get("dir") or os.getcwd(), f"result-{call.id}.json")
+            with open(path, "wb") as file:
+                file.write(value)
+            value = b'null,"file":' + json.dumps(path).encode()
+        self.channel.add(head + value + rest + b"}}")
 
-    def flush(self):
-        with self.lock:
-            self.flush_locked()
-
-    def flush_locked(self):
-        if self.pending:
-            self.channel.sendall(("\n".join(self.pending) + "\n").encode())
-            self.pending.clear()
-
-    def answer(self, id, value, usage):
-        self.send({"jsonrpc": "2.0", "id": id, "result": {"value": plain(value), "usage": usage}})
-
-    def fail(self, id, error):
-        if isinstance(error, (Cancelled, asyncio.CancelledError)):
-            return self.send({"jsonrpc": "2.0", "id": id, "error": {"code": -32800, "message": "cancelled"}})
-        frames = traceback.TracebackException.from_exception(error)
-        # What this package adds to the stack is not the user's business.
-        while frames.stack and os.path.dirname(frames.stack[0].filename) == PLACE:
-            del frames.stack[0]
-        data = {"type": type(error).__name__, "traceback": "".join(frames.format()).splitlines()[:200],
-                "retry": "never" if isinstance(error, Never) else "default"}
-        self.send({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": str(error), "data": data}})
+    def fail(self, call, error):
+        if call.cancelled and isinstance(error, (Cancelled, asyncio.CancelledError)):
+            failure = {"code": CANCELLED, "message": "cancelled"}
+        else:
+            data = {"type": clean(type(error).__name__, 256), "traceback": _frames(error),
+                    "retry": "never" if isinstance(error, Never) else "default"}
+            failure = {"code": -32000, "message": clean(error, LONGEST_ERROR), "data": data}
+        self.channel.add(json.dumps({"jsonrpc": "2.0", "id": call.id, "error": failure}, ensure_ascii=False).encode())
 
     # ---- receiving
 
     def read(self):
         """Reads what has come and acts on it; False at the end of the channel."""
-        data = self.channel.recv(1 << 16)
+        data = self.channel.receive()
         if not data:
             return False
         lines = (self.partial + data).split(b"\n")
@@ -112,22 +101,21 @@ class Worker:
             task = self.tasks.get(params.get("task"))
             if task is not None and task.is_async:
                 call.future = self.loop.create_task(self.run_async(task, call))
-                call.future.add_done_callback(lambda _: self.settled(call))
+                call.future.add_done_callback(lambda future: self.settled(call, future))
             else:
                 self.queue.put(call)
         elif method == "cancel":
             call = self.calls.get(params.get("id"))
             if call is not None:
-                self.cancel(call)
+                self.cancel(call, params.get("grace_ms") or 0)
         elif method == "initialize":
-            self.send({"jsonrpc": "2.0", "id": message["id"], "result": self.describe()}, flush=True)
+            self.answer(message["id"], result=self.describe())
         elif method == "ping":
-            self.send({"jsonrpc": "2.0", "id": message["id"], "result": {}}, flush=True)
+            self.answer(message["id"], result={})
         elif method == "drain":
             self.queue.put(None)
         elif "id" in message and method is not None:
-            error = {"code": -32601, "message": f"there is no method {method!r}"}
-            self.send({"jsonrpc": "2.0", "id": message["id"], "error": error}, flush=True)
+            self.answer(message["id"], error={"code": -32601, "message": f"there is no method {method!r}"})
 
     def describe(self):
         version = ".".join(map(str, sys.version_info[:3]))
@@ -136,16 +124,38 @@ class Worker:
                 "concurrency": CONCURRENCY if self.loop else 1,
                 "tasks": [task.described() for task in self.tasks.values()]}
 
-    def cancel(self, call):
+    # ---- cancelling
+
+    def cancel(self, call, grace_ms):
         call.cancelled = True
         if call.future is not None:
             call.future.cancel()
-        elif call is api.main_call:
-            # Interrupts what the main thread waits in, and raises there.
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            # One that takes its time to clean up is interrupted again when its grace is over, so that those beside it live.
+            self.loop.call_later(grace_ms / 1000, self.cancel_again, call)
+        else:
+            start_for_nobody(threading.Thread(target=self.interrupt, args=(call,), name="spindle-cancel", daemon=True))
 
-    def interrupted(self, *_):
-        if api.main_call is not None and api.main_call.cancelled:
+    def cancel_again(self, call):
+        if not call.future.done():
+            call.future.cancel()
+            self.loop.call_later(0.1, self.cancel_again, call)
+
+    def interrupt(self, call):
+        """Interrupts what the main thread waits in, until the cancel has reached the task or the call has ended."""
+        while call.id in self.calls and not call.told:
+            if call is self.main_call:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            time.sleep(0.01)
+
+    def interrupted(self, _, frame):
+        """Raises `Cancelled` in the task's own code, and never in what it calls of ours: half a line might be sent."""
+        call = self.main_call
+        if call is None or not call.cancelled or call.told or not self.is_inside:
+            return
+        while frame is not None and os.path.dirname(frame.f_code.co_filename) != PLACE:
+            frame = frame.f_back
+        if frame is not None and frame.f_code in (Worker.run.__code__, Worker.drive.__code__):
+            call.told = True
             raise Cancelled()
 
     # ---- working
@@ -153,28 +163,26 @@ class Worker:
     def serve(self):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.interrupted)
+        processes.note_import()
         reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
         ready = threading.Event()
-        threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True).start()
+        start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))
         ready.wait()
-        while (call := self.next()) is not None:
-            try:
+        try:
+            while (call := self.next()) is not None:
                 self.perform(call)
-            except Cancelled:
-                pass  # it came just before or after the task's own code
-            if self.calls.pop(call.id, None):
-                self.fail(call.id, Cancelled())
+        except BaseException:
+            give_up("what serves the tasks has failed")
         # Drained: what runs as a coroutine still ends.
         while self.calls:
             time.sleep(0.01)
-        self.flush()
-        os._exit(0)
+        self.channel.flush()
+        exit_now(0)
 
     def next(self):
         """The next call for the main thread; what has been answered goes out before it waits."""
         if self.queue.empty():
-            sys.stdout.flush()
-            self.flush()
+            self.channel.flush()
         return self.queue.get()
 
     def serve_channel(self, ready):
@@ -182,114 +190,188 @@ class Worker:
         try:
             while self.read():
                 pass
-        finally:
-            os._exit(0)  # the server is gone, or talks nonsense: there is nothing to clean up for
+        except BaseException:
+            give_up("the server cannot be understood")
+        exit_now(0)  # it is gone: there is nothing to clean up for
 
     def serve_loop(self, ready):
-        import contextvars
-        api.async_call = contextvars.ContextVar("call")
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        # What nobody has waited for is noticed when it is thrown away, in the middle of somebody else's call.
+        self.loop.set_exception_handler(lambda loop, context: contextvars.Context().run(
+            loop.default_exception_handler, context))
 
-        async def run():
-            self.loop = asyncio.get_running_loop()
-            ended = self.loop.create_future()
-
-            def readable():
-                try:
-                    if not self.read() and not ended.done():
-                        ended.set_result(None)
-                except Exception as error:
-                    if not ended.done():
-                        ended.set_exception(error)
-            self.loop.add_reader(self.channel.fileno(), readable)
-            ready.set()
-            await ended
-        try:
-            asyncio.run(run())
-        finally:
-            os._exit(0)
+        def readable():
+            try:
+                if self.read():
+                    return
+            except BaseException:
+                give_up("the server cannot be understood")
+            exit_now(0)
+        self.loop.add_reader(self.channel.socket.fileno(), readable)
+        ready.set()
+        while True:
+            try:
+                self.loop.run_forever()
+            except BaseException:
+                # `sys.exit` in a task that a coroutine has made stops the loop; who waits for the task is told too.
+                pass
 
     def perform(self, call):
         task = self.tasks.get(call.params.get("task"))
         # What has been answered is not to wait for what may take long.
-        if self.pending and not (task and task.is_quick):
-            self.flush()
+        if self.channel.pending and not (task and task.is_quick):
+            self.channel.flush()
         begun = time.perf_counter()
         before = _usage()
+        value = error = None
+        self.main_call = call
         try:
-            api.main_call = call
-            if call.cancelled:
-                raise Cancelled()
-            if task is None:
-                raise Never(f"there is no task {call.params.get('task')!r}")
-            value = task.function(**task.bind(call.params.get("input") or {}))
-            if isinstance(value, types.GeneratorType):
-                value = self.drive(value, call)
-            api.main_call = None
-            self.answer(call.id, value, _usage(before))
-        except SystemExit:
-            self.flush()
-            raise
-        except BaseException as error:
-            api.main_call = None
-            self.fail(call.id, error)
-        finally:
-            api.main_call = None
-        self.calls.pop(call.id, None)
+            # A context of its own: what it sets there is gone with it.
+            value = encode(contextvars.copy_context().run(self.run, task, call))
+        except BaseException as raised:
+            error = raised
+        self.is_inside = False
+        self.conclude(call, value, error, before)
+        self.main_call = None
+        self.tidy()
         took = time.perf_counter() - begun
         if task:
             task.is_quick = took < QUICK
         if took > QUICK:
-            self.flush()
+            self.channel.flush()
+
+    def run(self, task, call):
+        current.set(call)
+        if task is None:
+            raise Never(f"there is no task {call.params.get('task')!r}")
+        self.is_inside = True
+        if call.cancelled:
+            call.told = True
+            raise Cancelled()
+        places, names = task.bind(call.params.get("input") or {})
+        value = task.function(*places, **names)
+        if isinstance(value, types.GeneratorType):
+            value = self.drive(value, call)
+        self.is_inside = False
+        return value
 
     def drive(self, generator, call):
         try:
+            resume, value = generator.send, None
             while True:
-                self.tell(next(generator), call)
+                yielded = resume(value)
+                resume, value = generator.send, None
+                try:
+                    self.is_inside = False
+                    call.tell(yielded)
+                    if call.cancelled and not call.told:
+                        call.told = True
+                        raise Cancelled()
+                except BaseException as error:
+                    # Where it was yielded: the traceback says so, and what is to be cleaned up there is.
+                    resume, value = generator.throw, error
+                finally:
+                    self.is_inside = True
         except StopIteration as end:
             return end.value
         finally:
             generator.close()
 
-    def tell(self, value, call):
-        if isinstance(value, progress):
-            call.notify("progress", value.members())
-        else:
-            call.notify("output", {"value": plain(value)})
+    def tidy(self):
+        """Takes back what a call may have changed for those after it."""
+        if processes.has_moved:
+            os.chdir(self.home)
+            processes.has_moved = False
+        if signal.getsignal(signal.SIGUSR1) != self.interrupted:
+            signal.signal(signal.SIGUSR1, self.interrupted)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     async def run_async(self, task, call):
-        api.async_call.set(call)
+        current.set(call)
+        value = error = None
         try:
-            value = task.function(**task.bind(call.params.get("input") or {}))
+            places, names = task.bind(call.params.get("input") or {})
+            value = task.function(*places, **names)
             if inspect.isasyncgen(value):
-                last = None
-                async for item in value:
-                    last = item
-                    self.tell(item, call)
-                value = None if isinstance(last, progress) else last
+                value = await self.drive_async(value, call)
             else:
                 value = await value
-            self.answer(call.id, value, None)
-        except BaseException as error:
-            self.fail(call.id, error)
-        finally:
-            self.calls.pop(call.id, None)
-            self.flush_soon()
+            value = encode(value)
+        except BaseException as raised:
+            error = raised
+        if call.processes:
+            # Not on the loop, where others would wait for it.
+            start_for_nobody(threading.Thread(target=self.conclude, args=(call, value, error), daemon=True))
+        else:
+            self.conclude(call, value, error)
 
-    def settled(self, call):
+    async def drive_async(self, generator, call):
+        last = None
+        try:
+            async for item in generator:
+                last = item
+                call.tell(item)
+        finally:
+            await generator.aclose()
+        return None if isinstance(last, progress) else last
+
+    def settled(self, call, future):
         """A coroutine that was cancelled before its first step has answered nothing."""
-        if self.calls.pop(call.id, None):
-            self.fail(call.id, Cancelled())
-            self.flush_soon()
+        if future.cancelled():
+            self.conclude(call, None, asyncio.CancelledError())
+
+    # ---- the end of a call
+
+    def conclude(self, call, value, error, before=None):
+        """Ends what the call has left, and answers it, once."""
+        try:
+            if os.getpid() != self.process:
+                exit_now(0)  # forked by the task, and come back from it: the answer is not its to give
+            if self.calls.pop(call.id, None) is None:
+                return
+            if call.processes:
+                processes.end(call, is_alone=self.loop is None)
+            if call.output is not None:
+                call.output.close()
+            for lines in list(call.lines.values()):
+                lines.show()
+            call.ended = True
+            if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
+                sys.stdout, sys.stderr = self.streams
+            if error is None:
+                try:
+                    self.succeed(call, value, before and _usage(before))
+                except OSError as wrong:
+                    error = wrong
+            if error is not None:
+                self.fail(call, error)
+            if call.future is not None:
+                self.flush_soon()
+        except BaseException:
+            give_up("a call cannot be answered")
 
     def flush_soon(self):
         """What ends in the same turn of the loop is answered together."""
         if not self.flushes:
             self.flushes = True
-            self.loop.call_soon(self.flush_now)
+            self.loop.call_soon_threadsafe(self.flush_now)
 
     def flush_now(self):
         self.flushes = False
-        self.flush()
+        self.channel.flush()
+
+
+def _frames(error):
+    """The traceback of an error, as far as it can be had, without what this package adds to it."""
+    try:
+        frames = traceback.TracebackException.from_exception(error)
+        while frames.stack and os.path.dirname(frames.stack[0].filename) == PLACE:
+            del frames.stack[0]
+        lines = clean("".join(frames.format()), LONGEST_ERROR).splitlines()
+    except Exception:  # a message or a name that cannot be had
+        return []
+    return lines if len(lines) <= 200 else [*lines[:100], "…", *lines[-99:]]
 
 
 def _usage(before=None):

@@ -7,6 +7,7 @@ import socket
 import time
 import traceback
 
+from . import processes
 from .worker import Worker
 
 
@@ -19,6 +20,7 @@ class Zygote:
 
     def __init__(self, tasks, descriptor):
         self.tasks = tasks
+        self.descriptor = descriptor
         self.channel = socket.socket(fileno=descriptor)
 
     def serve(self):
@@ -82,8 +84,8 @@ class Zygote:
                 os._exit(0)
             name, value = params["mark"].split("=", 1)
             os.environ[name] = value
-            os.chdir(params["dir"])
-            Worker(self.tasks, int(os.environ["SPINDLE_FD"])).serve()
+            processes.kept.clear()
+            Worker(self.tasks, self.descriptor).serve()
         except BaseException:
             traceback.print_exc()
         finally:

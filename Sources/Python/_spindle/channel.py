@@ -1,0 +1,63 @@
+"""Lines to the server: gathered, or sent at once."""
+import collections
+import os
+import socket
+import threading
+import traceback
+
+#: Bytes of one line, its line feed not counted.
+MAX_LINE = 1 << 20
+#: As it is before a task's own exit is looked after (see `processes`).
+exit_now = os._exit
+
+
+class Channel:
+    """Sends whole lines, from any thread, and from inside whatever interrupts one that sends.
+
+    A line is sent whole or the process ends: half of one would be the end of the conversation, and a call whose answer is
+    lost would run for ever.
+    """
+
+    def __init__(self, descriptor):
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.set_inheritable(False)
+        self.process = os.getpid()
+        self.pending = collections.deque()
+        self.lock = threading.RLock()
+        self.is_sending = False
+
+    def add(self, line):
+        """Takes a line, without its line feed; it goes with the next flush."""
+        if os.getpid() != self.process:
+            raise RuntimeError("only the process that runs the task can speak for it, not one that it has forked")
+        self.pending.append(line)
+
+    def flush(self):
+        if not self.pending:
+            return
+        with self.lock:
+            if self.is_sending:
+                return  # in this very thread, further out: what was added is taken there
+            self.is_sending = True
+            try:
+                while self.pending:
+                    lines = [self.pending.popleft() for _ in range(len(self.pending))]
+                    lines.append(b"")
+                    self.socket.sendall(b"\n".join(lines))
+            except OSError:
+                exit_now(0)  # the server is gone: there is nothing to clean up for
+            except BaseException:
+                give_up("half of a line may have been sent")
+            self.is_sending = False
+
+    def receive(self):
+        """What has come; empty at the end of the channel."""
+        return self.socket.recv(1 << 16)
+
+
+def give_up(why):
+    """Ends the process, so that the server can tell that its calls will not be answered."""
+    try:
+        os.write(2, f"spindle: {why}\n{traceback.format_exc(limit=20)}".encode("utf-8", "backslashreplace"))
+    finally:
+        exit_now(70)

@@ -1,0 +1,342 @@
+"""Processes that a call starts print into its log, carry its name, and end with it.
+
+Which ones those are is known from how they were started (`subprocess`, `os`, `multiprocessing`), from what they carry in
+their environment, and, where calls run one after another, from their descent alone.
+"""
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from . import api, channel
+from .streams import ChildOutput, CallStream
+
+#: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
+PATIENCE = 2.0
+
+#: Numbers of processes that belong to no call: what the file starts when it is imported, executors that it keeps.
+kept = set()
+
+
+#: Whether somebody has changed the working directory.
+has_moved = False
+
+
+def install():
+    """Called before the file is imported."""
+    os.chdir, os.fchdir = _moving(os.chdir), _moving(os.fchdir)
+    subprocess.Popen.__init__ = _popen
+    os.system, os.fork, os.forkpty, os._exit = _system, _fork, _forkpty, _exit
+    os.posix_spawn, os.posix_spawnp = _spawner(os.posix_spawn), _spawner(os.posix_spawnp)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def note_import():
+    """Called when the file has been imported: what runs now stays."""
+    install_multiprocessing()
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return  # there is nothing to look for
+    table = _table()
+    kept.update(pid for pid, process in table.items() if os.getpid() in _chain(process, table))
+
+
+# ---------------------------------------------------------------- how they start
+
+
+def _call():
+    call = api.current.get()
+    return call if call is not None and not call.ended and call.worker.process == os.getpid() else None
+
+
+def _note(pid, call):
+    if call is not None:
+        kept.discard(pid)
+        call.processes.append(pid)
+    elif api.current.get() is None:
+        kept.add(pid)
+
+
+def _moving(original):
+    @functools.wraps(original)
+    def move(path):
+        global has_moved
+        has_moved = True
+        original(path)
+    return move
+
+
+def _output(call):
+    if call.output is None:
+        call.output = ChildOutput(call)
+    return call.output
+
+
+def _marks(call):
+    marks = {"SPINDLE_JOB": str(call.params.get("job")), "SPINDLE_ATTEMPT": str(call.params.get("attempt", 1))}
+    if "SPINDLE_CHILD" in os.environ:
+        marks["SPINDLE_CHILD"] = os.environ["SPINDLE_CHILD"]
+    return marks
+
+
+_PLACES = ("bufsize", "executable", "stdin", "stdout", "stderr", "preexec_fn", "close_fds", "shell", "cwd", "env")
+_popen_original = subprocess.Popen.__init__
+
+
+@functools.wraps(_popen_original)
+def _popen(self, args, *places, **named):
+    call = _call()
+    if call is None:
+        _popen_original(self, args, *places, **named)
+        return _note(self.pid, None)
+    named.update(zip(_PLACES, places))
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if named.get(name) is None or isinstance(named[name], CallStream):
+            stream = named.get(name)
+            wanted = descriptor if stream is None else {"stdout": 1, "stderr": 2}[stream.stream]
+            named[name] = _output(call).writing[wanted]
+    environment = named.get("env")
+    named["env"] = dict(os.environ if environment is None else environment, **_marks(call))
+    named["env"].pop("SPINDLE_FD", None)
+    _popen_original(self, args, *places[len(_PLACES):], **named)
+    _note(self.pid, call)
+
+
+_system_original = os.system
+
+
+@functools.wraps(_system_original)
+def _system(command):
+    if _call() is None:
+        return _system_original(command)
+    status = subprocess.call(command, shell=True)
+    return status << 8 if status >= 0 else -status
+
+
+def _forking(original):
+    @functools.wraps(original)
+    def fork():
+        call = _call()
+        answer = original()
+        pid = answer[0] if isinstance(answer, tuple) else answer
+        if pid != 0:
+            _note(pid, call)
+        return answer
+    return fork
+
+
+_fork, _forkpty = _forking(os.fork), _forking(os.forkpty)
+
+
+def _before_fork():
+    call = _call()
+    if call is not None:
+        _output(call)
+
+
+def _after_fork():
+    call = api.current.get()
+    if call is not None and call.output is not None:
+        for place, descriptor in call.output.writing.items():
+            os.dup2(descriptor, place)
+
+
+def _spawner(original):
+    @functools.wraps(original)
+    def spawn(path, argv, env, *more, file_actions=(), **named):
+        call = _call()
+        if call is not None:
+            ours = [(os.POSIX_SPAWN_DUP2, descriptor, place) for place, descriptor in _output(call).writing.items()]
+            file_actions, env = [*ours, *(file_actions or ())], dict(env, **_marks(call))
+        pid = original(path, argv, env, *more, file_actions=file_actions, **named)
+        _note(pid, call)
+        return pid
+    return spawn
+
+
+def _exit(status):
+    call = _call()
+    if call is not None:
+        for lines in list(call.lines.values()):
+            lines.show()
+        if call.output is not None:
+            call.output.drain()
+    channel.exit_now(status)
+
+
+# ---------------------------------------------------------------- multiprocessing
+
+_installed = set()
+
+
+def install_multiprocessing():
+    """For what has been imported of it by now."""
+    for name, change in (("multiprocessing.process", _change_process), ("concurrent.futures.process", _change_executor)):
+        if name in sys.modules and name not in _installed:
+            _installed.add(name)
+            change(sys.modules[name])
+
+
+def _change_process(module):
+    start, bootstrap = module.BaseProcess.start, module.BaseProcess._bootstrap
+
+    def start_for_call(self):
+        call = _call()
+        if call is not None:
+            writing = _output(call).writing
+            self._config["spindle_output"] = (os.getpid(), writing[1], writing[2])
+        start(self)
+        _note(self.pid, call)
+
+    def bootstrap_for_call(self, *arguments, **named):
+        adopt_output(self)
+        return bootstrap(self, *arguments, **named)
+    module.BaseProcess.start, module.BaseProcess._bootstrap = start_for_call, bootstrap_for_call
+
+
+def adopt_output(process):
+    """In a process that was not forked from ours: prints where the call's children print."""
+    wanted = process._config.get("spindle_output")
+    if wanted is None or os.getppid() == wanted[0] and isinstance(sys.stdout, CallStream):
+        return
+    for place, descriptor in ((1, wanted[1]), (2, wanted[2])):
+        try:
+            opened = os.open(f"/proc/{wanted[0]}/fd/{descriptor}", os.O_WRONLY)
+        except OSError:  # the call has ended
+            return
+        os.dup2(opened, place)
+        os.close(opened)
+
+
+def _change_executor(module):
+    made, submit = module.ProcessPoolExecutor.__init__, module.ProcessPoolExecutor.submit
+
+    def __init__(self, *arguments, **named):
+        self._spindle_owner = _call()
+        made(self, *arguments, **named)
+
+    def submit_for_owner(self, function, /, *arguments, **named):
+        # Its processes start when they are needed, and belong to who has made the executor.
+        token = api.current.set(getattr(self, "_spindle_owner", None))
+        try:
+            return submit(self, function, *arguments, **named)
+        finally:
+            api.current.reset(token)
+    module.ProcessPoolExecutor.__init__, module.ProcessPoolExecutor.submit = __init__, submit_for_owner
+
+
+def _servants():
+    """Processes that multiprocessing keeps for itself: (all of them, the one that forks for others)."""
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    server = sys.modules.get("multiprocessing.forkserver")
+    forker = getattr(server and server._forkserver, "_forkserver_pid", None)
+    return {getattr(tracker and tracker._resource_tracker, "_pid", None), forker} - {None}, forker
+
+
+# ---------------------------------------------------------------- how they end
+
+
+def end(call, is_alone):
+    """Ends whatever a call has started and left, and waits until it is gone.
+
+    is_alone: no other call ran beside it, so that whatever descends from us and is not kept is of this one.
+    """
+    marks = [f"{name}={value}".encode() for name, value in _marks(call).items()]
+    deadline = time.monotonic() + PATIENCE
+    killed = set()
+    while found := _left(call, marks, is_alone):
+        for process in found:
+            process.kill()
+            if process.parent == os.getpid():
+                killed.add(process.pid)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
+    if "multiprocessing.process" in sys.modules:
+        sys.modules["multiprocessing.process"].active_children()
+    # Those of coroutines are waited for by their loop.
+    for pid in killed if call.future is None else ():
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # somebody has waited for it
+
+
+class _Process:
+    __slots__ = ("pid", "parent", "session", "began")
+
+    def __init__(self, pid, fields):
+        self.pid, self.parent, self.session, self.began = pid, int(fields[1]), int(fields[3]), fields[19]
+
+    def kill(self):
+        try:
+            held = os.pidfd_open(self.pid)
+        except OSError:  # it is gone, or the kernel is too old to hold it
+            return
+        try:
+            # Another one may have taken its number since the reading.
+            if (now := _status(self.pid)) and now[19] == self.began:
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+        except OSError:
+            pass  # it is gone
+        finally:
+            os.close(held)
+
+    def carries(self, marks):
+        try:
+            with open(f"/proc/{self.pid}/environ", "rb") as file:
+                carried = file.read().split(b"\0")
+        except OSError:
+            return False
+        return all(mark in carried for mark in marks)
+
+
+def _status(pid):
+    """The fields of /proc/PID/stat from the state on; None when it has ended. Source: proc(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return fields if len(fields) > 19 and fields[0] not in (b"Z", b"X") else None
+
+
+def _table():
+    table = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _status(name)):
+            table[int(name)] = _Process(int(name), fields)
+    return table
+
+
+def _left(call, marks, is_alone):
+    table = _table()
+    mine, server = os.getpid(), os.getppid()
+    servants, forker = _servants()
+    started, shields = set(call.processes), kept - {forker}
+
+    def is_left(process):
+        if process.pid == mine or process.pid in servants:
+            return False
+        above = _chain(process, table)
+        if process.pid in started or not started.isdisjoint(above):
+            return True
+        if is_alone and mine in above:
+            return process.pid not in kept and shields.isdisjoint(above[:above.index(mine)])
+        if server not in above:
+            return False
+        # What has lost its parent came to the server, who is ours.
+        return process.carries(marks) or is_alone and process.session == mine and process.parent == server
+    return [process for process in table.values() if is_left(process)]
+
+
+def _chain(process, table):
+    """The numbers of those above it."""
+    chain = []
+    while process is not None and process.parent not in chain:
+        chain.append(process.parent)
+        process = table.get(process.parent)
+    return chain

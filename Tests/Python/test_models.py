@@ -1,0 +1,98 @@
+"""What pydantic and numpy have to say, where they are there: `Tests/run` brings them."""
+import pathlib
+import sys
+import typing
+
+import pytest
+
+pydantic = pytest.importorskip("pydantic", minversion="2")
+numpy = pytest.importorskip("numpy")
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "Sources/Python"))
+sys.dont_write_bytecode = True
+import spindle
+from _spindle.schema import signature
+from _spindle.values import encode
+
+
+class Inner(pydantic.BaseModel):
+    code: str = pydantic.Field(pattern="^[a-z]+$", alias="Code")
+
+
+class Outer(pydantic.BaseModel):
+    inner: Inner
+    more: typing.List[Inner] = []
+    parent: typing.Optional["Outer"] = None
+
+
+class Cat(pydantic.BaseModel):
+    kind: typing.Literal["cat"]
+    lives: int = 9
+
+
+class Dog(pydantic.BaseModel):
+    kind: typing.Literal["dog"]
+
+
+Animal = typing.Annotated[typing.Union[Cat, Dog], pydantic.Field(discriminator="kind")]
+
+
+class Owner(pydantic.BaseModel):
+    animal: Animal
+
+
+def keywords(schema):
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("properties", "$defs"):
+                for part in value.values():
+                    yield from keywords(part)
+            else:
+                yield key
+                yield from keywords(value) if key not in ("default", "enum", "const", "examples") else ()
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from keywords(part)
+
+
+def test_models_within_models_are_made():
+    def function(outer: Outer, cats: typing.List[Cat] = [], one: typing.Optional[Inner] = None) -> Outer: ...
+    bind, schema, output = signature(function)
+    assert set(schema["$defs"]) >= {"Inner", "Outer"}
+    assert not {"pattern", "discriminator", "definitions"} & set(keywords(schema))
+    value = {"outer": {"inner": {"Code": "a"}, "parent": {"inner": {"Code": "b"}}}, "cats": [{"kind": "cat"}], "one": {"Code": "c"}}
+    made = bind(value)[1]
+    assert made["outer"].parent.inner.code == "b" and made["cats"] == [Cat(kind="cat")] and made["one"].code == "c"
+    with pytest.raises(spindle.InvalidInput, match="^/outer: (?s:.*)pattern"):
+        bind({"outer": {"inner": {"Code": "A"}}})
+    assert encode(made["one"]) == b'{"Code":"c"}' and output["$defs"]
+
+
+def test_alternatives_are_told_apart_by_their_kind():
+    def function(owner: Owner, animal: Animal): ...
+    bind, schema, _ = signature(function)
+    assert bind({"owner": {"animal": {"kind": "dog"}}, "animal": {"kind": "cat"}})[1] == {
+        "owner": Owner(animal=Dog(kind="dog")), "animal": Cat(kind="cat")}
+    assert not {"pattern", "discriminator"} & set(keywords(schema))
+
+
+def test_a_constraint_of_an_annotation_is_kept():
+    def function(n: typing.Annotated[int, pydantic.Field(gt=3)]): ...
+    bind, schema, _ = signature(function)
+    assert schema["properties"]["n"] == {"type": "integer", "exclusiveMinimum": 3}
+    with pytest.raises(spindle.InvalidInput):
+        bind({"n": 3})
+
+
+@pytest.mark.parametrize("value, json", [
+    (numpy.float64(1.5), b"1.5"), (numpy.int32(3), b"3"), (numpy.bool_(True), b"true"), (numpy.arange(3), b"[0,1,2]"),
+    (numpy.ones((2, 1)), b"[[1.0],[1.0]]"), ({"a": [numpy.float32(0.5)]}, b'{"a":[0.5]}'), (numpy.str_("x"), b'"x"'),
+    (Owner(animal=Dog(kind="dog")), b'{"animal":{"kind":"dog"}}')])
+def test_values_of_theirs_are_results(value, json):
+    assert encode(value) == json
+
+
+@pytest.mark.parametrize("value", [numpy.array([1, numpy.nan]), {"x": numpy.float32("inf")}, numpy.array([1j])])
+def test_numbers_of_theirs_that_are_no_json_are_refused(value):
+    with pytest.raises(spindle.InvalidOutput):
+        encode(value)

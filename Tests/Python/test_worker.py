@@ -1,0 +1,482 @@
+"""What a call does to itself, and what it cannot do to others."""
+import glob
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conversation import Conversation, eventually, is_alive
+
+
+@pytest.fixture(scope="module")
+def values():
+    with Conversation('''
+import datetime, decimal, enum, dataclasses, pathlib, uuid
+@spindle.task
+def say(code: str):
+    return eval(code)
+@spindle.task
+def partial(code: str):
+    yield 1
+    yield eval(code)
+@spindle.task
+async def later(code: str):
+    await asyncio.sleep(0)
+    return eval(code)
+@spindle.task
+def wrong(code: str):
+    exec(code)
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: object = None
+class Color(enum.Enum):
+    RED = "red"
+class Mute(Exception):
+    def __str__(self): raise KeyError("no")
+@spindle.task
+async def awrong(code: str):
+    exec(code)
+@spindle.task
+async def slow():
+    await asyncio.sleep(0.3)
+    return "slept"
+''') as conversation:
+        yield conversation
+
+
+BAD = [
+    ('float("nan")', "nan"), ('{"a": [1, float("-inf")]}', "/a/1"), ('"\\ud800"', "surrogate"), ('{"\\udfff": 1}', "surrogate"),
+    ('{1: 1, "1": 2}', "two members"), ('{"x": {None: 1, "null": 2}}', "/x"), ('{(1, 2): 3}', "tuple"),
+    ('10 ** 400', "too long"), ('[10 ** 5000]', "/0"), ('object()', "object"), ('{"f": print}', "/f"),
+    ('[a := [], a.append(a)] and a', "deeper"), ('Point(1, Point(2, float("nan")))', "/y/y"), ('{1, float("nan")}', "nan"),
+    ('eval("[" * 80 + "]" * 80)', "deeper"),
+    ('(lambda d: [d := [d] for _ in range(5000)] and d)([])', "deeper"),
+]
+
+
+@pytest.mark.parametrize("code, where", BAD)
+@pytest.mark.parametrize("task", ["say", "later", "partial"])
+def test_what_is_no_strict_json_fails_its_call_and_says_where(values, task, code, where):
+    pid = values.ask("ping")
+    beside = values.start("slow")
+    error = values.run(task, code=code)
+    assert error["data"]["type"] == "InvalidOutput" and error["data"]["retry"] == "never", error
+    assert where in error["message"]
+    assert values.outcome(beside) == "slept" and pid == {}
+
+
+GOOD = [
+    ('1.0', 1.0), ('10 ** 30', 10 ** 30), ('{1: "a"}', {"1": "a"}), ('Point(1, {3, 1, 2})', {"x": 1, "y": [1, 2, 3]}),
+    ('[Color.RED, (1, 2)]', ["red", [1, 2]]), ('datetime.datetime(2026, 1, 2, 3, 4, 5)', "2026-01-02T03:04:05"),
+    ('datetime.date(2026, 1, 2)', "2026-01-02"), ('uuid.UUID(int=1)', "00000000-0000-0000-0000-000000000001"),
+    ('decimal.Decimal("1.10")', "1.10"), ('pathlib.Path("/a/b")', "/a/b"), ('b"abc"', "YWJj"), ('"é\\u2028"', "é\u2028"),
+    ('"x" * 3_000_000', "x" * 3_000_000), ('eval("[" * 62 + "]" * 62)', json.loads("[" * 62 + "]" * 62)),
+]
+
+
+@pytest.mark.parametrize("code, value", GOOD)
+@pytest.mark.parametrize("task", ["say", "later"])
+def test_what_json_can_say_is_said(values, task, code, value):
+    assert values.run(task, code=code) == value
+
+
+ERRORS = [
+    ('raise ValueError("x" * 600_000)', "ValueError"), ('raise ValueError("\\x00" * 600_000)', "ValueError"), ("raise Mute()", "Mute"),
+    ("import sys; threading.Thread(target=time.sleep, args=(0.2,)).start(); sys.exit(3)", "SystemExit"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"), ("raise GeneratorExit", "GeneratorExit"), ("raise BaseException(1)", "BaseException"),
+    ("raise asyncio.CancelledError()", "CancelledError"), ("raise spindle.Cancelled()", "Cancelled"),
+    ("raise type('N' * 100_000, (Exception,), {})", None), ("raise ValueError('\\udcff')", "ValueError"),
+    ("exec('def f(): f()\\nf()', {})", "RecursionError"), ("raise StopIteration(1)", None), ("raise spindle.InvalidInput('x')", "InvalidInput"),
+    ("raise ValueError('a') from ValueError('b' * 300_000)", "ValueError"), ("raise MemoryError", "MemoryError"),
+    ("spindle.log('\\ud800')", "InvalidOutput"), ("spindle.progress(float('nan')).send()", "InvalidOutput"),
+    ("spindle.progress(1, float('inf')).send()", "InvalidOutput"), ("spindle.progress('1').send()", "InvalidOutput"),
+    ("spindle.progress(1, message='\\ud800').send()", "InvalidOutput"), ("spindle.output({1: 1, '1': 1})", "InvalidOutput"),
+    ("spindle.output('x' * 2_000_000)", "InvalidOutput"),
+]
+
+
+@pytest.mark.parametrize("code, type", ERRORS)
+@pytest.mark.parametrize("task", ["wrong", "awrong"])
+def test_whatever_is_raised_fails_its_call_with_its_type_and_nothing_else(values, task, code, type):
+    error = values.run(task, code=code)
+    assert error["code"] == -32000
+    if type:
+        assert error["data"]["type"] == type
+    assert len(json.dumps(error["message"], ensure_ascii=False)) < 7 << 16
+    assert values.run("say", code="1") == 1 and values.process.poll() is None
+
+
+def test_an_exit_in_a_task_of_a_coroutine_is_that_coroutines():
+    with Conversation('''
+async def leave(): sys.exit(4)
+@spindle.task
+async def parent():
+    await asyncio.create_task(leave())
+@spindle.task
+async def beside():
+    await asyncio.sleep(0.2)
+    return "well"
+''') as worker:
+        beside = worker.start("beside")
+        assert worker.run("parent")["data"]["type"] == "SystemExit"
+        assert worker.outcome(beside) == "well"
+
+
+def test_defaults_that_are_no_json_are_left_out_and_hold_all_the_same():
+    with Conversation('''
+@spindle.task
+def f(x: float = float("nan"), y: str = "\\ud800", z=object()):
+    """Half \\ud800 a character."""
+    return x != x
+''') as worker:
+        assert worker.run("f") is True
+        assert worker.description["tasks"][0]["input"]["properties"] == {"x": {"type": "number"}, "y": {"type": "string"}, "z": {}}
+
+
+# ---------------------------------------------------------------- what is printed
+
+PRINTING = '''
+import contextlib, ctypes, io, logging, multiprocessing, concurrent.futures, warnings
+libc = ctypes.CDLL(None)
+kept = concurrent.futures.ThreadPoolExecutor(2)
+handler = logging.StreamHandler()
+logging.getLogger("mine").addHandler(handler)
+@spindle.task
+def say(code: str):
+    out = {}
+    exec(code, globals(), out)
+    return out.get("result")
+@spindle.task
+async def asay(code: str):
+    scope = {}
+    exec("async def run():\\n" + "\\n".join("    " + line for line in code.splitlines()), globals(), scope)
+    return await scope["run"]()
+'''
+
+
+@pytest.fixture(scope="module")
+def printing():
+    with Conversation(PRINTING) as conversation:
+        yield conversation
+
+
+LOGS = [
+    ("print('a\\nb')", ["a", "b"]), ("print('a', end='')", ["a"]), ("sys.stderr.write('x\\ny')", ["x", "y"]),
+    ("threading.Thread(target=print, args=('t',)).start(); time.sleep(0.1)", ["t"]),
+    ("kept.submit(print, 'pool').result()", ["pool"]),
+    ("sys.stdout.buffer.write('é'.encode()[:1]); sys.stdout.buffer.write('é\\n'.encode()[1:])", ["é"]),
+    ("logging.getLogger('mine').error('logged')", ["logged"]), ("logging.getLogger('other').warning('last resort')", ["last resort"]),
+    ("subprocess.run(['echo', 'child'])", ["child"]), ("subprocess.run('echo a; echo b >&2', shell=True)", ["a", "b"]),
+    ("subprocess.run(['printf', 'no end'])", ["no end"]), ("os.system('echo system')", ["system"]),
+    ("print('one'); subprocess.run(['echo', 'two']); print('three')", ["one", "two", "three"]),
+    ("os.waitpid(os.posix_spawn('/bin/echo', ['echo', 'spawned'], os.environ), 0)", ["spawned"]),
+    ("os.waitpid(os.spawnv(os.P_NOWAIT, '/bin/echo', ['echo', 'old']), 0)", ["old"]),
+    ("p = multiprocessing.get_context('fork').Process(target=print, args=('forked',)); p.start(); p.join()", ["forked"]),
+    ("p = multiprocessing.get_context('spawn').Process(target=print, args=('spawned anew',)); p.start(); p.join()", ["spawned anew"]),
+    ("p = multiprocessing.get_context('forkserver').Process(target=print, args=('served',)); p.start(); p.join()", ["served"]),
+    ("from multiprocessing.pool import ThreadPool\nwith ThreadPool(2) as p: p.map(print, 'ab', 2)", ["a", "b"]),
+    ("print('50%\\r75%\\r100%')", ["100%"]), ("print('\\udcff')", ["\\udcff"]), ("warnings.warn('careful')", None),
+    ("spindle.log('text', level='warning')", ["text"]),
+    ("sys.stdout = io.StringIO(); print('lost')", []), ("print('x' * 3_000_000)", None),
+    ("subprocess.run(['echo', 'to err'], stdout=sys.stderr)", ["to err"]),
+    ("print(subprocess.run(['echo', 'kept'], capture_output=True).stdout)", ["b'kept\\n'"]),
+]
+
+
+@pytest.mark.parametrize("code, lines", LOGS)
+@pytest.mark.parametrize("task", ["say", "asay"])
+def test_what_a_call_prints_is_its_log(printing, task, code, lines):
+    id = printing.start(task, code=code)
+    answer = printing.answer(id)
+    assert "error" not in answer, answer
+    if lines is not None:
+        assert sorted(printing.log(id)) == sorted(lines) if "ab" in code or ">&2" in code else printing.log(id) == lines
+    assert all(len(line.encode()) < (64 << 10) + 40 for line in printing.log(id))
+    assert all(not printing.log(other) or other <= id for other in range(id + 5))
+    second = printing.start("say", code="print('mine alone')")
+    printing.answer(second)
+    assert printing.log(second) == ["mine alone"]
+
+
+def test_a_long_line_is_cut_with_a_mark(printing):
+    id = printing.start("say", code="print('x' * 3_000_000); print('after')")
+    printing.answer(id)
+    cut, after = printing.log(id)
+    assert cut.startswith("x" * 65536) and "bytes more" in cut and after == "after"
+
+
+def test_the_level_of_a_log_is_told(printing):
+    id = printing.start("say", code="spindle.log('a', level='error'); spindle.log('b')")
+    printing.answer(id)
+    assert [(notice["text"], notice["level"], notice["stream"]) for notice in printing.notices("log", id)] == [
+        ("a", "error", "log"), ("b", "info", "log")]
+
+
+def test_what_has_no_newline_is_shown_while_it_stands_there(printing):
+    for code in ("print('waiting...', end=''); time.sleep(60)", "print('\\r 1%\\r 2%', end=''); time.sleep(60)",
+                 "subprocess.run(\"printf 'waiting...'; exec sleep 60\", shell=True)"):
+        id = printing.start("say", code=code)
+        printing.until(lambda message: message.get("method") == "log" and message["params"]["id"] == id)
+        printing.cancel(id)
+        assert printing.outcome(id)["code"] == -32800
+        assert printing.log(id) in (["waiting..."], [" 2%"])
+
+
+def test_many_at_once_each_have_their_own_log(printing):
+    ids = [printing.start("asay", code=f"""
+for i in range(20):
+    print('{n} line', i)
+    await asyncio.sleep(0.001)
+    if i == 10: await asyncio.get_running_loop().run_in_executor(None, print, '{n} executor')
+    if i == 12: await asyncio.to_thread(print, '{n} thread') if hasattr(asyncio, 'to_thread') else None
+    if i == 15: await (await asyncio.create_subprocess_shell('echo {n} child')).wait()
+print('{n} tail', end='')
+return spindle.job()""") for n in range(20)]
+    for n, id in enumerate(ids):
+        assert printing.outcome(id) == f"job{id}"
+        log = printing.log(id)
+        assert len(log) >= 23 and all(line.split()[0] == str(n) for line in log), log
+
+
+def test_what_nobody_that_runs_has_printed_is_in_no_log(printing):
+    before = len(printing.said)
+    id = printing.start("asay", code="""
+async def fail(): raise ValueError('of a neighbour')
+task = asyncio.get_running_loop().create_task(fail())
+threading.Timer(0.3, print, ['too late']).start()
+await asyncio.sleep(0.01)""")
+    printing.answer(id)
+    next = printing.start("asay", code="import gc; gc.collect(); await asyncio.sleep(0.5)")
+    printing.answer(next)
+    assert printing.log(id) + printing.log(next) == []
+    eventually(lambda: "too late" in printing.own() and "of a neighbour" in printing.own())
+    assert before < len(printing.said)
+
+
+def test_a_thread_that_outlives_its_job_speaks_for_nobody(printing):
+    id = printing.start("say", code="""
+def late():
+    time.sleep(0.3)
+    try: spindle.job()
+    except RuntimeError as error: print('refused:', error)
+threading.Thread(target=late).start()""")
+    printing.answer(id)
+    eventually(lambda: "refused:" in printing.own())
+    assert printing.log(id) == []
+
+
+def test_a_forked_child_cannot_answer(printing):
+    id = printing.start("say", code="result = 'child' if os.fork() == 0 else (time.sleep(0.3), 'parent')[1]")
+    assert printing.outcome(id) == "parent"
+    printing.ask("ping")
+    assert sum(message.get("id") == id for message in printing.said) == 1
+
+
+# ---------------------------------------------------------------- processes
+
+LEFT = [
+    "subprocess.Popen(['sleep', '{m}'])", "subprocess.Popen(['sleep', '{m}'], start_new_session=True)",
+    "os.system('sleep {m} &')", "subprocess.Popen('(setsid sleep {m} &)', shell=True).wait()",
+    "os.fork() or (os.setsid(), os.execvp('sleep', ['sleep', '{m}']))",
+    "subprocess.Popen(['sleep', '{m}'], env={{'PATH': os.environ['PATH']}})",
+    "multiprocessing.get_context('fork').Process(target=os.execvp, args=('sleep', ['sleep', '{m}'])).start()",
+    "multiprocessing.get_context('spawn').Process(target=os.execvp, args=('sleep', ['sleep', '{m}'])).start()",
+    "multiprocessing.get_context('forkserver').Process(target=os.execvp, args=('sleep', ['sleep', '{m}'])).start()",
+]
+
+
+def marker():
+    """Seconds to sleep that nobody else sleeps."""
+    return f"9{os.getpid()}{time.monotonic_ns() % 10**7}"
+
+
+def sleepers(m):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            if m in pathlib.Path(path).read_text().split("\0"):
+                found.append(int(path.split("/")[2]))
+        except (OSError, UnicodeDecodeError):
+            pass
+    return [pid for pid in found if is_alive(pid)]
+
+
+@pytest.mark.parametrize("code", LEFT)
+@pytest.mark.parametrize("how", ["success", "failure", "cancel"])
+@pytest.mark.parametrize("kind", ["alone", "beside"])
+def test_what_a_call_has_started_is_gone_when_it_is_answered(code, how, kind):
+    m = marker()
+    text = PRINTING if kind == "beside" else PRINTING[:PRINTING.index("@spindle.task\nasync")]
+    with Conversation(text) as worker:
+        end = {"success": "pass", "failure": "raise ValueError", "cancel": "time.sleep(60)"}[how]
+        task = "say"
+        if kind == "beside":
+            task, end = "asay", end.replace("time.sleep", "await asyncio.sleep")
+        id = worker.start(task, code=code.format(m=m) + "\nprint('started')\n" + ("" if "exec" not in code else "time.sleep(0.3)\n") + end)
+        worker.until(lambda message: message.get("method") == "log")
+        if how == "cancel":
+            eventually(lambda: sleepers(m))
+            worker.cancel(id)
+        worker.answer(id)
+        assert sleepers(m) == []
+        assert worker.run("say", code="result = 5") == 5
+
+
+def test_what_the_file_has_started_lives_on():
+    with Conversation('''
+import concurrent.futures, multiprocessing
+helper = subprocess.Popen(["sleep", "600"])
+pool = concurrent.futures.ProcessPoolExecutor(1)
+def who(): return os.getpid()
+@spindle.task
+def use(): return [helper.pid, pool.submit(who).result()]
+@spindle.task
+def start(): subprocess.Popen(["sleep", "600"]); return None
+''') as worker:
+        first = worker.run("use")
+        worker.run("start")
+        assert worker.run("use") == first and all(map(is_alive, first))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_multiprocessing_finds_the_tasks(method):
+    with Conversation(f'''
+import multiprocessing
+def square(n): return n * n
+@spindle.task
+def squares():
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        return pool.map(square, range(5))
+''') as worker:
+        assert worker.run("squares") == [0, 1, 4, 9, 16]
+        assert worker.run("squares") == [0, 1, 4, 9, 16]
+
+
+# ---------------------------------------------------------------- cancelling
+
+def test_a_cancel_never_breaks_a_line():
+    with Conversation('''
+@spindle.task
+def chatter():
+    while True:
+        print("x" * 5000)
+        spindle.output("y" * 3000)
+''') as worker:
+        for _ in range(40):
+            id = worker.start("chatter")
+            worker.until(lambda message: message.get("method") == "output" and message["params"]["id"] == id)
+            worker.cancel(id)
+            assert worker.outcome(id) == {"code": -32800, "message": "cancelled"}
+
+
+def test_a_generator_is_cancelled_where_it_stands():
+    with Conversation('''
+@spindle.task
+def steps():
+    try:
+        while True:
+            yield 1
+    except spindle.Cancelled:
+        print("cleaned up")
+        raise
+''') as worker:
+        id = worker.start("steps")
+        worker.until(lambda message: message.get("method") == "output")
+        worker.cancel(id)
+        assert worker.outcome(id)["code"] == -32800 and worker.log(id) == ["cleaned up"]
+
+
+def test_a_coroutine_that_cleans_up_for_too_long_is_interrupted_and_its_neighbour_lives():
+    with Conversation('''
+@spindle.task
+async def slow():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(60)
+@spindle.task
+async def beside():
+    await asyncio.sleep(0.6)
+    return "well"
+@spindle.task
+async def own():
+    raise asyncio.CancelledError
+''') as worker:
+        id, beside = worker.start("slow"), worker.start("beside")
+        worker.cancel(id, grace=100)
+        assert worker.outcome(id)["code"] == -32800
+        assert worker.outcome(beside) == "well"
+        assert worker.run("own")["data"]["type"] == "CancelledError"
+
+
+def test_what_a_call_changes_is_put_back():
+    with Conversation('''
+import signal
+@spindle.task
+def spoil():
+    os.chdir("/")
+    sys.stdout = None
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.alarm(1)
+    return "x" * 2_000_000
+@spindle.task
+def look():
+    print("here")
+    return os.getcwd()
+@spindle.task
+def hang(): time.sleep(60)
+''') as worker:
+        assert len(worker.run("spoil")) == 2_000_000
+        assert os.path.realpath(worker.run("look")) == os.path.realpath(worker.home.name)
+        id = worker.start("hang")
+        worker.cancel(id)
+        assert worker.outcome(id)["code"] == -32800
+        time.sleep(1.1)
+        assert worker.process.poll() is None
+
+
+# ---------------------------------------------------------------- other interpreters
+
+def interpreters():
+    """One of each version of Python from 3.9 on that this machine has, but for the one that runs the tests."""
+    found = {}
+    for path in sorted(glob.glob("/usr/bin/python3.*[0-9]") + glob.glob("/usr/local/bin/python3.*[0-9]")
+                       + glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3"))):
+        version = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True).stdout
+        if version and (3, 9) <= tuple(map(int, version.split())) != sys.version_info[:2]:
+            found[version] = path
+    return list(found.values()) or [sys.executable]
+
+
+@pytest.mark.parametrize("interpreter", interpreters())
+def test_other_versions_of_python_do_the_same(interpreter):
+    with Conversation(PRINTING + '''
+import dataclasses, typing
+@dataclasses.dataclass
+class Tree:
+    value: int
+    children: "typing.List[Tree]" = dataclasses.field(default_factory=list)
+@spindle.task
+def plant(tree: Tree, pair: typing.Tuple[int, str] = (1, "a"), when: "Nowhere" = None) -> Tree:
+    assert type(tree.children[0].value) is int
+    return tree
+''', interpreter) as worker:
+        assert worker.run("plant", tree={"value": 1, "children": [{"value": 2.0}]}) == {
+            "value": 1, "children": [{"value": 2, "children": []}]}
+        for code, lines in LOGS:
+            for task in ("say", "asay"):
+                id = worker.start(task, code=code)
+                assert "error" not in worker.answer(id), (code, worker.answer(id))
+                assert lines is None or sorted(worker.log(id)) == sorted(lines), code
+        for code, where in BAD:
+            error = worker.run("say", code="result = " + code.replace("Point(1, Point(2, float('nan')))", "float('nan')"))
+            assert error["data"]["type"] == "InvalidOutput" or "Point" in code, error
+        m = marker()
+        for code in LEFT:
+            worker.run("asay", code=code.format(m=m))
+        assert sleepers(m) == [] and worker.process.poll() is None
