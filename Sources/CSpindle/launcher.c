@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { stack_bytes = 64 * 1024, first_free_descriptor = 4 };
+enum { stack_bytes = 64 * 1024, first_free_descriptor = 5 };
 
 // Thread sanitizer keeps books on clone and cannot follow a child that shares its memory: there the child gets a copy.
 #if defined(__has_feature)
@@ -34,10 +34,10 @@ static void limit(int resource, uint64_t value) {
     setrlimit(resource, &bound);
 }
 
-/// Puts the wanted descriptors at 0 to 3, wherever they stand now, and closes all others.
-static int arrange_descriptors(const int wanted[4]) {
-    int moved[4];
-    for (int i = 0; i < 4; i++) {
+/// Puts the wanted descriptors at 0 to 4, wherever they stand now, and closes all others.
+static int arrange_descriptors(const int wanted[first_free_descriptor]) {
+    int moved[first_free_descriptor];
+    for (int i = 0; i < first_free_descriptor; i++) {
         if (wanted[i] < 0) {
             moved[i] = -1;
             continue;
@@ -45,7 +45,7 @@ static int arrange_descriptors(const int wanted[4]) {
         moved[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, first_free_descriptor);
         if (moved[i] < 0) return errno;
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < first_free_descriptor; i++) {
         if (moved[i] < 0) {
             close(i);
         } else if (dup2(moved[i], i) < 0) {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -59,6 +60,17 @@ int spindle_pipe(int ends[2]) {
     if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     return 0;
+}
+
+int spindle_shared_memory(size_t bytes) {
+    int fd = memfd_create("spindle-worker", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return -errno;
+    if (ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
 }
 
 int spindle_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number) {

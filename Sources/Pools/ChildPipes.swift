@@ -13,6 +13,9 @@ struct ChildPipes {
     var errors = Pair()
     var channel = Pair()
     var input = Pair()
+    /// What a worker shares with us, and the descriptor by which it gets it.
+    var state: WorkerState?
+    var stateDescriptor: CInt = -1
 
     /// - Throws: ``SpawnFailure`` when there are no descriptors left; ``closeAll()`` is due then too.
     mutating func open(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
@@ -33,6 +36,9 @@ struct ChildPipes {
             made = made && code == 0
             channel = Pair(read: pair.0, write: pair.1)
             if channel.read >= 0 { _ = fcntl(channel.read, F_SETFL, O_NONBLOCK) }
+            // Without it the worker gets one call at a time.
+            stateDescriptor = spindle_shared_memory(WorkerState.size)
+            if stateDescriptor >= 0 { state = WorkerState(mapping: stateDescriptor) }
         }
         guard made else {
             throw SpawnFailure(message: "no descriptors left for a child: \(String(cString: strerror(errno)))")
@@ -43,7 +49,7 @@ struct ChildPipes {
     mutating func taken(pid: pid_t, pidfd: CInt, mark: String, directory: String) -> SpawnedChild {
         let child = SpawnedChild(
             pid: pid, pidfd: pidfd, mark: mark, output: output.read, errors: errors.read, channel: channel.read,
-            input: input.write, directory: directory)
+            input: input.write, state: state, directory: directory)
         output.read = -1
         errors.read = -1
         channel.read = -1
@@ -54,7 +60,7 @@ struct ChildPipes {
     func closeAll() {
         let all = [
             null, output.read, output.write, errors.read, errors.write, channel.read, channel.write, input.read,
-            input.write,
+            input.write, stateDescriptor,
         ]
         for descriptor in all where descriptor >= 0 { close(descriptor) }
     }

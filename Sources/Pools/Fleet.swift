@@ -20,7 +20,9 @@ final class Fleet {
     /// For this long after a worker has died of its work, one more than usual is kept ready, in nanoseconds.
     private static let spareTime: Int64 = 10_000_000_000
     /// A crash is to be noticed at once: Swift's own backtracer would hold the dying process for seconds.
-    private static let variables = ["SPINDLE_FD": "3", "SWIFT_BACKTRACE": "enable=no"]
+    private static let variables = [
+        "SPINDLE_FD": "3", WorkerState.variable: String(WorkerState.descriptor), "SWIFT_BACKTRACE": "enable=no",
+    ]
 
     enum Change {
         case report(Report)
@@ -112,7 +114,7 @@ final class Fleet {
         var idlest: WorkerProcess?
         for worker in live.values where worker.isReady && !worker.hasEnded && !isLeaving(worker) {
             let held = isConcurrent ? worker.concurrent.count : worker.line.count
-            if held < load, held == 0 || isConcurrent || worker.isQuick { (idlest, load) = (worker, held) }
+            if held < load, held == 0 || isConcurrent || worker.takesMore { (idlest, load) = (worker, held) }
         }
         guard let worker = idlest else {
             waiting.append(attempt)
@@ -150,11 +152,19 @@ final class Fleet {
     }
 
     /// Writes what the turn has gathered for each worker.
-    func flush() {
-        guard !touched.isEmpty else { return }
+    ///
+    /// - Returns: Whether there was something.
+    func flush() -> Bool {
+        guard !touched.isEmpty else { return false }
         for worker in touched { worker.flush() }
         touched.removeAll(keepingCapacity: true)
+        return true
     }
+
+    /// Looks what the workers say of themselves.
+    ///
+    /// - Returns: Whether there will be more to see.
+    func look() -> Bool { live.values.reduce(false) { $1.look() || $0 } }
 
     private func end(_ id: AttemptID, _ result: AttemptResult) { onChange(.report(.ended(id, result))) }
 

@@ -15,6 +15,8 @@ final class LineReader {
 
     /// Read in one turn, in bytes.
     private static let turnBytes = 64 * 1024
+    /// Turns to catch up in.
+    private static let someTurns = 4
     /// Lines handed on in one turn.
     private static let turnLines = 256
     /// One child takes no more than one part in this many of the loop's time, but for turns as short as this, in
@@ -89,6 +91,14 @@ final class LineReader {
         }
         guard !isClosed, held.count + (left ?? 0) > 0 else { return }
         onLines([Array("… and \(held.count + (left ?? 0)) bytes more".utf8)])
+    }
+
+    /// Reads what is there now, within bounds, while the writer goes on.
+    ///
+    /// - Returns: Whether nothing more is there.
+    func catchUp() -> Bool {
+        for _ in 0..<Self.someTurns where !isClosed && (!held.isEmpty || unread > 0) { step(lines: Self.turnLines) }
+        return isClosed || held.isEmpty && unread == 0
     }
 
     /// What the kernel holds for us, in bytes.

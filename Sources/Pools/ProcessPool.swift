@@ -50,6 +50,9 @@ package enum ProcessPoolNotice: Sendable {
 /// ```
 package final class ProcessPool: Pool {
     private static let watchInterval = Duration.milliseconds(100)
+    /// Between giving a worker something and looking whether it has begun, and between looks, twice as long each time.
+    private static let firstLook = Duration.milliseconds(1)
+    private static let longestLook = Duration.milliseconds(8)
 
     package let name = PoolName.process
     package private(set) var slots: Int
@@ -72,6 +75,9 @@ package final class ProcessPool: Pool {
     private var stoppedEarly: Set<AttemptID> = []
     private var childSignal: SignalWatch?
     private var watchdog: Timer?
+    /// Looks what workers say that has begun; while there is something to learn.
+    private var looker: Timer?
+    private var lookDelay = Duration.zero
     private var wasBusy = false
     private var whenIdle: (() -> Void)?
 
@@ -88,9 +94,12 @@ package final class ProcessPool: Pool {
         let timer = try Timer(on: loop) { [unowned self] in watch() }
         try timer.arm(after: Self.watchInterval)
         watchdog = consume timer
+        looker = try Timer(on: loop) { [unowned self] in look() }
         loop.atEndOfTurn { [unowned self] in
-            for fleet in fleets.values { fleet.flush() }
-            for fleet in outgoing { fleet.flush() }
+            var hasGiven = false
+            for fleet in fleets.values where fleet.flush() { hasGiven = true }
+            for fleet in outgoing where fleet.flush() { hasGiven = true }
+            if hasGiven { lookSoon() }
         }
         for spec in options.fleets {
             let fleet = open(spec)
@@ -311,6 +320,21 @@ package final class ProcessPool: Pool {
     // MARK: Both
 
     private func end(_ id: AttemptID, _ result: AttemptResult) { report(.ended(id, result)) }
+
+    /// Workers have got something: what they begin is soon to be seen.
+    private func lookSoon() {
+        guard lookDelay == .zero else { return }
+        lookDelay = Self.firstLook
+        // The event exists since init; arming it again allocates nothing.
+        try? looker?.arm(after: lookDelay)
+    }
+
+    private func look() {
+        let isMore = running.reduce(false) { $1.look() || $0 }
+        lookDelay = isMore ? min(lookDelay * 2, Self.longestLook) : .zero
+        // As above.
+        if isMore { try? looker?.arm(after: lookDelay) }
+    }
 
     private func watch() {
         for fleet in fleets.values { fleet.inspect() }

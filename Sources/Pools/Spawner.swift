@@ -7,7 +7,7 @@ import Jobs
 struct ChildSpec: Sendable {
     /// What stands at descriptor 3.
     enum Channel: Sendable {
-        /// One end of a stream socket, for the worker protocol.
+        /// One end of a stream socket, for the worker protocol; the worker's state stands at descriptor 4.
         case socket
         /// The writing end of a pipe, for progress as NDJSON.
         case pipe
@@ -64,6 +64,8 @@ struct SpawnedChild: Sendable {
     let channel: CInt
     /// The writing end of its standard input; -1: there is none.
     let input: CInt
+    /// What a worker says of itself; nil: it is none, or there was no memory.
+    let state: WorkerState?
     let directory: String
 }
 
@@ -180,7 +182,8 @@ final class Spawner: @unchecked Sendable {
         let directory = try makeChildDirectory(String(nextChild), below: spec.directoryRoot)
         var child = spindle_child()
         child.descriptors = (
-            spec.takesInput ? ends.input.read : ends.null, ends.output.write, ends.errors.write, ends.channel.write
+            spec.takesInput ? ends.input.read : ends.null, ends.output.write, ends.errors.write, ends.channel.write,
+            ends.stateDescriptor
         )
         child.limit_cpu = spec.limits.cpuSeconds
         child.limit_files = spec.limits.files

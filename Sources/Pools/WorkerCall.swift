@@ -4,9 +4,11 @@ final class WorkerCall {
     let attempt: Attempt
     /// Runs beside others; all else waits in line.
     let isConcurrent: Bool
-    /// When it got its turn, in nanoseconds.
+    /// When it began, as far as is known, in nanoseconds; 0: its turn has not come.
     var started: Int64 = 0
     var wasCancelled = false
+    /// The worker has said so, and it was reported.
+    var isSaidToHaveBegun = false
 
     init(_ id: Int, _ attempt: Attempt, isConcurrent: Bool) {
         self.id = id

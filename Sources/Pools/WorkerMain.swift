@@ -19,7 +19,9 @@ package final class WorkerMain {
     private var splitter = LineSplitter(maximumBytes: WorkerProtocol.maximumLine)
     private var queue: [Call] = []
     private var queueHead = 0
-    private var out: [UInt8] = []
+    /// One message, while it is made.
+    private var message: [UInt8] = []
+    private let state: WorkerState
     fileprivate var current: Int?
     private var cancelled: Set<Int> = []
     private var isDraining = false
@@ -35,6 +37,10 @@ package final class WorkerMain {
     }
 
     package init(tasks: [TaskDefinition]) {
+        let descriptor = getenv(WorkerState.variable).flatMap { CInt(String(cString: $0)) }
+        state = descriptor.flatMap { WorkerState(mapping: $0) } ?? WorkerState()
+        if let descriptor { close(descriptor) }
+        state[.spoken] = 1
         self.tasks = Dictionary(tasks.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
@@ -110,33 +116,32 @@ package final class WorkerMain {
 
     fileprivate func notify(_ method: StaticString, _ write: (inout [UInt8]) -> Void) {
         guard let current else { return }
-        out.append(#"{"jsonrpc":"2.0","method":""#)
-        out.append(method)
-        out.append(#"","params":{"id":"#)
-        out.append(integer: current)
-        write(&out)
-        out.append("}}\n")
+        message.append(#"{"jsonrpc":"2.0","method":""#)
+        message.append(method)
+        message.append(#"","params":{"id":"#)
+        message.append(integer: current)
+        write(&message)
+        message.append("}}\n")
+        post()
         flush()
     }
 
     private func answer(_ id: Int, _ write: (inout [UInt8]) -> Void) {
-        out.append(#"{"jsonrpc":"2.0","id":"#)
-        out.append(integer: id)
-        out.append(",")
-        write(&out)
-        out.append("}\n")
+        message.append(#"{"jsonrpc":"2.0","id":"#)
+        message.append(integer: id)
+        message.append(",")
+        write(&message)
+        message.append("}\n")
+        post()
+    }
+
+    private func post() {
+        guard state.post(message, to: Self.descriptor) else { exit(0) }
+        message.removeAll(keepingCapacity: true)
     }
 
     private func flush() {
-        var start = 0
-        while start < out.count {
-            let count = out.withUnsafeBytes {
-                spindle_send(Self.descriptor, $0.baseAddress! + start, $0.count - start)
-            }
-            if count < 0, errno != EINTR { exit(0) }
-            start += max(count, 0)
-        }
-        out.removeAll(keepingCapacity: true)
+        guard state.flush(to: Self.descriptor) else { exit(0) }
     }
 
     // MARK: Work
@@ -152,7 +157,7 @@ package final class WorkerMain {
     private func perform(_ call: Call) {
         // What has been answered is not to wait for what may take long.
         let wasQuick = quick.contains(call.task)
-        if !out.isEmpty, !wasQuick { flush() }
+        if !wasQuick { flush() }
         current = call.id
         defer {
             current = nil
@@ -164,6 +169,7 @@ package final class WorkerMain {
         let context = Context(worker: self, id: call.id)
         do {
             try context.checkpoint()
+            begin(call.id)
             let value = try body(call.input, context)
             context.finish()
             let usage = meter.read()
@@ -198,6 +204,12 @@ package final class WorkerMain {
             _ = meter.read()
             answerFailure(call.id, error)
         }
+    }
+
+    /// From here on its effects are possible, and the server knows.
+    private func begin(_ id: Int) {
+        state[.since] = UInt64(monotonicNanoseconds())
+        state[.begun] = UInt64(id)
     }
 
     private func answerFailure(_ id: Int, _ error: any Error) {
@@ -273,7 +285,8 @@ package final class WorkerMain {
             while true {
                 try checkpoint()
                 let left = deadline - monotonicNanoseconds()
-                guard left > 0 else { return }
+                // A process that stood still may find its time over and a cancel waiting: that was there first.
+                guard left > 0 else { return try checkpoint() }
                 worker.flush()
                 var channel = pollfd(fd: WorkerMain.descriptor, events: Int16(POLLIN), revents: 0)
                 poll(&channel, 1, CInt(min((left + 999_999) / 1_000_000, 20)))

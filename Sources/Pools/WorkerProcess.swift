@@ -11,8 +11,9 @@ import Jobs
 ///        └──30 s, or exit──────────────────────► ended
 /// ```
 ///
-/// Calls stand in a line: the first of them runs, the others wait in the worker's pipe, and they are answered in order.
-/// Concurrent ones run beside the line, all at once, and are answered as they end.
+/// Calls stand in a line: one of them runs, those after it wait in the worker's pipe, and they are answered in order.
+/// Concurrent ones run beside the line, all at once, and are answered as they end. Which of them have begun the worker says
+/// by its ``WorkerState``; one that says nothing has one call at a time, which begins when it is given.
 final class WorkerProcess {
     enum Change {
         case ready(WorkerDescription)
@@ -32,6 +33,8 @@ final class WorkerProcess {
     static let initialiseTime = Duration.seconds(30)
     /// From its last answer to its exit, when it drains.
     private static let leaveTime = Duration.seconds(2)
+    /// From being given a call, with nothing else to do in its line, to its beginning.
+    static let beginningTime: Int64 = 10_000_000_000
     /// What a worker writes besides its attempts is kept for the message about its death, in bytes.
     private static let keptErrors = 2048
 
@@ -39,9 +42,16 @@ final class WorkerProcess {
     /// As the API shows it.
     let name: String
     private(set) var isReady = false
-    /// Calls that wait for each other; the first one runs.
-    private(set) var line: [WorkerCall] = []
-    private(set) var concurrent: [Int: WorkerCall] = [:]
+    /// Calls that wait for each other.
+    var line: [WorkerCall] = []
+    var concurrent: [Int: WorkerCall] = [:]
+    /// Concurrent calls of which nobody has said that they have begun, in order.
+    var unsaidBeside: [WorkerCall] = []
+    let state: WorkerState?
+    /// Bytes of the outbox that were collected there, because they were not sent for long.
+    var collected: UInt64 = 0
+    /// How far the outbox was written at the last look.
+    var lastWritten: UInt64 = 0
     /// Calls that it has answered.
     private(set) var answered = 0
     /// When it became ready, and when it last had something to do, in nanoseconds.
@@ -52,24 +62,26 @@ final class WorkerProcess {
     private var reading = 0
     /// Once is enough to look into it.
     private var isDoubted = false
+    /// Somebody lets it stand still.
+    private(set) var isHeld = false
     private let loop: EventLoop
     private let fleet: String
     private let directory: String
     private let limits: ChildLimits
     private let spawner: Spawner
-    private let onChange: (WorkerProcess, Change) -> Void
-    private var child: Child!
-    private var channel: LineReader!
-    private var output: LineReader!
-    private var errors: LineReader!
-    private var writable: Watch?
+    let onChange: (WorkerProcess, Change) -> Void
+    var child: Child!
+    var channel: LineReader!
+    var output: LineReader!
+    var errors: LineReader!
+    var writable: Watch?
     private var out: [UInt8] = []
     private var nextMessage = 1
-    private var lastErrors = ""
-    private var startTimer: Deadline?
+    var lastErrors = ""
+    var startTimer: Deadline?
     /// The limit that it was killed for.
-    private var excess: JobError?
-    private var problem: String?
+    var excess: JobError?
+    var problem: String?
 
     init(
         _ spawned: SpawnedChild, of fleet: String, limits: ChildLimits, on loop: EventLoop, spawner: Spawner,
@@ -79,6 +91,7 @@ final class WorkerProcess {
         name = "worker-\(pid)"
         self.fleet = fleet
         directory = spawned.directory
+        state = spawned.state
         self.loop = loop
         self.limits = limits
         self.spawner = spawner
@@ -88,8 +101,10 @@ final class WorkerProcess {
             onExit: { [unowned self] in exited($0) })
         channel = try LineReader(
             spawned.channel, maximumBytes: WorkerProtocol.maximumLine, on: loop,
-            onLines: { [unowned self] in for line in $0 { receive(line) } },
-            onProblem: { [unowned self] in channelBroke($0) })
+            onLines: { [unowned self] in
+                for line in $0 { receive(line) }
+                tellWhatHasBegun()
+            }, onProblem: { [unowned self] in channelBroke($0) })
         output = try LineReader(
             spawned.output, maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in log($0, "stdout") }, onProblem: { _ in })
@@ -105,10 +120,13 @@ final class WorkerProcess {
 
     var hasEnded: Bool { child.hasEnded }
     var isIdle: Bool { line.isEmpty && concurrent.isEmpty && reading == 0 }
-    /// Whether all that stands in its line is quick.
-    var isQuick: Bool { line.allSatisfy(\.attempt.isQuick) }
-    /// The job that it works on, or one of them.
-    var job: JobID? { (line.first ?? concurrent.values.first)?.attempt.id.job }
+    /// Whether quick calls may wait behind those that stand in its line.
+    var takesMore: Bool { speaks && line.allSatisfy(\.attempt.isQuick) }
+    /// The job that it works on, or one of them; nil while what it was given has not begun.
+    var job: JobID? {
+        if let first = line.first, first.isSaidToHaveBegun { return first.attempt.id.job }
+        return concurrent.values.first(where: \.isSaidToHaveBegun)?.attempt.id.job
+    }
 
     func has(_ id: AttemptID) -> Bool {
         line.contains { $0.attempt.id == id } || concurrent.values.contains { $0.attempt.id == id }
@@ -123,10 +141,12 @@ final class WorkerProcess {
         nextMessage += 1
         if call.isConcurrent {
             concurrent[call.id] = call
+            if speaks { unsaidBeside.append(call) }
         } else {
             line.append(call)
         }
-        if call.isConcurrent || line.count == 1 { begin(call, at: monotonicNanoseconds()) }
+        if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
+        if !speaks { say(call, at: call.started) }
         WorkerProtocol.appendRun(id: call.id, attempt, directory: directory, to: &out)
         return wasFlushed
     }
@@ -136,10 +156,10 @@ final class WorkerProcess {
         let call = line.first { $0.attempt.id == id } ?? concurrent.values.first { $0.attempt.id == id }
         guard let call, !call.wasCancelled else { return }
         call.wasCancelled = true
-        // One that stands still hears nothing.
-        child.hold(false)
         out.append(contentsOf: WorkerProtocol.cancel(id: call.id, grace: grace))
         flush()
+        // One that stands still hears nothing; when it goes on, it is there.
+        hold(false)
         // One that still waits in the pipe must not cost the one that runs its life.
         if call.isConcurrent || call === line.first { child.stop(after: grace) }
     }
@@ -158,7 +178,10 @@ final class WorkerProcess {
     }
 
     func killNow() { child.killTree() }
-    func hold(_ isHeld: Bool) { child.hold(isHeld) }
+    func hold(_ isHeld: Bool) {
+        self.isHeld = isHeld
+        child.hold(isHeld)
+    }
     func signal(_ number: CInt) { child.signal(number) }
 
     /// Writes what the turn has gathered.
@@ -194,7 +217,8 @@ final class WorkerProcess {
 
     // MARK: From the worker
 
-    private func receive(_ line: [UInt8]) {
+    /// - Parameter answersOnly: The line was not sent: what is no answer in it will be.
+    func receive(_ line: [UInt8], answersOnly: Bool = false) {
         // After nonsense nothing counts: where a message begins is not known any more.
         guard problem == nil else { return }
         let message: WorkerProtocol.Message
@@ -203,17 +227,20 @@ final class WorkerProcess {
         } catch {
             return fail("sent a line that is no JSON: \(error)")
         }
+        if answersOnly, !message.isAnswer { return }
         switch message {
         case .initialized(_, let answer): initialised(answer)
         case .result(let id, let value, let file, let usage): succeeded(id, value, file, usage)
         case .error(0, _, let error, _) where !isReady: fail("refused to initialise: \(error.message)")
         case .error(let id, let code, let error, let canRetry):
+            guard let call = asked(id) else { return }
             // One that was asked to end has no error of its own.
             let isCancelled = code == WorkerProtocol.ErrorCode.cancelled
             let result =
                 isCancelled
-                ? AttemptResult(.stopped(.cooperative)) : AttemptResult(.failed(canRetry: canRetry), error: error)
-            ended(id, result, nil)
+                ? AttemptResult(.stopped(hasBegun(call) ? .cooperative : .beforeStart))
+                : AttemptResult(.failed(canRetry: canRetry), error: error)
+            ended(call, result, nil)
         case .progress(let id, let progress):
             if let call = running(id) { tell(.progress(call.attempt.id, progress)) }
         case .output(let id, let json):
@@ -238,15 +265,26 @@ final class WorkerProcess {
 
     /// The call that a message is about, if it runs.
     private func running(_ id: Int) -> WorkerCall? {
+        guard let call = line.first?.id == id ? line.first : concurrent[id] else { return nil }
+        if !call.isSaidToHaveBegun { say(call, at: call.started) }
+        return call
+    }
+
+    /// The call that an answer is to; nil for one that has been answered, or was never made.
+    private func asked(_ id: Int) -> WorkerCall? {
         if let first = line.first, first.id == id { return first }
+        if let first = line.first, line.contains(where: { $0.id == id }) {
+            fail("answered call \(id) before call \(first.id), which it had been given first")
+        }
         return concurrent[id]
     }
 
     private func succeeded(_ id: Int, _ value: [UInt8], _ file: String?, _ usage: JSONValue?) {
-        guard let call = running(id) else { return }
-        guard let file else { return ended(id, AttemptResult(result: value, of: call.attempt.task), usage) }
+        guard let call = asked(id) else { return }
+        guard let file else { return ended(call, AttemptResult(result: value, of: call.attempt.task), usage) }
         let descriptor = ResultFile(file, below: directory)?.handOver() ?? -1
         let task = call.attempt.task
+        if !call.isSaidToHaveBegun { say(call, at: call.started) }
         let used = answered(call, usage)
         reading += 1
         spawner.errands.run(on: loop) {
@@ -260,9 +298,8 @@ final class WorkerProcess {
         goOn(after: call)
     }
 
-    private func ended(_ id: Int, _ result: AttemptResult, _ usage: JSONValue?) {
-        // An answer to what nobody asked is dropped.
-        guard let call = running(id) else { return }
+    private func ended(_ call: WorkerCall, _ result: AttemptResult, _ usage: JSONValue?) {
+        if !call.isSaidToHaveBegun, result.end != .stopped(.beforeStart) { say(call, at: call.started) }
         var result = result
         result.usage = answered(call, usage)
         tell(.ended(call.attempt.id, result))
@@ -282,13 +319,8 @@ final class WorkerProcess {
 
     private func goOn(after call: WorkerCall) {
         guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
-        begin(next, at: busyUntil)
+        if next.started == 0 { next.started = busyUntil }
         if next.wasCancelled { child.stop(after: .seconds(5)) }
-    }
-
-    private func begin(_ call: WorkerCall, at time: Int64) {
-        call.started = time
-        tell(.began(call.attempt.id, worker: name, at: time))
     }
 
     private func doubt(_ what: String) {
@@ -297,7 +329,7 @@ final class WorkerProcess {
         onChange(self, .doubted(what))
     }
 
-    private func tell(_ report: Report) { onChange(self, .report(report)) }
+    func tell(_ report: Report) { onChange(self, .report(report)) }
 
     /// - Parameter call: Whose output it is; nil: nobody says, so the line's first.
     private func log(_ lines: [[UInt8]], _ stream: String, of call: WorkerCall? = nil) {
@@ -315,52 +347,9 @@ final class WorkerProcess {
         }
     }
 
-    private func fail(_ why: String) {
+    func fail(_ why: String) {
         problem = why
         child.killTree()
-    }
-
-    // MARK: End
-
-    private func exited(_ exit: Child.Exit) {
-        channel.drain()
-        output.drain()
-        errors.drain()
-        let why = problem ?? Self.words(exit)
-        let running = line.prefix(1) + concurrent.values.sorted { $0.id < $1.id }
-        let waiting = line.dropFirst()
-        line = []
-        concurrent = [:]
-        for call in running {
-            tell(.ended(call.attempt.id, end(of: call, exit, why)))
-        }
-        for call in waiting { tell(.ended(call.attempt.id, AttemptResult(.returned))) }
-        channel.close()
-        output.close()
-        errors.close()
-        writable = nil
-        startTimer = nil
-        let details = lastErrors.isEmpty ? "" : ": " + lastErrors
-        onChange(self, .ended(why: why + details, hadWork: !running.isEmpty))
-    }
-
-    private func end(of call: WorkerCall, _ exit: Child.Exit, _ why: String) -> AttemptResult {
-        var usage = Usage(exit.usage)
-        usage.wallNanoseconds = monotonicNanoseconds() - call.started
-        if call.wasCancelled {
-            return AttemptResult(.stopped(child.stopped ?? .cooperative), usage: usage)
-        }
-        if let excess { return AttemptResult(.crashed, error: excess, usage: usage) }
-        let error = JobError(
-            type: "Crashed", message: "the worker \(why)",
-            traceback: lastErrors.split(separator: "\n").map(String.init),
-            exitCode: exit.code, signal: exit.signal)
-        return AttemptResult(.crashed, error: error, usage: usage)
-    }
-
-    static func words(_ exit: Child.Exit) -> String {
-        if let signal = exit.signal { return "was killed by signal \(signal) (\(signalName(signal)))" }
-        return "exited with status \(exit.code ?? 0)"
     }
 }
 

@@ -79,6 +79,14 @@ package enum WorkerProtocol {
         case log(id: Int?, level: String, text: String)
         /// Unknown notifications and the answers to pings.
         case ignored
+
+        /// Whether it ends a call.
+        var isAnswer: Bool {
+            switch self {
+            case .result, .error: true
+            case .initialized, .progress, .output, .log, .ignored: false
+            }
+        }
     }
 
     /// - Parameter isReady: Before it is, a result answers `initialize`.

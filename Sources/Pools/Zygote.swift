@@ -8,7 +8,7 @@ import Jobs
 ///
 /// ```
 ///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"SPINDLE_CHILD=…","parent":4200}}
-///     and beside it, by SCM_RIGHTS, the worker's stdout, stderr and channel
+///     and beside it, by SCM_RIGHTS, the worker's stdout, stderr, channel and state
 ///   ← {"jsonrpc":"2.0","method":"ready"}                      once, first
 ///   ← {"jsonrpc":"2.0","id":1,"result":{"pid":4242}}           a child of ours: its own parent has ended at once
 /// ```
@@ -110,7 +110,10 @@ final class Zygote {
             ],
         ]
         let line = request.bytes + [0x0A]
-        let descriptors = [birth.pipes.output.write, birth.pipes.errors.write, birth.pipes.channel.write]
+        let pipes = birth.pipes
+        let descriptors =
+            [pipes.output.write, pipes.errors.write, pipes.channel.write]
+            + (pipes.stateDescriptor < 0 ? [] : [pipes.stateDescriptor])
         let code = spindle_send_descriptors(channel.descriptor, line, line.count, descriptors, CInt(descriptors.count))
         if code != 0 { failed(number, "the zygote does not listen: \(String(cString: strerror(-code)))") }
     }

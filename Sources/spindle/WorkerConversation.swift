@@ -37,7 +37,7 @@ final class WorkerConversation {
         let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
         defer { close(null) }
         var child = spindle_child()
-        child.descriptors = (null, STDERR_FILENO, STDERR_FILENO, ends.1)
+        child.descriptors = (null, STDERR_FILENO, STDERR_FILENO, ends.1, -1)
         setenv("SPINDLE_FD", "3", 1)
         var descriptor: CInt = -1
         var arguments = argv.map { strdup($0) } + [nil]

@@ -271,11 +271,30 @@ class KilledWorkerTests(unittest.TestCase):
         job = self.server.submit("sleep", {"seconds": 2}, pool="process", timeout="4s", max_attempts=2)
         pid = self.busy_worker(job)
         os.kill(pid, signal.SIGSTOP)
+        # Woken to be stopped it finds both: its time is over, and it is to stop. What came first counts.
         events = list(self.server.events(job))
         self.assertEqual([e["error"]["type"] for e in events if e["type"] == "retrying"], ["Timeout"])
         self.assertEqual((events[-1]["type"], events[-1]["attempt"]), ("succeeded", 2))
         metrics = self.server.get("/metrics").body.decode()
         self.assertIn("spindle_stale_ends_total 0", metrics)
+
+    def test_a_success_after_the_deadline_counts_if_the_attempt_has_not_ended_before(self):
+        source = ("import spindle, threading\n\n@spindle.task\ndef deaf(go: str):\n    done = False\n    while not done:\n"
+                  "        try:\n            open(go).read()\n            done = True\n        except spindle.Cancelled:\n"
+                  "            open(go + '.asked', 'w').close()\n    return 'late'\n")
+        server = Server("--python", "t.py", "--processes", "1", "--threads", "1", files={"t.py": source})
+        self.addCleanup(server.stop)
+        go = server.home.name + "/go"
+        os.mkfifo(go)
+        job = server.submit("deaf", {"go": go}, timeout="500ms", max_attempts=3)
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(go + ".asked"):
+            self.assertLess(time.monotonic(), deadline, "it was not asked to stop")
+            time.sleep(0.01)
+        with open(go, "w") as opened:
+            opened.write("x")
+        done = server.wait(job)
+        self.assertEqual((done["state"], done["attempt"], done["result"]), ("succeeded", 1, "late"))
 
 
 def timestamp(text):

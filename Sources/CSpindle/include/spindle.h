@@ -11,7 +11,7 @@ struct spindle_child {
     char *const *argv;           ///< NULL-terminated.
     char *const *envp;           ///< NULL-terminated.
     const char *directory;       ///< Working directory, or NULL to keep the parent's.
-    int descriptors[4];          ///< What becomes 0, 1, 2 and 3 in the child.
+    int descriptors[5];          ///< What becomes 0, 1, 2, 3 and 4 in the child.
     uint64_t limit_memory;       ///< RLIMIT_AS in bytes; 0: none.
     uint64_t limit_cpu;          ///< RLIMIT_CPU in seconds; 0: none.
     uint64_t limit_files;        ///< RLIMIT_NOFILE; 0: as the parent.
@@ -46,6 +46,18 @@ int spindle_become_subreaper(void);
 int spindle_socketpair(int pair[2]);
 /// A pipe, close-on-exec; the read end does not block. 0 or -errno.
 int spindle_pipe(int pipe[2]);
+
+/// Memory to be shared by mapping it, of so many bytes for ever, close-on-exec: its descriptor or -errno. Nobody who has it
+/// can make it shorter, so that reading it never ends a process.
+int spindle_shared_memory(size_t bytes);
+/// A word that another process may be writing.
+static inline uint64_t spindle_load(const void *word) {
+    return __atomic_load_n((const uint64_t *)word, __ATOMIC_ACQUIRE);
+}
+/// Everything that was written before is seen by whoever sees this.
+static inline void spindle_store(void *word, uint64_t value) {
+    __atomic_store_n((uint64_t *)word, value, __ATOMIC_RELEASE);
+}
 
 /// send without SIGPIPE: bytes taken or -1 and errno. Here, because Swift sees the flags' names in some builds only.
 ssize_t spindle_send(int socket, const void *bytes, size_t count);
