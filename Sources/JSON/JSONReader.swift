@@ -4,23 +4,32 @@ import Glibc
 ///
 /// The one reader of the house. It borrows the bytes, so it lives inside ``withReader(of:_:)``.
 package struct JSONReader {
-    /// Nesting deeper than this is refused.
+    /// What somebody else sends may be nested so deep.
     package static let maximumDepth = 64
+    /// What we wrap around such values ourselves stays below this.
+    package static let envelopedDepth = maximumDepth + 16
+    /// A number of more characters than this is refused: there are programs that cannot read it.
+    private static let longestNumber = 4096
 
     let bytes: UnsafeBufferPointer<UInt8>
     package private(set) var offset = 0
+    private let limit: Int
     private var depth = 0
+    private var deepest = 0
 
-    private init(_ bytes: UnsafeBufferPointer<UInt8>) {
+    private init(_ bytes: UnsafeBufferPointer<UInt8>, _ limit: Int) {
         self.bytes = bytes
+        self.limit = limit
     }
 
     /// Reads one text and makes sure that nothing follows it.
+    ///
+    /// - Parameter depth: Nesting deeper than this is refused.
     package static func withReader<Result>(
-        of bytes: [UInt8], _ body: (inout JSONReader) throws(JSONError) -> Result
+        of bytes: [UInt8], depth: Int = maximumDepth, _ body: (inout JSONReader) throws(JSONError) -> Result
     ) throws(JSONError) -> Result {
         try bytes.withUnsafeBufferPointer { (buffer) throws(JSONError) -> Result in
-            var reader = JSONReader(buffer)
+            var reader = JSONReader(buffer, depth)
             reader.skipSpace()
             let result = try body(&reader)
             reader.skipSpace()
@@ -30,8 +39,8 @@ package struct JSONReader {
     }
 
     /// The whole text as a value.
-    package static func value(of bytes: [UInt8]) throws(JSONError) -> JSONValue {
-        try withReader(of: bytes) { (reader) throws(JSONError) in try reader.readValue() }
+    package static func value(of bytes: [UInt8], depth: Int = maximumDepth) throws(JSONError) -> JSONValue {
+        try withReader(of: bytes, depth: depth) { (reader) throws(JSONError) in try reader.readValue() }
     }
 
     package func error(_ reason: String) -> JSONError { JSONError(reason, at: offset, in: bytes) }
@@ -101,11 +110,12 @@ package struct JSONReader {
     /// Whether an object begins here.
     package var startsObject: Bool { offset < bytes.count && bytes[offset] == UInt8(ascii: "{") }
 
-    /// Reads a value without keeping it; the range is where its bytes stand.
-    package mutating func readRange() throws(JSONError) -> Range<Int> {
+    /// Reads a value without keeping it: where its bytes stand, and how deep it is nested.
+    package mutating func readRange() throws(JSONError) -> (bytes: Range<Int>, depth: Int) {
         let start = offset
+        deepest = depth
         _ = try readValue()
-        return start..<offset
+        return (start..<offset, deepest - depth)
     }
 
     private mutating func readWord(_ word: StaticString, _ value: JSONValue) throws(JSONError) -> JSONValue {
@@ -143,13 +153,19 @@ package struct JSONReader {
             if !skipByte(UInt8(ascii: "+")) { _ = skipByte(UInt8(ascii: "-")) }
             try skipDigits()
         }
-        if whole && digits <= 18 { return .integer(negative ? -Int(magnitude) : Int(magnitude)) }
+        // -0 is a number of its own.
+        if whole && digits <= 18 && !(negative && magnitude == 0) {
+            return .integer(negative ? -Int(magnitude) : Int(magnitude))
+        }
+        guard offset - start <= Self.longestNumber else {
+            throw JSONError("a number of more than \(Self.longestNumber) characters", at: start, in: bytes)
+        }
         let text = String(decoding: bytes[start..<offset], as: UTF8.self)
-        if whole, let exact = Int(text) { return .integer(exact) }
+        if whole, magnitude != 0, let exact = Int(text) { return .integer(exact) }
         guard let value = Double(text), value.isFinite else {
             throw JSONError("number out of range", at: start, in: bytes)
         }
-        return .number(value)
+        return .decimal(text)
     }
 
     private mutating func skipDigits() throws(JSONError) {
@@ -279,8 +295,9 @@ package struct JSONReader {
     }
 
     private mutating func enter() throws(JSONError) {
-        guard depth < Self.maximumDepth else { throw error("nested deeper than \(Self.maximumDepth)") }
+        guard depth < limit else { throw error("nested deeper than \(limit)") }
         depth += 1
+        if depth > deepest { deepest = depth }
         offset += 1
         skipSpace()
     }
@@ -333,12 +350,13 @@ package func isValidUTF8(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
     return true
 }
 
-/// The members that an object has had so far. The first few are looked through, which is faster than hashing them.
+/// The members that an object has had so far, by their bytes. The first few are looked through, which is faster than
+/// hashing them.
 private struct KnownKeys {
     private static let few = 8
     private var first = ""
     private var others: [String] = []
-    private var many: Set<String> = []
+    private var many: Set<ExactText> = []
     private var count = 0
 
     /// - Returns: False when it was there.
@@ -348,13 +366,13 @@ private struct KnownKeys {
             first = key
             return true
         }
-        if key == first { return false }
+        if key.isExactly(first) { return false }
         if many.isEmpty {
-            for other in others where other == key { return false }
+            for other in others where key.isExactly(other) { return false }
             others.append(key)
-            if count > Self.few { many = Set(others) }
+            if count > Self.few { many = Set(others.map(ExactText.init)) }
             return true
         }
-        return many.insert(key).inserted
+        return many.insert(ExactText(key)).inserted
     }
 }

@@ -28,7 +28,7 @@ package struct SchemaError: Error, Equatable, CustomStringConvertible {
 package struct JSONSchema: Sendable {
     /// The schema as it was given.
     package let source: JSONValue
-    private let root: Node
+    private let root: SchemaNode
     /// Held here alone: what nodes refer to holds nodes, and would never be gone if they held it too.
     private let definitions = Definitions()
 
@@ -36,20 +36,24 @@ package struct JSONSchema: Sendable {
         self.source = source
         for definition in source["$defs"]?.members ?? [] {
             let pointer = "/$defs/" + escapedPointer(definition.key)
-            definitions.nodes["#" + pointer] = try Node(definition.value, at: pointer, definitions)
+            definitions.nodes[ExactText("#" + pointer)] = try SchemaNode(definition.value, at: pointer, definitions)
         }
-        root = try Node(source, at: "", definitions)
-        definitions.nodes["#"] = root
+        root = try SchemaNode(source, at: "", definitions)
+        definitions.nodes[ExactText("#")] = root
         if let missing = definitions.wanted.first(where: { definitions.nodes[$0.key] == nil }) {
-            throw SchemaError(pointer: missing.value, detail: "nothing is at \(missing.key)")
+            throw SchemaError(pointer: missing.value, detail: "nothing is at \(missing.key.text)")
+        }
+        if let circle = definitions.circle() {
+            throw SchemaError(pointer: circle, detail: "refers to itself without a step into the value")
         }
     }
 
-    /// All that keeps `value` from fitting, in the order in which it stands in the value.
+    /// What keeps `value` from fitting, in the order in which it stands in the value; of much of it the beginning. A value
+    /// that is too costly to check does not fit.
     package func violations(in value: JSONValue) -> [SchemaViolation] {
-        var found: [SchemaViolation] = []
-        root.check(value, at: "", into: &found)
-        return found
+        var check = SchemaCheck()
+        check.check(value, root)
+        return check.outcome
     }
 }
 
@@ -60,14 +64,34 @@ private let annotations: Set<String> = [
 
 /// What `$ref` can name.
 // Guard: filled while the schema is compiled; only read afterwards.
-private final class Definitions: @unchecked Sendable {
-    var nodes: [String: Node] = [:]
+final class Definitions: @unchecked Sendable {
+    var nodes: [ExactText: SchemaNode] = [:]
     /// Names that were referred to, and where.
-    var wanted: [String: String] = [:]
+    var wanted: [ExactText: String] = [:]
+
+    /// Where something is referred to that leads back to itself without a step into the value; nil: nowhere.
+    func circle() -> String? {
+        var open: Set<ObjectIdentifier> = []
+        var closed: Set<ObjectIdentifier> = []
+        func leadsBack(_ node: SchemaNode) -> Bool {
+            let id = ObjectIdentifier(node)
+            if closed.contains(id) { return false }
+            guard open.insert(id).inserted else { return true }
+            let others =
+                node.all + node.any + node.one + [node.not, node.reference.flatMap { nodes[$0] }].compactMap(\.self)
+            if others.contains(where: leadsBack) { return true }
+            closed.insert(id)
+            return false
+        }
+        for (name, place) in wanted.sorted(by: { $0.value < $1.value }) {
+            if let node = nodes[name], leadsBack(node) { return place }
+        }
+        return nil
+    }
 }
 
 /// The types that a value may have, one bit each.
-private struct Types: OptionSet {
+struct Types: OptionSet {
     let rawValue: UInt8
 
     static let integer = Types(rawValue: 1 << 2)
@@ -87,7 +111,7 @@ private struct Types: OptionSet {
             case .null: 1
             case .bool: 1 << 1
             case .integer: 1 << 2
-            case .number: 1 << 3
+            case .decimal: 1 << 3
             case .string: 1 << 4
             case .array: 1 << 5
             case .object: 1 << 6
@@ -101,21 +125,23 @@ private struct Types: OptionSet {
 }
 
 /// One level of a schema. A class, because schemas nest.
-private final class Node: Sendable {
+final class SchemaNode: Sendable {
     let types: Types
     let allowed: [JSONValue]?
-    let properties: [String: Node]
+    let properties: [ExactText: SchemaNode]
     let required: [String]
+    /// The names of `properties`, for suggestions.
+    let names: [String]
     /// nil: anything goes.
-    let additional: Node?
+    let additional: SchemaNode?
     let additionalForbidden: Bool
-    let items: Node?
-    let prefix: [Node]
-    let all, any, one: [Node]
-    let not: Node?
+    let items: SchemaNode?
+    let prefix: [SchemaNode]
+    let all, any, one: [SchemaNode]
+    let not: SchemaNode?
     let isImpossible: Bool
-    let reference: String?
-    private unowned let definitions: Definitions
+    let reference: ExactText?
+    unowned let definitions: Definitions
     let bounds: Bounds
 
     struct Bounds: Sendable {
@@ -136,18 +162,18 @@ private final class Node: Sendable {
     init(_ source: JSONValue, at pointer: String, _ definitions: Definitions) throws(SchemaError) {
         var types: Types = []
         var allowed: [JSONValue]?
-        var properties: [String: Node] = [:]
+        var properties: [ExactText: SchemaNode] = [:]
         var required: [String] = []
-        var additional: Node?
+        var additional: SchemaNode?
         var additionalForbidden = false
-        var items: Node?
-        var lists: [String: [Node]] = [:]
-        var not: Node?
-        var reference: String?
+        var items: SchemaNode?
+        var lists: [String: [SchemaNode]] = [:]
+        var not: SchemaNode?
+        var reference: ExactText?
         var bounds = Bounds()
         switch source {
         case .object, .bool: break
-        case .null, .integer, .number, .string, .array:
+        case .null, .integer, .decimal, .string, .array:
             throw SchemaError(pointer: pointer, detail: "a schema is an object, true or false")
         }
         for member in source.members {
@@ -158,28 +184,28 @@ private final class Node: Sendable {
             case "const": allowed = [member.value]
             case "properties":
                 for property in member.value.members {
-                    properties[property.key] = try Node(
+                    properties[ExactText(property.key)] = try SchemaNode(
                         property.value, at: here + "/" + escapedPointer(property.key), definitions)
                 }
             case "required": required = (member.value.elements ?? []).compactMap(\.string)
             case "additionalProperties":
                 additionalForbidden = member.value == .bool(false)
-                additional = additionalForbidden ? nil : try Node(member.value, at: here, definitions)
-            case "items": items = try Node(member.value, at: here, definitions)
-            case "not": not = try Node(member.value, at: here, definitions)
+                additional = additionalForbidden ? nil : try SchemaNode(member.value, at: here, definitions)
+            case "items": items = try SchemaNode(member.value, at: here, definitions)
+            case "not": not = try SchemaNode(member.value, at: here, definitions)
             case "prefixItems", "allOf", "anyOf", "oneOf":
                 guard let parts = member.value.elements, !parts.isEmpty else {
                     throw SchemaError(pointer: here, detail: "expected a list of schemas")
                 }
                 for (index, part) in parts.enumerated() {
-                    lists[member.key, default: []].append(try Node(part, at: "\(here)/\(index)", definitions))
+                    lists[member.key, default: []].append(try SchemaNode(part, at: "\(here)/\(index)", definitions))
                 }
             case "$ref":
                 guard let name = member.value.string, name == "#" || name.hasPrefix("#/$defs/") else {
                     throw SchemaError(pointer: here, detail: "only # and #/$defs/… can be referred to")
                 }
-                reference = name
-                definitions.wanted[name] = here
+                reference = ExactText(name)
+                definitions.wanted[ExactText(name)] = here
             case "$defs" where pointer.isEmpty: break
             case let key where annotations.contains(key): break
             default: try Self.bound(member, at: here, into: &bounds)
@@ -189,6 +215,7 @@ private final class Node: Sendable {
         self.allowed = allowed
         self.properties = properties
         self.required = required
+        names = properties.keys.map(\.text).sorted()
         self.additional = additional
         self.additionalForbidden = additionalForbidden
         self.items = items
@@ -237,154 +264,10 @@ private final class Node: Sendable {
             throw SchemaError(pointer: pointer, detail: "unsupported keyword")
         }
     }
-
-    // MARK: Checking
-
-    /// How often a reference may lead to another one before a step into the value.
-    private static let deepest = 64
-
-    func check(_ value: JSONValue, at pointer: String, into found: inout [SchemaViolation], depth: Int = 0) {
-        func fail(_ detail: String) { found.append(SchemaViolation(pointer: pointer, detail: detail)) }
-        if isImpossible { return fail("nothing may stand here") }
-        if let reference, let node = definitions.nodes[reference] {
-            guard depth < Self.deepest else { return fail("the schema refers to itself without end") }
-            node.check(value, at: pointer, into: &found, depth: depth + 1)
-        }
-        if !all.isEmpty || !any.isEmpty || !one.isEmpty || not != nil {
-            checkParts(value, at: pointer, into: &found, depth: depth)
-        }
-        if !types.isEmpty, !fits(value) {
-            fail("expected \(types.names.joined(separator: " or ")), got \(value.typeName)")
-            return
-        }
-        if let allowed, !allowed.contains(where: { $0.isSame(as: value) }) {
-            let choices = allowed.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: ", ")
-            fail(allowed.count == 1 ? "must be \(choices)" : "must be one of \(choices)")
-        }
-        switch value {
-        case .integer(let number): checkNumber(Double(number), fail)
-        case .number(let number): checkNumber(number, fail)
-        case .string(let text):
-            checkCount(text.unicodeScalars.count, bounds.minLength, bounds.maxLength, "characters", fail)
-        case .array(let elements):
-            checkCount(elements.count, bounds.minItems, bounds.maxItems, "items", fail)
-            if bounds.uniqueItems,
-                elements.indices.contains(where: { index in
-                    elements[..<index].contains { $0.isSame(as: elements[index]) }
-                })
-            {
-                fail("items must differ")
-            }
-            for (index, element) in elements.enumerated() {
-                let node = index < prefix.count ? prefix[index] : items
-                node?.check(element, at: "\(pointer)/\(index)", into: &found)
-            }
-        case .object(let members): checkObject(members, at: pointer, into: &found)
-        case .null, .bool: break
-        }
-    }
-
-    /// `allOf`, `anyOf`, `oneOf` and `not`.
-    private func checkParts(
-        _ value: JSONValue, at pointer: String, into found: inout [SchemaViolation], depth: Int
-    ) {
-        func fail(_ detail: String) { found.append(SchemaViolation(pointer: pointer, detail: detail)) }
-        func violations(_ node: Node) -> [SchemaViolation] {
-            var found: [SchemaViolation] = []
-            node.check(value, at: pointer, into: &found, depth: depth + 1)
-            return found
-        }
-        for node in all { node.check(value, at: pointer, into: &found, depth: depth + 1) }
-        if !any.isEmpty {
-            let attempts = any.map(violations)
-            // What came closest says most.
-            if !attempts.contains(where: \.isEmpty), let nearest = attempts.max(by: { $0.depth < $1.depth }) {
-                found.append(contentsOf: nearest)
-            }
-        }
-        if !one.isEmpty {
-            let fitting = one.count { violations($0).isEmpty }
-            if fitting != 1 {
-                fail(fitting == 0 ? "fits none of the alternatives" : "fits several of the alternatives")
-            }
-        }
-        if let not, violations(not).isEmpty { fail("must not be so") }
-    }
-
-    private func fits(_ value: JSONValue) -> Bool {
-        if types.contains(Types(of: value)) { return true }
-        switch value {
-        case .integer: return types.contains(.number)
-        case .number: return types.contains(.integer) && value.integer != nil
-        case .null, .bool, .string, .array, .object: return false
-        }
-    }
-
-    private func checkNumber(_ number: Double, _ fail: (String) -> Void) {
-        if let bound = bounds.minimum, number < bound { fail("must be at least \(decimal(bound))") }
-        if let bound = bounds.maximum, number > bound { fail("must be at most \(decimal(bound))") }
-        if let bound = bounds.exclusiveMinimum, number <= bound { fail("must be more than \(decimal(bound))") }
-        if let bound = bounds.exclusiveMaximum, number >= bound { fail("must be less than \(decimal(bound))") }
-        if let step = bounds.multipleOf, step > 0, (number / step).rounded() != number / step {
-            fail("must be a multiple of \(decimal(step))")
-        }
-    }
-
-    private func checkCount(_ count: Int, _ least: Int?, _ most: Int?, _ unit: String, _ fail: (String) -> Void) {
-        if let least, count < least { fail("must have at least \(least) \(unit)") }
-        if let most, count > most { fail("must have at most \(most) \(unit)") }
-    }
-
-    private func checkObject(_ members: [JSONValue.Member], at pointer: String, into found: inout [SchemaViolation]) {
-        checkCount(members.count, bounds.minProperties, bounds.maxProperties, "members") {
-            found.append(SchemaViolation(pointer: pointer, detail: $0))
-        }
-        for member in members {
-            let node = properties[member.key]
-            if let node = node ?? additional {
-                node.check(member.value, at: pointer + "/" + escapedPointer(member.key), into: &found)
-            } else if additionalForbidden {
-                let near =
-                    nearest(to: member.key, among: properties.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
-                found.append(
-                    SchemaViolation(
-                        pointer: pointer + "/" + escapedPointer(member.key), detail: "unknown member" + near))
-            }
-        }
-        for name in required where !members.contains(where: { $0.key == name }) {
-            found.append(SchemaViolation(pointer: pointer + "/" + escapedPointer(name), detail: "is required"))
-        }
-    }
-}
-
-private func decimal(_ number: Double) -> String {
-    var bytes: [UInt8] = []
-    bytes.append(number: number)
-    return String(decoding: bytes, as: UTF8.self)
 }
 
 /// A member's name as one step of a JSON pointer (RFC 6901).
 package func escapedPointer(_ name: String) -> String {
     guard name.utf8.contains(where: { $0 == UInt8(ascii: "~") || $0 == UInt8(ascii: "/") }) else { return name }
-    return name.map { $0 == "~" ? "~0" : $0 == "/" ? "~1" : String($0) }.joined()
-}
-
-extension [SchemaViolation] {
-    /// How far into the value the first violation lies.
-    fileprivate var depth: Int { first.map { $0.pointer.utf8.count { $0 == UInt8(ascii: "/") } } ?? 0 }
-}
-
-extension JSONValue {
-    /// Equal as JSON Schema has it: 1 is 1.0, and the order of members says nothing.
-    fileprivate func isSame(as other: JSONValue) -> Bool {
-        switch (self, other) {
-        case (.array(let left), .array(let right)):
-            return left.count == right.count && zip(left, right).allSatisfy { $0.isSame(as: $1) }
-        case (.object(let left), .object(let right)):
-            return left.count == right.count
-                && left.allSatisfy { member in other[member.key].map { member.value.isSame(as: $0) } ?? false }
-        case (.number, .integer), (.integer, .number): return number == other.number
-        default: return self == other
-        }
-    }
+    return name.unicodeScalars.map { $0 == "~" ? "~0" : $0 == "/" ? "~1" : String($0) }.joined()
 }

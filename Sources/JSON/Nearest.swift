@@ -2,8 +2,12 @@
 ///
 /// Near means: at most a third of the word's length in edits, and at least one.
 package func nearest(to word: String, among candidates: [String]) -> String? {
+    // Nobody types longer names by hand, and comparing them takes the square of their length.
+    guard word.utf8.count <= 64 else { return nil }
     let limit = max(1, word.count / 3)
-    let ranked = candidates.map { (name: $0, distance: editDistance(word, $0)) }
+    let ranked = candidates.lazy.filter { $0.utf8.count <= 64 }.prefix(200).map {
+        (name: $0, distance: editDistance(word, $0))
+    }
     guard let best = ranked.min(by: { $0.distance < $1.distance }), best.distance <= limit else { return nil }
     return best.name
 }

@@ -96,7 +96,7 @@ package struct CommandDefinition: Sendable {
         let text: String
         switch value {
         case .string(let string): text = string
-        case .integer, .number, .bool: text = String(decoding: value!.bytes, as: UTF8.self)
+        case .integer, .decimal, .bool: text = String(decoding: value!.bytes, as: UTF8.self)
         case .null, .array, .object, nil:
             throw TaskFailure(type: "InvalidInput", message: "\"\(name)\" is no text, number or flag", canRetry: false)
         }

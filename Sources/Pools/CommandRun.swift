@@ -131,7 +131,9 @@ final class CommandRun {
     /// A line on descriptor 3: `{"done":…,"total":…}`, `{"output":…}` or `{"log":…}`.
     private func takeEvent(_ line: [UInt8]) {
         // What is no JSON is the program's mistake, not the job's: it is shown in the log.
-        guard let value = try? JSONReader.value(of: line) else { return take(line, "fd3") }
+        guard let value = try? JSONReader.value(of: line, depth: JSONReader.maximumDepth + 1) else {
+            return take(line, "fd3")
+        }
         if let output = value["output"] { report(.output(attempt.id, json: output.bytes)) }
         if let text = value["log"]?.string { report(.log(attempt.id, stream: "log", text: text)) }
         guard let done = value["done"]?.number else { return }

@@ -78,7 +78,7 @@ package final class WorkerMain {
 
     private func take(_ line: [UInt8]) {
         // The server is the only one who writes here; what is no JSON means that the channel is broken.
-        guard let message = try? JSONReader.value(of: line) else { exit(1) }
+        guard let message = try? JSONReader.value(of: line, depth: JSONReader.envelopedDepth) else { exit(1) }
         let id = message["id"]?.integer
         let params = message["params"] ?? .null
         switch message["method"]?.string {

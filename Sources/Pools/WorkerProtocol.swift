@@ -68,6 +68,12 @@ package enum WorkerProtocol {
 
     // MARK: Worker to server
 
+    /// What is nested deeper than that ends its worker; deeper than values may be, it fails its call alone.
+    private static let deepest = 512
+    private static var tooDeep: JobError {
+        JobError(type: "InvalidOutput", message: "it is nested deeper than \(JSONReader.maximumDepth)")
+    }
+
     /// One message from a worker.
     enum Message {
         /// - Parameter file: Where the value stands instead, when it is too long for a line.
@@ -96,11 +102,11 @@ package enum WorkerProtocol {
         var method: String?
         var params: JSONValue?
         var error: JSONValue?
-        var value: Range<Int>?
+        var value: (bytes: Range<Int>, depth: Int)?
         var file: String?
         var usage: JSONValue?
         var answer: JSONValue?
-        try JSONReader.withReader(of: line) { (reader) throws(JSONError) in
+        try JSONReader.withReader(of: line, depth: deepest) { (reader) throws(JSONError) in
             try reader.readObject { (key, reader) throws(JSONError) in
                 switch key {
                 case "id": id = try reader.readValue().integer
@@ -126,7 +132,11 @@ package enum WorkerProtocol {
         guard let id else { return .ignored }
         if let error { return failure(id, error) }
         if let answer { return isReady ? .ignored : .initialized(id: id, answer) }
-        return .result(id: id, value: value.map { Array(line[$0]) } ?? Array("null".utf8), file: file, usage: usage)
+        if let value, value.depth > JSONReader.maximumDepth {
+            return .error(id: id, code: ErrorCode.failed, tooDeep, canRetry: false)
+        }
+        return .result(
+            id: id, value: value.map { Array(line[$0.bytes]) } ?? Array("null".utf8), file: file, usage: usage)
     }
 
     private static func notification(_ method: String, _ params: JSONValue) -> Message {
@@ -136,7 +146,12 @@ package enum WorkerProtocol {
                 params["done"]?.number ?? 0, of: params["total"]?.number, unit: params["unit"]?.string,
                 message: params["message"]?.string)
             return .progress(id: id, progress)
-        case ("output", let id?): return .output(id: id, (params["value"] ?? .null).bytes)
+        case ("output", let id?):
+            let value = params["value"] ?? .null
+            guard value.depth <= JSONReader.maximumDepth else {
+                return .log(id: id, level: "warning", text: "an output is left out: \(tooDeep.message)")
+            }
+            return .output(id: id, value.bytes)
         case ("log", let id):
             return .log(id: id, level: params["level"]?.string ?? "info", text: params["text"]?.string ?? "")
         default: return .ignored

@@ -44,7 +44,7 @@ final class Submission {
         var members: [(key: String, value: JSONValue)] = []
         var inputRange: Range<Int>?
         do throws(JSONError) {
-            try JSONReader.withReader(of: body) { (reader) throws(JSONError) in
+            try JSONReader.withReader(of: body, depth: JSONReader.maximumDepth + 1) { (reader) throws(JSONError) in
                 guard reader.startsObject else { throw reader.error("expected an object") }
                 try reader.readObject { (key, reader) throws(JSONError) in
                     let start = reader.offset

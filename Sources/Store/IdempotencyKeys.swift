@@ -1,4 +1,5 @@
 import DequeModule
+import JSON
 import Jobs
 
 /// Which submission was made under which `Idempotency-Key`, the last ones, in memory.
@@ -12,21 +13,22 @@ struct IdempotencyKeys {
     }
 
     private let lifetime: Duration
-    private var uses: [String: Use] = [:]
-    private var order = Deque<(key: String, time: Instant)>()
+    private var uses: [ExactText: Use] = [:]
+    private var order = Deque<(key: ExactText, time: Instant)>()
 
     init(lifetime: Duration) { self.lifetime = lifetime }
 
     /// nil: the key is new.
     func find(_ identity: Identity) -> Receipt? {
-        guard let use = uses[identity.key] else { return nil }
+        guard let use = uses[ExactText(identity.key)] else { return nil }
         return .duplicate(of: use.job, isSame: use.fingerprint == identity.fingerprint)
     }
 
     mutating func note(_ identity: Identity, _ job: JobID, at now: Instant) {
-        guard uses[identity.key] == nil else { return }
-        uses[identity.key] = Use(job: job, fingerprint: identity.fingerprint)
-        order.append((identity.key, now))
+        let key = ExactText(identity.key)
+        guard uses[key] == nil else { return }
+        uses[key] = Use(job: job, fingerprint: identity.fingerprint)
+        order.append((key, now))
         while uses.count > Self.maximum { forgetOldest() }
     }
 

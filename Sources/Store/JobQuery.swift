@@ -1,3 +1,4 @@
+import JSON
 import Jobs
 
 /// Which jobs a list or a stream of all jobs is about.
@@ -21,7 +22,7 @@ package struct JobFilter: Sendable {
         (task == nil || task == record.task) && (queue == nil || queue == record.queue)
             && (pool == nil || pool == record.pool)
             && labels.allSatisfy { wanted in
-                record.labels.contains { $0.name == wanted.name && $0.value == wanted.value }
+                record.labels.contains { $0.name.isExactly(wanted.name) && $0.value.isExactly(wanted.value) }
             }
     }
 

@@ -44,7 +44,7 @@ struct Answer {
     let body: [UInt8]
 
     /// The body as JSON; null when it is none.
-    var json: JSONValue { (try? JSONReader.value(of: body)) ?? .null }  // what is no JSON has nothing to show
+    var json: JSONValue { (try? JSONReader.value(of: body, depth: JSONReader.envelopedDepth)) ?? .null }  // what is no JSON has nothing to show
 
     /// The answer, or the failure that a problem stands for.
     func checked() throws -> Answer {
@@ -107,7 +107,8 @@ final class Client {
                         continue
                     }
                     // A line that is no JSON belongs to an answer that is a problem, and is shown as such.
-                    if let value = try? JSONReader.value(of: Array(collected[..<end])), value["type"] != nil,
+                    if let value = try? JSONReader.value(
+                        of: Array(collected[..<end]), depth: JSONReader.envelopedDepth), value["type"] != nil,
                         value["seq"] != nil
                     {
                         onLine(value)

@@ -181,7 +181,7 @@ struct Settings {
     private func texts(of value: JSONValue, _ setting: Setting, _ path: String) throws -> [String] {
         switch value {
         case .string(let text): return [text]
-        case .bool, .integer, .number: return [String(decoding: value.bytes, as: UTF8.self)]
+        case .bool, .integer, .decimal: return [String(decoding: value.bytes, as: UTF8.self)]
         case .array(let elements) where setting.isList: return elements.compactMap(\.string)
         case .null, .array, .object:
             throw CommandFailure(.usage, "\(path): \(setting.key) has a value of the wrong type (\(value.typeName))")

@@ -81,7 +81,7 @@ final class WorkerConversation {
                 let line = Array(received[..<end])
                 received.removeFirst(end + 1)
                 if traces { say("← " + String(decoding: line, as: UTF8.self)) }
-                do throws(JSONError) { return try JSONReader.value(of: line) } catch {
+                do throws(JSONError) { return try JSONReader.value(of: line, depth: JSONReader.envelopedDepth) } catch {
                     throw Failure(
                         what: "it sent a line that is no JSON (\(error)): \(String(decoding: line, as: UTF8.self))")
                 }

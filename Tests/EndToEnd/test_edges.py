@@ -252,4 +252,120 @@ class OutputTests(EdgeTest):
         self.assertTrue(pathlib.Path("/etc/hostname").exists())
 
 
+class FidelityTests(EdgeTest):
+    numbers = ["18446744073709551615", "1.0", "1e2", "1" + "0" * 30, "-0", "-0.0", "0.10", "5e-324", "9007199254740993"]
+    # The braces of an object are no placeholder: no name stands in them.
+    echo = r"""printf '{"a":%s}\n' "$1" """
+    emit = r"""printf '{"output":%s}\n' "$1" >&3"""
+    files = {"spindle.toml": toml({
+        "show": ["printf", "%s\\n", "{text}"], "echo": ["sh", "-c", echo, "sh", "{text}"],
+        "emit": ["sh", "-c", emit, "sh", "{text}"]}, echo={"result": '"json"', "dash": '["text"]'},
+        show={"dash": '["text"]'}, emit={"dash": '["text"]'}) + LIAR}
+    arguments = ("--processes", "2", "--config", "spindle.toml")
+
+    def test_numbers_leave_as_they_came(self):
+        for number in self.numbers:
+            with self.subTest(number=number):
+                body = '{"task":"%s","input":{"text":%s}}'
+                for task, result in [("show", json.dumps(number)), ("echo", '{"a":%s}' % number)]:
+                    answer = self.server.ask("POST", "/v1/jobs", body % (task, number), {"Prefer": f"wait={PATIENCE}"})
+                    text = answer.body.decode()
+                    self.assertEqual(answer.status, 200, text)
+                    self.assertIn('"input":{"text":%s}' % number, text)
+                    self.assertIn('"result":%s' % result, text)
+                    job = answer.json["id"]
+                    self.assertIn('"result":%s' % result, self.server.get(f"/v1/jobs/{job}/events").body.decode())
+                    self.assertIn('"input":{"text":%s}' % number, self.server.get("/v1/jobs?limit=1").body.decode())
+                job = self.server.submit("say", {"lines": [
+                    '{"jsonrpc":"2.0","method":"output","params":{"id":@ID@,"value":[%s]}}' % number,
+                    '{"jsonrpc":"2.0","id":@ID@,"result":{"value":{"n":%s}}}' % number]})
+                self.server.wait(job)
+                events = self.server.get(f"/v1/jobs/{job}/events").body.decode()
+                self.assertIn('"value":[%s]' % number, events)
+                self.assertIn('"result":{"n":%s}' % number, events)
+                self.assertEqual(self.server.get(f"/v1/jobs/{job}/result").body.decode(), '{"n":%s}' % number)
+                for task, shown in [("echo", '{"a":%s}' % number), ("emit", '""')]:
+                    done = self.server.command("run", task, '{"text":%s}' % number)
+                    self.assertEqual((done.returncode, done.stdout), (0, shown + "\n"), done.stderr)
+                done = self.server.command("run", "--json", "emit", '{"text":%s}' % number)
+                self.assertIn('"value":%s}' % number, done.stdout)
+
+    def test_what_was_accepted_can_be_listed_and_read_by_our_own_clients(self):
+        deep = "[" * 63 + "]" * 63
+        line = '{"jsonrpc":"2.0","id":@ID@,"result":{"value":%s}}' % ("[" + deep + "]")
+        value = '{"lines":[%s],"deep":%s}' % (json.dumps(line), deep)
+        for path, body in [("/v1/jobs", '{"task":"say","input":%s}' % value), ("/v1/run/say", value)]:
+            answer = self.server.ask("POST", path, body, {"Prefer": f"wait={PATIENCE}"})
+            self.assertEqual(answer.status, 200, answer.body)
+        self.assertIn(deep, self.server.command("list", "--json").stdout)
+        done = self.server.command("run", "say", value)
+        self.assertEqual((done.returncode, done.stdout), (0, "[" + deep + "]\n"), done.stderr)
+        done = self.server.command("list")
+        self.assertIn("say", done.stdout)
+        # One level more is the client's error, at both routes, and a worker's fails its job alone.
+        deeper = value.replace(deep, "[" + deep + "]")
+        for path, body in [("/v1/jobs", '{"task":"say","input":%s}' % deeper), ("/v1/run/say", deeper)]:
+            self.assertEqual(self.server.ask("POST", path, body).status, 400)
+        line = '{"jsonrpc":"2.0","id":@ID@,"result":{"value":[[%s]]}}' % deep
+        for _ in range(2):
+            job = self.server.wait(self.server.submit("say", {"lines": [line]}))
+            self.assertEqual((job["state"], job["error"]["type"]), ("failed", "InvalidOutput"))
+        workers = next(p for p in self.server.get("/v1/pools").json["pools"] if p["name"] == "process")["workers"]
+        self.assertTrue(workers)
+
+    def test_names_are_told_apart_by_their_bytes(self):
+        composed, decomposed = "\u00e9", "e\u0301"
+        body = '{"task":"squares","input":{"n":1},"labels":{"%s":"1","%s":"2"}}' % (composed, decomposed)
+        answer = self.server.ask("POST", "/v1/jobs", body.encode(), {"Prefer": f"wait={PATIENCE}"})
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(answer.json["labels"], {composed: "1", decomposed: "2"})
+        from urllib.parse import quote
+        for name, value, count in [(composed, "1", 1), (decomposed, "2", 1), (composed, "2", 0), (decomposed, "1", 0)]:
+            found = self.server.get(f"/v1/jobs?label.{quote(name)}={value}").json["jobs"]
+            self.assertEqual(len(found), count, (name, value))
+
+
+class CostTests(EdgeTest):
+    schemas = {
+        "unique": {"type": "object", "properties": {"v": {"type": "array", "uniqueItems": True}}},
+        "alternatives": {"$defs": {"a": {"anyOf": [
+            {"type": "array", "items": {"$ref": "#/$defs/a"}}, {"type": "array", "items": {"$ref": "#/$defs/a"}}, {"type": "null"}]}},
+            "properties": {"v": {"$ref": "#/$defs/a"}}},
+        "closed": {"type": "object", "additionalProperties": False, "properties": {f"property_{i}": True for i in range(50)}},
+    }
+    worker = """
+import json, os, socket
+channel = socket.socket(fileno=int(os.environ["SPINDLE_FD"]))
+for line in channel.makefile("r"):
+    request = json.loads(line)
+    if request["method"] == "initialize":
+        result = {"protocol": 1, "worker": {}, "tasks": [{"name": n, "input": s} for n, s in json.loads(%r).items()]}
+    elif request["method"] == "run":
+        result = {"value": None}
+    else:
+        break
+    channel.sendall((json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}) + "\\n").encode())
+""" % json.dumps(schemas)
+    files = {"spindle.toml": "[workers.costly]\ncommand = " + json.dumps(["python3", "-c", worker]) + "\n"}
+    arguments = ("--processes", "1", "--config", "spindle.toml")
+
+    def test_no_input_makes_a_schema_expensive(self):
+        for task, value, status in [
+            ("unique", {"v": list(range(140_000))}, 202), ("unique", {"v": list(range(140_000)) + [0]}, 422),
+            ("alternatives", {"v": json.loads("[" * 60 + "1" + "]" * 60)}, 422), ("alternatives", {"v": [[None], []]}, 202),
+            ("closed", {f"unknown_{i}": 0 for i in range(45_000)}, 422), ("closed", {"p" * 900_000: 0}, 422),
+        ]:
+            with self.subTest(task=task, status=status):
+                began = time.monotonic()
+                answer = self.server.ask("POST", "/v1/jobs", {"task": task, "input": value})
+                self.assertEqual(answer.status, status, answer.body[:200])
+                # Minutes before.
+                self.assertLess(time.monotonic() - began, PATIENCE / 2)
+
+    def test_a_schema_that_only_leads_back_to_itself_is_refused_at_its_registration(self):
+        files = {"spindle.toml": toml({"loop": ["true"]}, loop={"input": '{ anyOf = [{ "$ref" = "#" }, { type = "null" }] }'})}
+        with self.assertRaisesRegex(RuntimeError, "refers to itself"):
+            Server("--config", "spindle.toml", "--store", "memory", files=files)
+
+
 del EdgeTest, ServerTest

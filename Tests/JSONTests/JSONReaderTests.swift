@@ -6,10 +6,13 @@ import Testing
     private func read(_ text: String) throws(JSONError) -> JSONValue { try JSONReader.value(of: Array(text.utf8)) }
 
     @Test func `values are read as they are meant`() throws {
-        #expect(try read(" { \"a\" : [ 1 , -2.5e1 , true , null , \"x\" ] } ") == ["a": [1, -25.0, true, .null, "x"]])
+        #expect(
+            try read(" { \"a\" : [ 1 , -2.5e1 , true , null , \"x\" ] } ") == [
+                "a": [1, .decimal("-2.5e1"), true, .null, "x"]
+            ])
         #expect(try read("9223372036854775807") == .integer(.max))
         #expect(try read("-9223372036854775808") == .integer(.min))
-        #expect(try read("9223372036854775808") == .number(9_223_372_036_854_775_808))
+        #expect(try read("9223372036854775808") == .decimal("9223372036854775808"))
         #expect(try read(#""\u00e9\ud83d\ude00\n\/""#) == "é😀\n/")
     }
 
