@@ -44,7 +44,8 @@ struct Answer {
     let body: [UInt8]
 
     /// The body as JSON; null when it is none.
-    var json: JSONValue { (try? JSONReader.value(of: body, depth: JSONReader.envelopedDepth)) ?? .null }  // what is no JSON has nothing to show
+    // What is no JSON has nothing to show.
+    var json: JSONValue { (try? JSONReader.value(of: body, depth: JSONReader.envelopedDepth)) ?? .null }
 
     /// The answer, or the failure that a problem stands for.
     func checked() throws -> Answer {
