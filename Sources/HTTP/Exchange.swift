@@ -1,3 +1,5 @@
+import EventLoop
+
 /// One request and its answer, as a handler holds it. Lives on the handlers' loop.
 ///
 /// A handler either calls ``respond(_:)`` once, or ``beginStream(_:)``, ``send(_:)`` as often as it likes, and ``end()``.
@@ -14,6 +16,8 @@ package final class Exchange {
     package var onFinish: (() -> Void)?
     /// Called when a stream whose reader was slow has room again.
     package var onDrain: (() -> Void)?
+    private var meter: (any AnswerMeter)?
+    private var began: Int64 = 0
     /// What carries the answer; nil when the exchange is over.
     private var sink: (any ResponseSink)?
 
@@ -25,6 +29,7 @@ package final class Exchange {
     func reopen(_ sink: any ResponseSink) {
         self.sink = sink
         hasLeft = false
+        meter = nil
     }
 
     /// Calls `action` once if the client leaves before the answer is complete: at once, if it has left already.
@@ -40,10 +45,26 @@ package final class Exchange {
 
     package func respond(_ response: Response) {
         guard let sink = finish() else { return }
+        measured(response.status)
         sink.respond(response)
     }
 
-    package func beginStream(_ response: Response) { sink?.beginStream(response) }
+    package func beginStream(_ response: Response) {
+        guard let sink else { return }
+        measured(response.status)
+        sink.beginStream(response)
+    }
+
+    /// Tells `meter` of the answer when it begins.
+    package func measure(by meter: any AnswerMeter) {
+        self.meter = meter
+        began = monotonicNanoseconds()
+    }
+
+    private func measured(_ status: Int) {
+        meter?.answered(status, since: began)
+        meter = nil
+    }
 
     package func send(_ chunk: StreamChunk) { sink?.send(chunk) }
 

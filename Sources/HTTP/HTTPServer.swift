@@ -12,8 +12,8 @@ package struct HTTPHandlers: Sendable {
     package var refusal: @Sendable (ParseError) -> Response
     /// Answers one request. Called on the handlers' loop.
     package var handle: LoopBound<(Exchange) -> Void>
-    /// Of all servers that serve for them.
-    package let connections = ConnectionCount()
+    /// What all servers that serve for them count.
+    package let figures = ServerFigures()
 
     package init(
         refuse: @escaping @Sendable (RequestHead, Peer) -> Response?,
@@ -24,14 +24,6 @@ package struct HTTPHandlers: Sendable {
         self.refusal = refusal
         self.handle = handle
     }
-}
-
-/// How many connections are open, over all loops.
-package final class ConnectionCount: Sendable {
-    private let count = Atomic<Int>(0)
-
-    package var value: Int { count.load(ordering: .relaxed) }
-    func add(_ more: Int) { count.wrappingAdd(more, ordering: .relaxed) }
 }
 
 /// The HTTP side of one loop: its listeners and its connections.
@@ -55,6 +47,9 @@ package final class HTTPServer {
     private var dirty: [Connection] = []
     private var resuming: [Connection] = []
     private var turnTime: Int64 = 0
+    private var longestTurn: Int64 = 0
+    private var ticker: Ticker?
+    private var nextTick: Int64 = 0
     private var far: FarSide?
     private var whenEmpty: (() -> Void)?
     /// While a server that stops lets clients send what they are about to send.
@@ -62,7 +57,10 @@ package final class HTTPServer {
     private var graceEnd: Int64 = 0
     private var graceTimer: Deadline?
 
-    package init(on loop: EventLoop, limits: Limits, tls: TLSIdentity? = nil, handlers: HTTPHandlers) {
+    /// - Parameter number: The loop's, for the metrics.
+    package init(
+        on loop: EventLoop, number: Int = 0, limits: Limits, tls: TLSIdentity? = nil, handlers: HTTPHandlers
+    ) {
         self.loop = loop
         self.limits = limits
         times = Limits.Nanoseconds(limits)
@@ -70,6 +68,9 @@ package final class HTTPServer {
         self.handlers = handlers
         if handlers.handle.loop !== loop { far = FarSide(on: loop, limits: limits, handlers: handlers) }
         loop.atEndOfTurn { [unowned self] in endTurn() }
+        nextTick = monotonicNanoseconds() + Self.second
+        // Without memory for a timer the lag is not measured, and nothing else.
+        ticker = try? Ticker(every: .nanoseconds(Self.second), on: loop) { [unowned self] in measureLag(of: number) }
     }
 
     /// Opens a listener.
@@ -140,8 +141,16 @@ package final class HTTPServer {
         return turnTime
     }
 
-    func refuse(_ head: RequestHead, _ peer: Peer) -> Response? { handlers.refuse(head, peer) }
-    func refusal(for error: ParseError) -> Response { handlers.refusal(error) }
+    func refuse(_ head: RequestHead, _ peer: Peer) -> Response? {
+        guard let refusal = handlers.refuse(head, peer) else { return nil }
+        handlers.figures.noteRefusal(refusal.status)
+        return refusal
+    }
+
+    func refusal(for error: ParseError) -> Response {
+        handlers.figures.noteRefusal(error.status)
+        return handlers.refusal(error)
+    }
 
     func encode(
         _ response: Response, _ framing: ResponseEncoder.Framing, _ persistence: ResponseEncoder.Persistence,
@@ -170,7 +179,7 @@ package final class HTTPServer {
 
     func forget(_ connection: Connection) {
         guard connections.removeValue(forKey: connection.id) != nil else { return }
-        handlers.connections.add(-1)
+        handlers.figures.addConnections(-1)
         if !connection.peer.isLocal {
             perClient[connection.peer.address, default: 1] -= 1
             if perClient[connection.peer.address] == 0 { perClient[connection.peer.address] = nil }
@@ -192,6 +201,16 @@ package final class HTTPServer {
         return wallSecond
     }
 
+    private static let second: Int64 = 1_000_000_000
+
+    /// A turn that is long keeps everything waiting; so does another process that has the core, which only a timer sees.
+    private func measureLag(of number: Int) {
+        let now = monotonicNanoseconds()
+        handlers.figures.noteLag(max(now - nextTick, longestTurn, 0), of: number)
+        nextTick = now + Self.second
+        longestTurn = 0
+    }
+
     private func endTurn() {
         while !resuming.isEmpty {
             let batch = resuming
@@ -205,13 +224,14 @@ package final class HTTPServer {
             batch.removeAll(keepingCapacity: batch.count <= 4096)
             if dirty.isEmpty { dirty = batch }
         }
+        if turnTime != 0 { longestTurn = max(longestTurn, monotonicNanoseconds() - turnTime) }
         turnTime = 0
     }
 
     private func accept(_ descriptor: CInt) {
         let peer = Peer(of: descriptor, isTLS: tls != nil)
         let fits =
-            handlers.connections.value < limits.connections
+            handlers.figures.connections < limits.connections
             && (peer.isLocal || perClient[peer.address, default: 0] < limits.connectionsPerClient)
         guard fits, !isDraining else { return Listener.refuse(descriptor) }
         var one: CInt = 1
@@ -219,7 +239,7 @@ package final class HTTPServer {
         do throws(LoopError) {
             let connection = try Connection(descriptor, id: nextID, peer: peer, server: self)
             connections[nextID] = connection
-            handlers.connections.add(1)
+            handlers.figures.addConnections(1)
             nextID += 1
             if !peer.isLocal { perClient[peer.address, default: 0] += 1 }
         } catch {

@@ -1,5 +1,6 @@
 import HTTP
 import JSON
+import Jobs
 
 /// The server itself: is it well, what does it count, what does it look like.
 extension API {
@@ -15,8 +16,20 @@ extension API {
     }
 
     func showMetrics(_ exchange: Exchange, _: String) throws(Problem) {
-        let text = engine.metrics.text(of: engine, connections: connections())
-        exchange.respond(Response(200, "text/plain; version=0.0.4; charset=utf-8", text))
+        processFigures.read { [unowned self] process in
+            var text = PrometheusText()
+            engine.metrics.write(of: engine, to: &text)
+            text.append(meters, refused: figures?.refused ?? [:])
+            text.family("spindle_http_connections", "gauge", "Open connections.", Double(figures?.connections ?? 0))
+            text.family(
+                "spindle_loop_lag_seconds", "gauge",
+                "How late a loop came to what was due, at worst in its last second.",
+                (figures?.loopLags ?? [:]).sorted { $0.key < $1.key }.map {
+                    ([("loop", "\($0.key)")], Double($0.value) / 1e9)
+                })
+            text.append(process, startedAt: Double(engine.startedAt.nanoseconds) / 1e9)
+            exchange.respond(Response(200, "text/plain; version=0.0.4; charset=utf-8", text.bytes))
+        }
     }
 
     func openAPI(_ exchange: Exchange, _: String) throws(Problem) {

@@ -9,8 +9,11 @@ final class API {
     let engine: Engine
     let gate: Gate
     let pages: Pages
-    /// Open connections over all loops, for the metrics.
-    var connections: () -> Int = { 0 }
+    /// What the HTTP sides of all loops count.
+    var figures: ServerFigures?
+    /// Of requests for which there is no route.
+    private let elsewhere = RouteMeter("none", "none")
+    private(set) lazy var processFigures = ProcessFigureReader(on: engine.loop)
     private var router = Router(routes: [])
 
     init(_ engine: Engine, _ gate: Gate, _ pages: Pages) {
@@ -19,6 +22,8 @@ final class API {
         self.pages = pages
         router = Router(routes: routes)
     }
+
+    var meters: [RouteMeter] { router.routes.map(\.meter) + [elsewhere] }
 
     func handle(_ exchange: Exchange) {
         do throws(Problem) {
@@ -32,6 +37,7 @@ final class API {
         let head = exchange.head
         switch router.find(head) {
         case .route(let route, let argument):
+            exchange.measure(by: route.meter)
             if let needed = route.scope, let scope = gate.scope(of: head), scope < needed {
                 throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
             }
@@ -41,6 +47,7 @@ final class API {
             }
             try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
         case .otherMethods(let methods):
+            exchange.measure(by: elsewhere)
             let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(
                 separator: ", ")
             if head.method == .options { return exchange.respond(options(allow)) }
@@ -49,6 +56,7 @@ final class API {
             problem.allow = allow
             throw problem
         case .nothing:
+            exchange.measure(by: elsewhere)
             if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
             if head.method == .options, head.pathText == "*" {
                 return exchange.respond(options("GET, HEAD, POST, PATCH, DELETE, OPTIONS"))

@@ -23,6 +23,7 @@ final class Route {
     /// Whether there is anything at an address that the pattern matches; nil: always.
     let exists: ((String) -> Bool)?
     let handle: Handler
+    let meter: RouteMeter
     private let before: [UInt8]
     /// nil when the pattern has no parameter.
     private let after: [UInt8]?
@@ -39,6 +40,7 @@ final class Route {
         self.body = body
         self.exists = exists
         self.handle = handle
+        meter = RouteMeter(method.name, pattern)
         if let open = pattern.firstIndex(of: "{"), let close = pattern.firstIndex(of: "}") {
             before = Array(pattern[..<open].utf8)
             after = Array(pattern[pattern.index(after: close)...].utf8)

@@ -66,7 +66,7 @@ package final class Server {
             },
             handle: LoopBound({ [api] in api.handle($0) }, on: loop))
         near = HTTPServer(on: loop, limits: options.limits, tls: options.tls, handlers: handlers)
-        api.connections = { handlers.connections.value }
+        api.figures = handlers.figures
         let shared = options.loops > 1
         let taken = try options.addresses.map { try near.listen(on: $0, shared: shared) }
         for socket in options.inherited { try near.listen(on: socket) }
@@ -177,7 +177,7 @@ package final class Server {
         let logger = self.logger
         startThread(named: "loop-\(number)") {
             loop.adopt()
-            let server = HTTPServer(on: loop, limits: limits, tls: tls, handlers: handlers)
+            let server = HTTPServer(on: loop, number: number, limits: limits, tls: tls, handlers: handlers)
             box.value.server = server
             do {
                 for address in tcp { _ = try server.listen(on: address, shared: true) }
