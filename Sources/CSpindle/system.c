@@ -145,8 +145,7 @@ static void interrupted(int signal) {
     (void)signal;
     if (interrupts++) _exit(130);
     int error = errno;
-    uint64_t one = 1;
-    if (write(interrupt_descriptor, &one, sizeof one) < 0) _exit(130);
+    if (write(interrupt_descriptor, "!", 1) < 0) _exit(130);
     errno = error;
 }
 
@@ -156,8 +155,8 @@ void spindle_end_on(int signal, int status) {
     sigaction(signal, &action, NULL);
 }
 
-void spindle_watch_interrupts(int eventfd) {
-    interrupt_descriptor = eventfd;
+void spindle_watch_interrupts(int pipe) {
+    interrupt_descriptor = pipe;
     struct sigaction action = {.sa_handler = interrupted};
     sigaction(SIGINT, &action, NULL);
 }

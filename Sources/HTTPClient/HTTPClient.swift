@@ -36,7 +36,8 @@ package struct HTTPResult: Sendable {
 /// Why nothing came back.
 package struct HTTPFailure: Error, CustomStringConvertible {
     package enum Code: Sendable {
-        case refusedAddress, cannotConnect, timedOut, tooLarge, badURL, cancelled, other
+        /// `lost`: the connection was there, and the server may have got the request.
+        case refusedAddress, cannotConnect, lost, timedOut, tooLarge, badURL, untrusted, cancelled, other
     }
 
     package let code: Code
@@ -75,9 +76,11 @@ package final class HTTPClient {
     /// Makes a request.
     ///
     /// Must be called on the loop.
-    /// - Parameter onBytes: Called with each piece of the body as it comes; nil drops the body.
+    /// - Parameter onBytes: Called with each piece of the body as it comes, and the answer's status; nil drops the body.
     /// - Throws: ``HTTPFailure``; with code `cancelled` as soon as the calling task is cancelled.
-    package func perform(_ request: HTTPRequest, onBytes: (([UInt8]) -> Void)? = nil) async throws -> HTTPResult {
+    package func perform(_ request: HTTPRequest, onBytes: (([UInt8], _ status: Int) -> Void)? = nil) async throws
+        -> HTTPResult
+    {
         let transfer = try Transfer(request, onBytes: onBytes)
         let bound = LoopBound((self, transfer), on: loop)
         return try await withTaskCancellationHandler {

@@ -6,14 +6,14 @@ final class Transfer {
     let easy: UnsafeMutableRawPointer
     var continuation: CheckedContinuation<HTTPResult, any Error>?
     private let request: HTTPRequest
-    private let onBytes: (([UInt8]) -> Void)?
+    private let onBytes: (([UInt8], _ status: Int) -> Void)?
     private var headers: UnsafeMutablePointer<curl_slist>?
     private var received = 0
     private var refusedAddress = false
     private var isTooLarge = false
     private var isClosed = false
 
-    init(_ request: HTTPRequest, onBytes: (([UInt8]) -> Void)?) throws(HTTPFailure) {
+    init(_ request: HTTPRequest, onBytes: (([UInt8], _ status: Int) -> Void)?) throws(HTTPFailure) {
         guard let easy = curl_easy_init() else {
             throw HTTPFailure(code: .other, description: "no memory for a request")
         }
@@ -81,8 +81,12 @@ final class Transfer {
         }
         let text = "\(request.url): \(String(cString: curl_easy_strerror(code)))"
         switch code {
-        case CURLE_COULDNT_CONNECT, CURLE_COULDNT_RESOLVE_HOST, CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR:
+        case CURLE_COULDNT_CONNECT, CURLE_COULDNT_RESOLVE_HOST:
             return HTTPFailure(code: .cannotConnect, description: text)
+        case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE:
+            return HTTPFailure(code: .lost, description: text)
+        case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE:
+            return HTTPFailure(code: .untrusted, description: text)
         case CURLE_OPERATION_TIMEDOUT: return HTTPFailure(code: .timedOut, description: text)
         case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL: return HTTPFailure(code: .badURL, description: text)
         default: return HTTPFailure(code: .other, description: text)
@@ -114,7 +118,11 @@ final class Transfer {
             isTooLarge = true
             return false
         }
-        onBytes?(Array(bytes))
+        if let onBytes {
+            var status = 0
+            curl_get_long(easy, CURLINFO_RESPONSE_CODE, &status)
+            onBytes(Array(bytes), status)
+        }
         return true
     }
 

@@ -370,6 +370,9 @@ package func findExecutable(_ name: String) throws(TaskFailure) -> String {
     let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
     for directory in path.split(separator: ":") {
         let candidate = "\(directory)/\(name)"
+        var status = stat()
+        // A directory can be entered, which is what X_OK says of it.
+        guard stat(candidate, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { continue }
         if access(candidate, X_OK) == 0 { return candidate }
     }
     throw TaskFailure(type: "InvalidInput", message: "there is no program \"\(name)\" in PATH", canRetry: false)

@@ -40,8 +40,7 @@ struct Bench: ParsableCommand {
         guard load.answered > 0 || load.failed > 0 else {
             throw CommandFailure(.noServer, "no server answers at \(target.name); start one: spindle serve")
         }
-        print(json ? load.json : load.table)
-        fflush(nil)
+        emit(json ? load.json : load.table)
         Glibc.exit(load.failed == 0 ? ExitStatus.success.rawValue : ExitStatus.jobFailed.rawValue)
     }
 }

@@ -20,12 +20,13 @@ struct Cancel: ParsableCommand {
         let showsJob = json
         try runOnLoop(client) { client in
             let answer = try await client.send("POST", path, body: body, headers: ["Prefer: wait=60"]).checked()
+            let job = try answer.json()
+            guard let state = job["state"]?.string else { throw answer.notOurs("is no job") }
             if showsJob {
-                print(answer.text)
+                emit(try answer.text())
             } else {
-                let cancel = answer.json["cancel"]
-                let how = cancel?["how"]?.string ?? "still running"
-                print("\(answer.json["state"]?.string ?? "?")  \(how)  \(cancel?["seconds"]?.number ?? 0) s")
+                let how = job["cancel"]?["how"]?.string ?? "still running"
+                emit("\(state)  \(how)  \(job["cancel"]?["seconds"]?.number ?? 0) s")
             }
             return .success
         }

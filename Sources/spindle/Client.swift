@@ -13,6 +13,21 @@ struct ClientOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Where the token is, when SPINDLE_TOKEN is not set.", valueName: "FILE"))
     var tokenFile: String?
 
+    @Option(
+        name: .customLong("cacert"),
+        help: ArgumentHelp(
+            "Certificates to trust, PEM (default: SSL_CERT_FILE, else the system's).", valueName: "FILE"))
+    var trusted: String?
+
+    /// The file of certificates to trust; nil: the system's.
+    func trust() throws -> String? {
+        guard let file = trusted ?? environment("SSL_CERT_FILE") else { return nil }
+        guard access(file, R_OK) == 0 else {
+            throw CommandFailure(.usage, "cannot read \(file): \(String(cString: strerror(errno)))")
+        }
+        return file
+    }
+
     /// The token to present: what the environment says, else what stands in the file that was named, else the one of this
     /// machine's own server, which nobody else is to see.
     func token(for url: String) throws -> String? {
@@ -42,18 +57,48 @@ struct ClientOptions: ParsableArguments {
 struct Answer {
     let status: Int
     let body: [UInt8]
+    /// Where it came from.
+    let source: String
 
-    /// The body as JSON; null when it is none.
-    // What is no JSON has nothing to show.
-    var json: JSONValue { (try? JSONReader.value(of: body, depth: JSONReader.envelopedDepth)) ?? .null }
+    /// The body as JSON.
+    ///
+    /// - Throws: When it is none: then what answers is no Spindle, and nothing that it says may pass for success.
+    func json() throws -> JSONValue {
+        do throws(JSONError) {
+            return try JSONReader.value(of: body, depth: JSONReader.envelopedDepth)
+        } catch {
+            throw notOurs("is no JSON: \(error)")
+        }
+    }
+
+    /// The body as it came, without the line feed at its end; checked to be JSON.
+    func text() throws -> String {
+        _ = try json()
+        return String(decoding: body.last == 0x0A ? body.dropLast() : body[...], as: UTF8.self)
+    }
+
+    func notOurs(_ why: String) -> CommandFailure {
+        CommandFailure(.noServer, "what \(source) answered \(why); is that a Spindle?")
+    }
 
     /// The answer, or the failure that a problem stands for.
     func checked() throws -> Answer {
-        guard status >= 400 else { return self }
-        let detail = json["detail"]?.string ?? String(decoding: body, as: UTF8.self)
-        let isRefusal = [401, 403, 429, 503].contains(status)
-        throw CommandFailure(isRefusal ? .refused : .usage, "the server answered \(status): \(detail)")
+        guard !(200..<300).contains(status) else { return self }
+        let problem = try? JSONReader.value(of: body)  // another server's error page is shown as it is
+        let detail = problem?["detail"]?.string ?? visible(String(decoding: body.prefix(500), as: UTF8.self))
+        let code: ExitStatus =
+            switch status {
+            case 401, 403, 429, 503, 507: .refused
+            case 400..<500: .usage
+            default: .noServer
+            }
+        throw CommandFailure(code, "the server answered \(status): \(detail)")
     }
+}
+
+/// A connection that broke after it was there: the server may have got the request.
+struct LostConnection: Error, CustomStringConvertible {
+    let description: String
 }
 
 /// One server, as the commands talk to it. Lives on its loop.
@@ -63,15 +108,19 @@ final class Client {
     private let base: String
     private let socketPath: String?
     private let token: String?
+    private let trust: String?
+    /// Whether a server was there: from then on it may come back.
+    private(set) var hasAnswered = false
 
     convenience init(_ options: ClientOptions, on loop: EventLoop) throws {
         let url = options.url ?? environment("SPINDLE_URL") ?? "http://127.0.0.1:8080"
-        try self.init(url: url, token: try options.token(for: url), on: loop)
+        try self.init(url: url, token: try options.token(for: url), trust: try options.trust(), on: loop)
     }
 
-    init(url: String, token: String?, on loop: EventLoop) throws {
+    init(url: String, token: String?, trust: String? = nil, on loop: EventLoop) throws {
         self.loop = loop
         self.token = token
+        self.trust = trust
         http = try HTTPClient(on: loop)
         if url.hasPrefix("unix:") {
             socketPath = String(url.dropFirst(5))
@@ -85,84 +134,80 @@ final class Client {
         }
     }
 
-    /// - Parameter onLine: Called with each line of a streamed body; the body is then not collected.
+    var name: String { socketPath.map { "unix:\($0)" } ?? base }
+
+    /// - Parameters:
+    ///   - limit: How long it may take; nil: as long as it takes.
+    ///   - onLine: Called with each event of a streamed body; the body is then not collected.
+    /// - Throws: ``LostConnection``, or a ``CommandFailure`` when there is no server.
     func send(
-        _ method: String, _ path: String, body: [UInt8]? = nil, headers: [String] = [],
+        _ method: String, _ path: String, body: [UInt8]? = nil, headers: [String] = [], limit: Duration? = nil,
         onLine: ((JSONValue) -> Void)? = nil
     ) async throws -> Answer {
         var request = HTTPRequest(base + path)
         request.method = method
         request.body = body
         request.socketPath = socketPath
+        request.timeout = limit
+        request.trust = trust
         request.headers = headers + (body == nil ? [] : ["Content-Type: application/json", "Expect:"])
         if let token { request.headers.append("Authorization: Bearer \(token)") }
-        var collected: [UInt8] = []
+        var lines = EventLines(onLine)
         do {
-            let result = try await http.perform(request) { bytes in
-                collected += bytes
-                guard let onLine else { return }
-                while let end = collected.firstIndex(of: 0x0A) {
-                    // A server that has nothing to say sends an empty line now and then.
-                    if end == 0 {
-                        collected.removeFirst()
-                        continue
-                    }
-                    // A line that is no JSON belongs to an answer that is a problem, and is shown as such.
-                    if let value = try? JSONReader.value(
-                        of: Array(collected[..<end]), depth: JSONReader.envelopedDepth), value["type"] != nil,
-                        value["seq"] != nil
-                    {
-                        onLine(value)
-                        collected.removeSubrange(...end)
-                    } else {
-                        return
-                    }
-                }
+            let result = try await http.perform(request) { [self] bytes, status in
+                hasAnswered = true
+                lines.take(bytes, status)
             }
-            return Answer(status: result.status, body: collected)
+            hasAnswered = true
+            let answer = Answer(status: result.status, body: lines.rest, source: name)
+            if let why = lines.broken { throw answer.notOurs(why) }
+            return answer
         } catch let failure as HTTPFailure {
-            guard failure.code == .cannotConnect else { throw CommandFailure(.noServer, failure.description) }
-            throw CommandFailure(
-                .noServer, "no server answers at \(socketPath.map { "unix:\($0)" } ?? base); start one: spindle serve")
+            switch failure.code {
+            case .lost:
+                hasAnswered = true
+                throw LostConnection(description: failure.description)
+            case .cannotConnect where hasAnswered: throw LostConnection(description: failure.description)
+            case .cannotConnect:
+                throw CommandFailure(.noServer, "no server answers at \(name); start one: spindle serve")
+            case .untrusted:
+                throw CommandFailure(.noServer, "\(failure.description); see --cacert and SSL_CERT_FILE")
+            case .refusedAddress, .timedOut, .tooLarge, .badURL, .cancelled, .other:
+                throw CommandFailure(.noServer, failure.description)
+            }
         }
     }
 }
 
-/// Runs an async command on a loop of its own, which is this thread, and ends the process with its status.
-///
-/// - Parameter interrupted: Called on the first Ctrl-C, before the process ends with 130.
-func runOnLoop(
-    _ options: ClientOptions, interrupted: @escaping @Sendable (Client) async -> Void = { _ in },
-    _ body: @escaping @Sendable (Client) async throws -> ExitStatus
-) throws -> Never {
-    let loop = try EventLoop()
-    loop.adopt()
-    let client = LoopBound(try Client(options, on: loop), on: loop)
-    let interrupt = try SignalWatch(SIGINT, on: loop) {
-        // Ends with the process: nothing outlives it.
-        Task(executorPreference: loop) {
-            await interrupted(client.value)
-            Glibc.exit(ExitStatus.interrupted.rawValue)
+/// The events of a streamed body, line by line; any other body as it is.
+private struct EventLines {
+    private let onLine: ((JSONValue) -> Void)?
+    /// What is not handed on: the body of an answer that is no stream.
+    private(set) var rest: [UInt8] = []
+    /// What is wrong with the stream.
+    private(set) var broken: String?
+
+    init(_ onLine: ((JSONValue) -> Void)?) { self.onLine = onLine }
+
+    mutating func take(_ bytes: [UInt8], _ status: Int) {
+        rest += bytes
+        guard let onLine, status == 200, broken == nil else { return }
+        var start = 0
+        while let end = rest[start...].firstIndex(of: 0x0A) {
+            let line = Array(rest[start..<end])
+            start = end + 1
+            // A server that has nothing to say sends an empty line now and then.
+            if line.isEmpty { continue }
+            guard let event = try? JSONReader.value(of: line, depth: JSONReader.envelopedDepth),
+                event["type"]?.string != nil
+            else {  // said below
+                broken = "is no event: \(visible(String(decoding: line.prefix(100), as: UTF8.self)))"
+                break
+            }
+            onLine(event)
         }
+        rest.removeSubrange(..<start)
     }
-    // Ends with the process, as above.
-    Task(executorPreference: loop) {
-        do {
-            let status = try await body(client.value)
-            fflush(nil)
-            Glibc.exit(status.rawValue)
-        } catch let failure as CommandFailure {
-            fflush(nil)
-            say("spindle: \(failure.message)")
-            Glibc.exit(failure.code.rawValue)
-        } catch {
-            say("spindle: \(error)")
-            Glibc.exit(ExitStatus.jobFailed.rawValue)
-        }
-    }
-    loop.run()
-    _ = consume interrupt
-    Glibc.exit(0)
 }
 
 /// JSON from an argument, `@file`, or `-` for stdin; checked, and as it came.

@@ -18,54 +18,34 @@ import Server
 /// dash = ["file"]                      # parameters whose value may begin with -
 /// stdin = true                         # clients write to its standard input; else that is empty
 /// ```
-func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> TaskDefinition {
-    func wrong(_ why: String) -> CommandFailure { CommandFailure(.usage, "\(path): commands.\(name): \(why)") }
-    guard TaskDefinition.isValid(name: name) else { throw wrong("a name has 1 to 64 letters, digits, -, _ or .") }
-    let known = [
+///
+/// What is of another type than these is refused by its place: an argument that is left out runs another command.
+func commandTask(_ name: String, _ table: ConfigurationTable) throws -> TaskDefinition {
+    guard TaskDefinition.isValid(name: name) else {
+        throw table.wrong("is no name of a task: 1 to 64 letters, digits, -, _ or .")
+    }
+    try table.allow(only: [
         "command", "description", "kind", "input", "progress", "result", "timeout", "max_attempts", "environment",
         "dash", "stdin",
-    ]
-    for member in table.members where !known.contains(member.key) {
-        let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
-        throw wrong("unknown key \"\(member.key)\"" + near)
-    }
-    guard let argv = table["command"]?.elements?.compactMap(\.string), !argv.isEmpty else {
-        throw wrong("command must be a list of texts, the program first")
-    }
-    guard !argv[0].contains("{") else { throw wrong("the program itself cannot be a placeholder") }
-    do throws(TaskFailure) { _ = try findExecutable(argv[0]) } catch { throw wrong(error.message) }
-    guard let result = CommandDefinition.ResultFormat(rawValue: table["result"]?.string ?? "text") else {
-        throw wrong("result is \"text\" or \"json\"")
-    }
-    var progress: Pattern?
-    if let text = table["progress"]?.string {
-        do throws(Pattern.Failure) { progress = try Pattern(text) } catch {
-            throw wrong("progress is no regular expression: \(error)")
-        }
-    }
-    var environment: [String: String] = [:]
-    for variable in table["environment"]?.members ?? [] { environment[variable.key] = variable.value.string ?? "" }
-    let command = CommandDefinition(
-        argv: argv, result: result, progress: progress,
-        mayBeginWithDash: Set((table["dash"]?.elements ?? []).compactMap(\.string)), environment: environment,
-        takesInput: table["stdin"]?.bool ?? false)
+    ])
+    let command = try commandDefinition(table)
     let schema: JSONSchema
     do throws(SchemaError) {
-        schema = try JSONSchema(table["input"] ?? implicitSchema(command))
+        schema = try JSONSchema(table.json("input") ?? implicitSchema(command))
     } catch {
-        throw wrong("input: \(error)")
+        throw table.wrong("input", "is no schema: \(error)")
     }
-    var timeout: Duration?
-    if let text = table["timeout"]?.string {
-        timeout = Duration(text: text)
-        guard timeout != nil else { throw wrong("timeout \"\(text)\" is no duration like 30s or 5m") }
+    let timeout = try table.read("timeout", "a duration in quotes, like \"30s\" or \"5m\"") { value in
+        value.string.flatMap { Duration(text: $0) }
     }
-    let attempts = table["max_attempts"]?.integer ?? 1
-    guard JobSpec.attempts.contains(attempts) else { throw wrong("max_attempts is a number from 1 to 1000") }
+    let attempts = try table.read("max_attempts", "a whole number from 1 to 1000") { value in
+        value.integer.flatMap { JobSpec.attempts.contains($0) ? $0 : nil }
+    }
+    let kind = try table.read("kind", "\"cpu\" or \"io\"") { $0.string.flatMap(TaskKind.init(rawValue:)) }
+    let description = try table.text("description") ?? (table.texts("command") ?? []).joined(separator: " ")
     return TaskDefinition(
-        name: name, kind: table["kind"]?.string == "cpu" ? .cpu : .io,
-        description: table["description"]?.string ?? argv.joined(separator: " "), input: schema, pools: [.process],
-        timeout: timeout, maxAttempts: attempts, body: .command(command),
+        name: name, kind: kind ?? .io, description: description, input: schema, pools: [.process],
+        timeout: timeout, maxAttempts: attempts ?? 1, body: .command(command),
         check: { input in
             do throws(TaskFailure) {
                 _ = try command.arguments(for: input)
@@ -74,6 +54,28 @@ func commandTask(_ name: String, _ table: JSONValue, _ path: String) throws -> T
                 return [SchemaViolation(pointer: "", detail: error.message)]
             }
         })
+}
+
+/// What is run, and how.
+private func commandDefinition(_ table: ConfigurationTable) throws -> CommandDefinition {
+    guard var argv = try table.texts("command"), let program = argv.first else {
+        throw table.wrong("command", "must be a list of texts, the program first")
+    }
+    guard !program.contains("{") else { throw table.wrong("command", "begins with a placeholder: no program is named") }
+    argv[0] = try programPath(program, in: table.directory) { table.wrong("command", $0) }
+    let result = try table.read("result", "\"text\" or \"json\"") {
+        $0.string.flatMap(CommandDefinition.ResultFormat.init(rawValue:))
+    }
+    var progress: Pattern?
+    if let text = try table.text("progress") {
+        do throws(Pattern.Failure) { progress = try Pattern(text) } catch {
+            throw table.wrong("progress", "is no regular expression: \(error)")
+        }
+    }
+    return CommandDefinition(
+        argv: argv, result: result ?? .text, progress: progress,
+        mayBeginWithDash: Set(try table.texts("dash") ?? []), environment: try table.variables("environment"),
+        takesInput: try table.flag("stdin") ?? false)
 }
 
 /// What the placeholders ask for, when the configuration says nothing else.

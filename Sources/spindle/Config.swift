@@ -25,14 +25,31 @@ struct Config: ParsableCommand {
                         "from": .string(value?.origin ?? "default"),
                     ])
             }
-            return print(String(decoding: JSONValue.object(members).bytes, as: UTF8.self))
+            return emit(String(decoding: JSONValue.object(members + tables(settings)).bytes, as: UTF8.self))
         }
         var table = Table("SETTING", "VALUE", "FROM")
         for setting in Setting.allCases {
             guard let value = settings.values[setting] else { continue }
             table.add(setting.rawValue, value.texts.isEmpty ? "-" : value.texts.joined(separator: ", "), value.origin)
         }
-        for command in settings.commands { table.add("commands.\(command.name)", command.description, "file") }
-        print(table.text)
+        let file = settings.path ?? ""
+        for command in settings.commands {
+            table.add("commands.\(command.name)", command.description, "\(file): commands.\(command.name)")
+        }
+        for worker in settings.workers {
+            table.add(worker.name, worker.argv.joined(separator: " "), "\(file): \(worker.name)")
+        }
+        emit(table.text)
+    }
+
+    /// What the file's tables say, in the same form.
+    private func tables(_ settings: Settings) -> [JSONValue.Member] {
+        let file = settings.path ?? ""
+        func member(_ name: String, _ texts: [String]) -> JSONValue.Member {
+            JSONValue.Member(
+                name, ["value": .array(texts.map(JSONValue.string)), "from": .string("\(file): \(name)")])
+        }
+        return settings.commands.map { member("commands.\($0.name)", [$0.description]) }
+            + settings.workers.map { member($0.name, $0.argv) }
     }
 }

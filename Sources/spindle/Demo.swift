@@ -28,7 +28,9 @@ struct Demo: ParsableCommand {
         let settings = try Settings(flags: flags, file: nil)
         var setup = try ServerSetup(settings)
         setup.commands.append(
-            try commandTask("kernel", ["command": ["uname", "-sr"], "description": "Names the kernel"], "demo"))
+            try TaskDefinition(
+                name: "kernel", kind: .io, description: "Names the kernel", input: JSONSchema(["type": "object"]),
+                pools: [.process], body: .command(CommandDefinition(argv: ["uname", "-sr"]))))
         let loop = try EventLoop()
         loop.adopt()
         let running = try RunningServer(setup, on: loop, logging: .error)

@@ -6,6 +6,8 @@ import Jobs
 final class JobFollower {
     private let bar: ProgressBar?
     private(set) var job: String?
+    /// The number of the last event that came; 0 for none.
+    private(set) var lastSeq = 0
     private(set) var outcome: JSONValue?
     private let showsEvents: Bool
 
@@ -17,7 +19,8 @@ final class JobFollower {
 
     func take(_ event: JSONValue) {
         job = event["job"]?.string ?? job
-        if showsEvents { print(String(decoding: event.bytes, as: UTF8.self)) }
+        lastSeq = max(lastSeq, event["seq"]?.integer ?? 0)
+        if showsEvents { emit(String(decoding: event.bytes, as: UTF8.self)) }
         switch event["type"]?.string {
         case "progress": bar?.show(event)
         case "log":
@@ -33,13 +36,22 @@ final class JobFollower {
         }
     }
 
+    /// The outcome, from the job itself.
+    func end(with job: JSONValue) {
+        guard outcome == nil, case .object(let members) = job, let state = job["state"]?.string,
+            ["succeeded", "failed", "cancelled"].contains(state)
+        else { return }
+        let how = job["cancel"]?["how"].map { [JSONValue.Member("how", $0)] } ?? []
+        outcome = .object([JSONValue.Member("type", .string(state))] + how + members.filter { $0.key != "type" })
+    }
+
     /// Prints the outcome and says how the command ends.
     func finish() throws -> ExitStatus {
         guard let outcome else { throw CommandFailure(.jobFailed, "the stream ended before the job did") }
         if showsEvents { return outcome["type"]?.string == "succeeded" ? .success : .jobFailed }
         switch outcome["type"]?.string {
         case "succeeded":
-            print(String(decoding: (outcome["result"] ?? .null).bytes, as: UTF8.self))
+            emit(String(decoding: (outcome["result"] ?? .null).bytes, as: UTF8.self))
             return .success
         case "cancelled": throw CommandFailure(.jobFailed, "the job was cancelled (\(outcome["how"]?.string ?? "?"))")
         default:

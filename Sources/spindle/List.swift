@@ -19,9 +19,9 @@ struct List: ParsableCommand {
         let filters = [("state", state), ("task", task), ("queue", queue), ("pool", pool), ("limit", String(limit))]
         let query = filters.compactMap { name, value in value.map { "\(name)=\(percentEncoded($0))" } }.joined(
             separator: "&")
-        try show("/v1/jobs?\(query)", json, client) { answer in
+        try show("/v1/jobs?\(query)", "jobs", json, client) { entries in
             var table = Table("ID", "TASK", "STATE", "POOL", "ATTEMPT", "PROGRESS", "CREATED")
-            for job in answer["jobs"]?.elements ?? [] {
+            for job in entries {
                 let fraction = job["progress"]?["fraction"]?.number
                 table.add(
                     job.text("id"), job.text("task"), job.text("state"), job.text("pool"), job.text("attempt"),
@@ -41,9 +41,9 @@ struct TasksCommand: ParsableCommand {
     @OptionGroup var client: ClientOptions
 
     func run() throws {
-        try show("/v1/tasks", json, client) { answer in
+        try show("/v1/tasks", "tasks", json, client) { entries in
             var table = Table("TASK", "KIND", "POOLS", "DESCRIPTION")
-            for task in answer["tasks"]?.elements ?? [] {
+            for task in entries {
                 let pools = (task["pools"]?.elements ?? []).compactMap(\.string).joined(separator: ",")
                 table.add(task.text("name"), task.text("kind"), pools, task.text("description"))
             }
@@ -60,9 +60,9 @@ struct QueuesCommand: ParsableCommand {
     @OptionGroup var client: ClientOptions
 
     func run() throws {
-        try show("/v1/queues", json, client) { answer in
+        try show("/v1/queues", "queues", json, client) { entries in
             var table = Table("QUEUE", "DEPTH", "OLDEST", "JOBS/S", "PAUSED")
-            for queue in answer["queues"]?.elements ?? [] {
+            for queue in entries {
                 let oldest = queue["oldest_seconds"]?.number.map { "\(($0 * 10).rounded() / 10) s" } ?? "-"
                 table.add(
                     queue.text("name"), queue.text("depth"), oldest, queue.text("drain_rate"), queue.text("paused"))
@@ -80,9 +80,9 @@ struct PoolsCommand: ParsableCommand {
     @OptionGroup var client: ClientOptions
 
     func run() throws {
-        try show("/v1/pools", json, client) { answer in
+        try show("/v1/pools", "pools", json, client) { entries in
             var table = Table("POOL", "CAPACITY", "BUSY", "WAITING", "WORKERS", "NOTE")
-            for pool in answer["pools"]?.elements ?? [] {
+            for pool in entries {
                 table.add(
                     pool.text("name"), pool.text("capacity"), pool.text("busy"), pool.text("waiting"),
                     String(pool["workers"]?.elements?.count ?? 0), pool["reason"]?.string ?? "")
@@ -92,13 +92,17 @@ struct PoolsCommand: ParsableCommand {
     }
 }
 
-/// Asks the server for one thing and shows it, as JSON for programs or as a table for people.
+/// Asks the server for a list and shows it, as JSON for programs or as a table for people.
+///
+/// - Parameter member: What the list is called in the answer.
 func show(
-    _ path: String, _ isJSON: Bool, _ options: ClientOptions, _ table: @escaping @Sendable (JSONValue) -> Table
+    _ path: String, _ member: String, _ isJSON: Bool, _ options: ClientOptions,
+    _ table: @escaping @Sendable ([JSONValue]) -> Table
 ) throws -> Never {
     try runOnLoop(options) { client in
         let answer = try await client.send("GET", path).checked()
-        print(isJSON ? answer.text : table(answer.json).text)
+        guard let entries = try answer.json()[member]?.elements else { throw answer.notOurs("has no \(member)") }
+        emit(isJSON ? try answer.text() : table(entries).text)
         return .success
     }
 }

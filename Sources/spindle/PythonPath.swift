@@ -9,5 +9,5 @@ struct PythonPath: ParsableCommand {
             For editors and tests; spindle serve --python finds it by itself.
             """)
 
-    func run() throws { print(try PythonSDK.directory()) }
+    func run() throws { emit(try PythonSDK.directory()) }
 }

@@ -79,11 +79,9 @@ struct ServerSetup {
     private func pythonFleets(_ settings: Settings) throws -> [WorkerFleet] {
         let files = settings.list(.python)
         guard !files.isEmpty else { return [] }
-        let interpreter: String
-        do throws(TaskFailure) {
-            interpreter = try findExecutable(settings.text(.interpreter) ?? "python3")
-        } catch {
-            throw settings.wrong(.interpreter, error.message)
+        // Workers start elsewhere. Its own name is kept: a link to an interpreter says which environment it is of.
+        let interpreter = try programPath(settings.text(.interpreter) ?? "python3", in: workingDirectory()) {
+            settings.wrong(.interpreter, $0)
         }
         let sdk = try PythonSDK.directory()
         return try files.map { file in

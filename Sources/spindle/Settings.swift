@@ -3,7 +3,6 @@ import JSON
 import Jobs
 import Pools
 import Server
-import TOMLKit
 
 /// Everything that `serve` can be told, by flag, environment or file: one line for each.
 enum Setting: String, CaseIterable {
@@ -39,10 +38,19 @@ enum Setting: String, CaseIterable {
     /// The key in the file: `token_file`.
     var key: String { String(rawValue.map { $0 == "-" ? "_" : $0 }) }
 
-    var isList: Bool {
+    /// What its value is in the file.
+    enum Kind {
+        case text, list, flag, count, duration, size
+    }
+
+    var kind: Kind {
         switch self {
-        case .listen, .python, .allowFetch, .allowHost: true
-        default: false
+        case .listen, .python, .allowFetch, .allowHost: .list
+        case .preload, .noAuth, .demoFaults, .allowPlaintext: .flag
+        case .loops, .threads, .processes, .workerMaxJobs, .processLimit, .fileLimit, .keepJobs: .count
+        case .drain, .workerMaxAge, .workerIdle, .cpuLimit, .keepAge: .duration
+        case .liveBytes, .workerMemory, .memoryLimit: .size
+        case .store, .interpreter, .tokenFile, .publicDirectory, .filesRoot, .tlsCert, .tlsKey: .text
         }
     }
 }
@@ -55,6 +63,8 @@ struct Settings {
     }
 
     private(set) var values: [Setting: Value] = [:]
+    /// The file that was read.
+    private(set) var path: String?
     /// Tasks that are programs, from the file's `[commands.NAME]`.
     private(set) var commands: [TaskDefinition] = []
     /// Workers in any language, from the file's `[workers.NAME]`.
@@ -67,9 +77,8 @@ struct Settings {
         values = Self.defaults()
         if let path { try readFile(path) }
         for setting in Setting.allCases {
-            guard let value = getenv(setting.variable) else { continue }
-            let text = String(cString: value)
-            let texts = setting.isList ? text.split(separator: ",").map(String.init) : [text]
+            guard let text = environment(setting.variable) else { continue }
+            let texts = setting.kind == .list ? text.split(separator: ",").map(String.init) : [text]
             values[setting] = Value(texts: texts, origin: setting.variable)
         }
         for (setting, texts) in flags where !texts.isEmpty {
@@ -150,41 +159,31 @@ struct Settings {
     // MARK: The file
 
     private mutating func readFile(_ path: String) throws {
-        guard let text = readTextFile(path) else {
-            throw CommandFailure(.usage, "cannot read the configuration \(path): \(String(cString: strerror(errno)))")
+        let root = try ConfigurationFile(path).root
+        try root.allow(only: Setting.allCases.map(\.key) + ["commands", "workers"])
+        commands = try root.tables("commands").map { try commandTask($0.name, $0.table) }
+        workers = try root.tables("workers").map { try WorkerTable($0.name, $0.table) }
+        for setting in Setting.allCases {
+            guard let texts = try Self.texts(of: setting, in: root) else { continue }
+            values[setting] = Value(texts: texts, origin: "\(path): \(setting.key)")
         }
-        let table: JSONValue
-        do {
-            table = try JSONReader.value(of: Array(TOMLTable(string: text).convert(to: .json).utf8))
-        } catch let error as TOMLParseError {
-            throw CommandFailure(.usage, "\(path), \(error.source.begin.debugDescription): \(error.description)")
-        }
-        for member in table.members {
-            if member.key == "commands" {
-                commands = try member.value.members.map { try commandTask($0.key, $0.value, path) }
-                continue
-            }
-            if member.key == "workers" {
-                workers = try member.value.members.map { try WorkerTable($0.key, $0.value, path) }
-                continue
-            }
-            guard let setting = Setting.allCases.first(where: { $0.key == member.key }) else {
-                let near = nearest(to: member.key, among: Setting.allCases.map(\.key) + ["commands", "workers"])
-                throw CommandFailure(
-                    .usage, "\(path): unknown key \"\(member.key)\"" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
-            }
-            values[setting] = Value(
-                texts: try texts(of: member.value, setting, path), origin: "\(path): \(setting.key)")
-        }
+        self.path = path
     }
 
-    private func texts(of value: JSONValue, _ setting: Setting, _ path: String) throws -> [String] {
-        switch value {
-        case .string(let text): return [text]
-        case .bool, .integer, .decimal: return [String(decoding: value.bytes, as: UTF8.self)]
-        case .array(let elements) where setting.isList: return elements.compactMap(\.string)
-        case .null, .array, .object:
-            throw CommandFailure(.usage, "\(path): \(setting.key) has a value of the wrong type (\(value.typeName))")
+    /// A setting's value as the command line would have it.
+    private static func texts(of setting: Setting, in root: ConfigurationTable) throws -> [String]? {
+        let key = setting.key
+        switch setting.kind {
+        case .text: return try root.text(key).map { [$0] }
+        case .list: return try root.texts(key, orOne: true)
+        case .flag: return try root.flag(key).map { [$0 ? "true" : "false"] }
+        case .count: return try root.whole(key).map { [String($0)] }
+        case .duration:
+            return try root.read(key, "a duration in quotes, like \"10s\"") { $0.string.map { [$0] } }
+        case .size:
+            return try root.read(key, "a size in quotes, like \"512MiB\", or a whole number") { value in
+                (value.string ?? value.integer.map(String.init)).map { [$0] }
+            }
         }
     }
 }

@@ -33,13 +33,12 @@ struct Spindle: ParsableCommand {
             var command = try parseAsRoot()
             try command.run()
         } catch let failure as CommandFailure {
-            say("spindle: \(failure.message)")
-            Glibc.exit(failure.code.rawValue)
+            failure.end()
         } catch {
             let code = exitCode(for: error)
             let message = fullMessage(for: error)
             if code == .success {
-                print(message)
+                emit(message)
                 Glibc.exit(0)
             }
             if !message.isEmpty { say(message) }
@@ -50,31 +49,4 @@ struct Spindle: ParsableCommand {
 
 enum Version {
     static let text = "0.1.0"
-}
-
-/// What the commands end with.
-enum ExitStatus: CInt {
-    case success = 0
-    case jobFailed = 1
-    case usage = 2
-    case noServer = 3
-    case refused = 4
-    case interrupted = 130
-}
-
-/// Ends a command with a message on stderr.
-struct CommandFailure: Error {
-    let code: ExitStatus
-    let message: String
-
-    init(_ code: ExitStatus, _ message: String) {
-        self.code = code
-        self.message = message
-    }
-}
-
-/// Writes a line to stderr.
-func say(_ text: String) {
-    let line = text + "\n"
-    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
 }

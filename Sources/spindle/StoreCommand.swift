@@ -54,8 +54,8 @@ struct StoreCheck: ParsableCommand {
     func run() throws {
         let path = try options.path()
         let found = try caring { try StoreCare.check(path) }
-        guard !found.isEmpty else { return print("\(path): all is well") }
-        for line in found { print(line) }
+        guard !found.isEmpty else { return emit("\(path): all is well") }
+        for line in found { emit(line) }
         throw CommandFailure(
             .jobFailed,
             "\(path) is damaged: put back a copy made by `spindle store backup`, or move the file away to start anew")
@@ -79,7 +79,7 @@ struct StoreBackup: ParsableCommand {
         try caring { try StoreCare.backup(path, to: file) }
         let figures = try caring { try StoreCare.figures(file) }
         let finished = figures.finished.reduce(0) { $0 + $1.count }
-        print("\(file): \(figures.live) live and \(finished) finished jobs, \(bytes(figures.fileBytes))")
+        emit("\(file): \(figures.live) live and \(finished) finished jobs, \(bytes(figures.fileBytes))")
     }
 }
 
@@ -111,7 +111,7 @@ struct StoreStats: ParsableCommand {
         table.add("file", bytes(figures.fileBytes))
         table.add("unused in it", bytes(figures.freeBytes))
         table.add("log", bytes(figures.logBytes))
-        print(table.text)
+        emit(table.text)
     }
 
     private func printJSON(_ path: String, _ figures: StoreCare.Figures) {
@@ -124,7 +124,7 @@ struct StoreStats: ParsableCommand {
             "clean": .bool(figures.isClean), "file_bytes": .integer(figures.fileBytes),
             "unused_bytes": .integer(figures.freeBytes), "log_bytes": .integer(figures.logBytes),
         ]
-        print(String(decoding: value.bytes, as: UTF8.self))
+        emit(String(decoding: value.bytes, as: UTF8.self))
     }
 }
 
@@ -140,7 +140,7 @@ struct StoreVacuum: ParsableCommand {
         let before = try caring { try StoreCare.figures(path) }
         try caring { try StoreCare.vacuum(path) }
         let after = try caring { try StoreCare.figures(path) }
-        print("\(path): \(bytes(before.fileBytes + before.logBytes)) before, \(bytes(after.fileBytes)) now")
+        emit("\(path): \(bytes(before.fileBytes + before.logBytes)) before, \(bytes(after.fileBytes)) now")
     }
 }
 

@@ -18,17 +18,13 @@ struct Submit: ParsableCommand {
 
     func run() throws {
         let body = options.body(task: task, input: try readInput(input))
-        if watch { try follow(body, showsEvents: json, client) }
+        if watch { try follow(.new(body), showsEvents: json, client) }
         let showsJob = json
         try runOnLoop(client) { client in
-            let answer = try await client.send("POST", "/v1/jobs", body: body).checked()
-            print(showsJob ? answer.text : answer.json["id"]?.string ?? "")
+            let answer = try await Pursuit(client).submit(body)
+            guard let id = try answer.json()["id"]?.string else { throw answer.notOurs("is no job") }
+            emit(showsJob ? try answer.text() : id)
             return .success
         }
     }
-}
-
-extension Answer {
-    /// The body as it came, without the line feed at its end.
-    var text: String { String(decoding: body.last == 0x0A ? body.dropLast() : body[...], as: UTF8.self) }
 }

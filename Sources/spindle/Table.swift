@@ -5,7 +5,7 @@ struct Table {
 
     init(_ headings: String...) { self.headings = headings }
 
-    mutating func add(_ cells: String...) { rows.append(cells) }
+    mutating func add(_ cells: String...) { rows.append(cells.map(visible)) }
 
     var text: String {
         let all = [headings] + rows

@@ -44,10 +44,10 @@ struct WorkerCheck: ParsableCommand {
             defer { conversation.end() }
             do {
                 try check.body(conversation)
-                print("ok      \(check.promise)")
+                emit("ok      \(check.promise)")
             } catch let failure as WorkerConversation.Failure {
                 failed += 1
-                print("failed  \(check.promise)\n        \(failure.what)")
+                emit("failed  \(check.promise)\n        \(failure.what)")
             }
         }
         if failed > 0 { throw CommandFailure(.jobFailed, "\(failed) promises are not kept") }

@@ -15,8 +15,8 @@ import Pools
 /// preload = true         # the program understands --zygote, as spindle.py does
 /// ```
 struct WorkerTable {
-    private let name: String
-    private let argv: [String]
+    let name: String
+    let argv: [String]
     private let environment: [String: String]
     private let preloads: Bool
     private let maxJobs: Int?
@@ -24,32 +24,21 @@ struct WorkerTable {
     private let idle: Duration?
     private let memory: UInt64?
 
-    init(_ name: String, _ table: JSONValue, _ path: String) throws {
-        func wrong(_ why: String) -> CommandFailure { CommandFailure(.usage, "\(path): workers.\(name): \(why)") }
-        let known = ["command", "environment", "max_jobs", "max_age", "idle", "memory", "preload"]
-        for member in table.members where !known.contains(member.key) {
-            let near = nearest(to: member.key, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
-            throw wrong("unknown key \"\(member.key)\"" + near)
+    init(_ name: String, _ table: ConfigurationTable) throws {
+        try table.allow(only: ["command", "environment", "max_jobs", "max_age", "idle", "memory", "preload"])
+        guard var argv = try table.texts("command"), let program = argv.first else {
+            throw table.wrong("command", "must be a list of texts, the program first")
         }
-        guard var argv = table["command"]?.elements?.compactMap(\.string), !argv.isEmpty else {
-            throw wrong("command must be a list of texts, the program first")
-        }
-        do throws(TaskFailure) { argv[0] = try findExecutable(argv[0]) } catch { throw wrong(error.message) }
-        func read<Value>(_ key: String, _ what: String, _ convert: (JSONValue) -> Value?) throws -> Value? {
-            guard let given = table[key] else { return nil }
-            guard let value = convert(given) else { throw wrong("\(key) must be \(what)") }
-            return value
-        }
+        argv[0] = try programPath(program, in: table.directory) { table.wrong("command", $0) }
         func time(_ value: JSONValue) -> Duration? { value.string.flatMap { Duration(text: $0) } }
         self.name = "workers.\(name)"
         self.argv = argv
-        environment = Dictionary(
-            uniqueKeysWithValues: (table["environment"]?.members ?? []).map { ($0.key, $0.value.string ?? "") })
-        preloads = try read("preload", "true or false", \.bool) ?? false
-        maxJobs = try read("max_jobs", "a number from 0 on") { $0.integer.flatMap { $0 >= 0 ? $0 : nil } }
-        maxAge = try read("max_age", "a time like 1h", time)
-        idle = try read("idle", "a time like 10m", time)
-        memory = try read("memory", "a size like 512MiB") { $0.string.flatMap(byteCount) }
+        environment = try table.variables("environment")
+        preloads = try table.flag("preload") ?? false
+        maxJobs = try table.read("max_jobs", "a whole number from 0 on") { $0.integer.flatMap { $0 >= 0 ? $0 : nil } }
+        maxAge = try table.read("max_age", "a duration in quotes, like \"1h\"", time)
+        idle = try table.read("idle", "a duration in quotes, like \"10m\"", time)
+        memory = try table.read("memory", "a size in quotes, like \"512MiB\"") { $0.string.flatMap(byteCount) }
     }
 
     /// - Parameter recycling: What holds where the table says nothing.

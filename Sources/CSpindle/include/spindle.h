@@ -94,5 +94,5 @@ void spindle_name_thread(const char *name);
 /// Unlike the system's own way it also ends process 1, and says how. Here, because a handler may not run Swift.
 void spindle_end_on(int signal, int status);
 
-/// From now on the first SIGINT is told to an eventfd, and any further one ends the process with 130, whatever it does.
-void spindle_watch_interrupts(int eventfd);
+/// From now on the first SIGINT is written to a pipe, and any further one ends the process with 130, whatever it does.
+void spindle_watch_interrupts(int pipe);
