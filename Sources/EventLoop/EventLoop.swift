@@ -22,7 +22,7 @@ public final class EventLoop: @unchecked Sendable {
     typealias Work = @Sendable () -> Void
 
     package let base: OpaquePointer
-    private let wakeDescriptor: CInt
+    private let wakeDescriptor: Descriptor
     private let owner = Atomic<UInt>(0)
     private let mailbox = Mutex(Mailbox())
 
@@ -53,21 +53,21 @@ public final class EventLoop: @unchecked Sendable {
         guard let base = event_base_new_with_config(config) else {
             throw LoopError(.outOfMemory, call: "event_base_new_with_config")
         }
-        self.base = base
-        wakeDescriptor = eventfd(0, CInt(EFD_NONBLOCK | EFD_CLOEXEC))
-        guard wakeDescriptor >= 0 else {
+        guard let wakeDescriptor = Descriptor(ifOpen: eventfd(0, CInt(EFD_NONBLOCK | EFD_CLOEXEC))) else {
             event_base_free(base)
             throw LoopError(.noDescriptors, call: "eventfd")
         }
+        self.base = base
+        let number = wakeDescriptor.number
+        self.wakeDescriptor = consume wakeDescriptor
         wakeEvent = event_new(
-            base, wakeDescriptor, Int16(EV_READ | EV_PERSIST), Self.woken, Unmanaged.passUnretained(self).toOpaque())
+            base, number, Int16(EV_READ | EV_PERSIST), Self.woken, Unmanaged.passUnretained(self).toOpaque())
         guard let wakeEvent, event_add(wakeEvent, nil) == 0 else { throw LoopError(.outOfMemory, call: "event_add") }
     }
 
     deinit {
         if let wakeEvent { event_free(wakeEvent) }
         event_base_free(base)
-        close(wakeDescriptor)
     }
 
     // MARK: From any thread
@@ -165,7 +165,7 @@ public final class EventLoop: @unchecked Sendable {
 
     private func emptyMailbox() {
         var count: UInt64 = 0
-        read(wakeDescriptor, &count, 8)
+        read(wakeDescriptor.number, &count, 8)
         var batch = spare
         mailbox.withLock { box in
             swap(&batch, &box.work)
@@ -178,7 +178,7 @@ public final class EventLoop: @unchecked Sendable {
 
     private func wake() {
         var one: UInt64 = 1
-        write(wakeDescriptor, &one, 8)
+        write(wakeDescriptor.number, &one, 8)
     }
 
     private static let woken: event_callback_fn = { _, _, context in

@@ -75,7 +75,7 @@ final class Connection: ResponseSink, TransportOwner {
     private var requestStart: Int64 = 0
     private var received = 0
 
-    init(_ descriptor: CInt, id: UInt64, peer: Peer, server: HTTPServer) throws(LoopError) {
+    init(_ descriptor: consuming Descriptor, id: UInt64, peer: Peer, server: HTTPServer) throws(LoopError) {
         self.id = id
         self.peer = peer
         self.server = server

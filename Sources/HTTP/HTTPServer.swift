@@ -77,14 +77,15 @@ package final class HTTPServer {
     ///
     /// - Returns: The address with the port that was really taken.
     package func listen(on address: ListenAddress, shared: Bool = false) throws -> ListenAddress {
-        let (descriptor, taken) = try address.open(shared: shared)
+        var taken = address
+        let descriptor = try address.open(shared: shared, &taken)
         listeners.append(try Listener(descriptor, taken, on: loop) { [unowned self] in accept($0) })
         return taken
     }
 
     /// Serves a socket that was open before us, and stays open after us.
     package func listen(on socket: InheritedSocket) throws {
-        listeners.append(try Listener(socket.duplicate(), nil, on: loop) { [unowned self] in accept($0) })
+        listeners.append(try Listener(try socket.duplicate(), nil, on: loop) { [unowned self] in accept($0) })
     }
 
     /// Stops accepting. The next answer on each connection is its last, unless more has come already.
@@ -228,14 +229,14 @@ package final class HTTPServer {
         turnTime = 0
     }
 
-    private func accept(_ descriptor: CInt) {
-        let peer = Peer(of: descriptor, isTLS: tls != nil)
+    private func accept(_ descriptor: consuming Descriptor) {
+        let peer = Peer(of: descriptor.number, isTLS: tls != nil)
         let fits =
             handlers.figures.connections < limits.connections
             && (peer.isLocal || perClient[peer.address, default: 0] < limits.connectionsPerClient)
         guard fits, !isDraining else { return Listener.refuse(descriptor) }
         var one: CInt = 1
-        setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+        setsockopt(descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
         do throws(LoopError) {
             let connection = try Connection(descriptor, id: nextID, peer: peer, server: self)
             connections[nextID] = connection
@@ -243,7 +244,7 @@ package final class HTTPServer {
             nextID += 1
             if !peer.isLocal { perClient[peer.address, default: 0] += 1 }
         } catch {
-            close(descriptor)
+            // No memory for it: with its descriptor it is gone.
         }
     }
 }

@@ -1,4 +1,5 @@
 import CLibevent
+import EventLoop
 import Glibc
 
 /// A listening socket that whoever started us has opened already, so that connections wait in it while servers change.
@@ -39,7 +40,13 @@ package struct InheritedSocket: Sendable {
     }
 
     /// A descriptor of its own for a listener that will close it.
-    func duplicate() -> CInt { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) }
+    func duplicate() throws(ListenAddress.Failure) -> Descriptor {
+        guard let copy = Descriptor(ifOpen: fcntl(descriptor, F_DUPFD_CLOEXEC, 3)) else {
+            throw ListenAddress.Failure(
+                description: "cannot listen on descriptor \(descriptor): \(String(cString: strerror(errno)))")
+        }
+        return copy
+    }
 }
 
 extension ListenAddress {

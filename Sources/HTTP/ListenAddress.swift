@@ -1,4 +1,5 @@
 import CLibevent
+import EventLoop
 import Glibc
 
 /// Where a server listens: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` or `unix:/run/spindle.sock`.
@@ -52,19 +53,25 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Opens a listening socket; the address returned has the port that was really taken.
+    /// Opens a listening socket.
     ///
-    /// - Parameter shared: With `SO_REUSEPORT`, so that each loop has a listener of its own.
-    func open(shared: Bool) throws(Failure) -> (descriptor: CInt, address: ListenAddress) {
+    /// - Parameters:
+    ///   - shared: With `SO_REUSEPORT`, so that each loop has a listener of its own.
+    ///   - taken: Becomes the address with the port that was really taken.
+    func open(shared: Bool, _ taken: inout ListenAddress) throws(Failure) -> Descriptor {
+        taken = self
         switch self {
-        case .unix(let path): (try Self.openUnix(path), self)
-        case .tcp(let host, let port): try Self.openTCP(host, port, shared: shared)
+        case .unix(let path): return try Self.openUnix(path)
+        case .tcp(let host, let port):
+            let descriptor = try Self.openTCP(host, port, shared: shared)
+            taken = .tcp(host: host, port: Self.boundPort(descriptor.number) ?? port)
+            return descriptor
         }
     }
 
     private static func openTCP(
         _ host: String, _ port: UInt16, shared: Bool
-    ) throws(Failure) -> (descriptor: CInt, address: ListenAddress) {
+    ) throws(Failure) -> Descriptor {
         var hints = addrinfo()
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
@@ -74,43 +81,38 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
         }
         defer { freeaddrinfo(found) }
         let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
-        let descriptor = socket(info.pointee.ai_family, type, 0)
-        guard descriptor >= 0 else { throw failed("socket", host, port) }
+        guard let owned = Descriptor(ifOpen: socket(info.pointee.ai_family, type, 0)) else {
+            throw failed("socket", host, port)
+        }
+        let descriptor = owned.number
         var one: CInt = 1
         let size = socklen_t(MemoryLayout<CInt>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, size)
         if shared { setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, size) }
         guard bind(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0, Glibc.listen(descriptor, 4096) == 0
         else {
-            let failure = failed("bind", host, port)
-            close(descriptor)
-            throw failure
+            throw failed("bind", host, port)
         }
-        return (descriptor, .tcp(host: host, port: boundPort(descriptor) ?? port))
+        return owned
     }
 
-    private static func openUnix(_ path: String) throws(Failure) -> CInt {
+    private static func openUnix(_ path: String) throws(Failure) -> Descriptor {
+        func failed() -> Failure {
+            Failure(description: "cannot listen on unix:\(path): \(String(cString: strerror(errno)))")
+        }
         let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
-        let descriptor = socket(AF_UNIX, type, 0)
+        guard let owned = Descriptor(ifOpen: socket(AF_UNIX, type, 0)) else { throw failed() }
+        let descriptor = owned.number
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-        do throws(Failure) {
-            try clear(path, for: &address)
-        } catch {
-            close(descriptor)
-            throw error
-        }
+        try clear(path, for: &address)
         // The file gets the mode of the socket: nobody can connect in between. Source: net/unix/af_unix.c, unix_bind_bsd.
         fchmod(descriptor, 0o600)
         let bound = withSockaddr(&address) { bind(descriptor, $0, size) }
-        guard bound == 0, Glibc.listen(descriptor, 4096) == 0 else {
-            let reason = String(cString: strerror(errno))
-            close(descriptor)
-            throw Failure(description: "cannot listen on unix:\(path): \(reason)")
-        }
-        return descriptor
+        guard bound == 0, Glibc.listen(descriptor, 4096) == 0 else { throw failed() }
+        return owned
     }
 
     /// Takes away a socket that a server has left which died. Nothing else: no file, and no socket that somebody serves.
@@ -120,10 +122,12 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
         guard lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw refused("there is something that is no socket") }
         let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
-        let probe = socket(AF_UNIX, type, 0)
-        defer { close(probe) }
+        guard let probe = Descriptor(ifOpen: socket(AF_UNIX, type, 0)) else {
+            throw refused(String(cString: strerror(errno)))
+        }
         let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-        let code = withSockaddr(&address) { connect(probe, $0, size) }
+        let number = probe.number
+        let code = withSockaddr(&address) { connect(number, $0, size) }
         // Full is as good as served: somebody listens, and has much to do.
         if code == 0 || errno == EAGAIN { throw refused("another server listens there") }
         guard errno == ECONNREFUSED else { throw refused(String(cString: strerror(errno))) }

@@ -4,6 +4,8 @@ import Glibc
 
 /// A socket's own bytes: libevent says when, `recv` and `send` move them.
 final class PlainTransport: Transport {
+    /// nil once it is closed.
+    private var owned: Descriptor?
     private let descriptor: CInt
     private let loop: EventLoop
     private let buffer: ReadBuffer
@@ -14,21 +16,24 @@ final class PlainTransport: Transport {
     private var isWaitingForRoom = false
     /// While nothing is read: notices that the peer is gone.
     private var ending: Watch?
-    private var isClosed = false
 
     /// Takes the descriptor over and starts reading.
-    init(_ descriptor: CInt, on loop: EventLoop, buffer: ReadBuffer, owner: any TransportOwner) throws(LoopError) {
-        self.descriptor = descriptor
+    init(
+        _ descriptor: consuming Descriptor, on loop: EventLoop, buffer: ReadBuffer, owner: any TransportOwner
+    ) throws(LoopError) {
+        self.descriptor = descriptor.number
+        owned = consume descriptor
         self.loop = loop
         self.buffer = buffer
         self.owner = owner
-        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned(unsafe) self] _ in read() }
+        let watch = try Watch(self.descriptor, for: .readable, on: loop) { [unowned(unsafe) self] _ in read() }
         try watch.start()
         reading = consume watch
     }
 
     deinit { close() }
 
+    private var isClosed: Bool { owned == nil }
     let backlog = 0
     var hasUnread: Bool { !isClosed && spindle_has_unread(descriptor) != 0 }
 
@@ -57,15 +62,14 @@ final class PlainTransport: Transport {
         if isWaitingForRoom { waitUntilWritable() }
     }
 
-    func finishWriting() { shutdown(descriptor, CInt(SHUT_WR)) }
+    func finishWriting() { if !isClosed { shutdown(descriptor, CInt(SHUT_WR)) } }
 
     func close() {
-        guard !isClosed else { return }
-        isClosed = true
+        // What watches it goes first.
         reading = nil
         writing = nil
         ending = nil
-        Glibc.close(descriptor)
+        owned = nil
     }
 
     private func read() {

@@ -7,23 +7,29 @@ import Glibc
 /// TLS 1.2 and later over a socket, by libevent's `bufferevent_openssl`.
 final class TLSTransport: Transport {
     private var bufferevent: OpaquePointer?
+    private let ssl: OpaquePointer
+    /// nil once it is closed.
+    private var descriptor: Descriptor?
     private let buffer: ReadBuffer
     /// The connection, which owns this transport and closes it before it goes.
     private unowned(unsafe) let owner: any TransportOwner
 
     /// Takes the descriptor over and begins the handshake.
     init(
-        _ descriptor: CInt, _ identity: TLSIdentity, on loop: EventLoop, buffer: ReadBuffer, owner: any TransportOwner
+        _ descriptor: consuming Descriptor, _ identity: TLSIdentity, on loop: EventLoop, buffer: ReadBuffer,
+        owner: any TransportOwner
     ) throws(LoopError) {
         self.buffer = buffer
         self.owner = owner
         guard let ssl = SSL_new(identity.context) else { throw LoopError(.outOfMemory, call: "SSL_new") }
-        let flags = CInt(BEV_OPT_CLOSE_ON_FREE.rawValue | BEV_OPT_DEFER_CALLBACKS.rawValue)
-        guard let event = bufferevent_openssl_socket_new(loop.base, descriptor, ssl, BUFFEREVENT_SSL_ACCEPTING, flags)
-        else {
-            SSL_free(ssl)
-            throw LoopError(.outOfMemory, call: "bufferevent_openssl_socket_new")
-        }
+        self.ssl = ssl
+        let number = descriptor.number
+        self.descriptor = consume descriptor
+        // Both stay ours: what libevent frees of them when it cannot make a bufferevent differs from version to version.
+        guard SSL_set_fd(ssl, number) == 1 else { throw LoopError(.outOfMemory, call: "SSL_set_fd") }
+        let flags = CInt(BEV_OPT_DEFER_CALLBACKS.rawValue)
+        guard let event = bufferevent_openssl_socket_new(loop.base, number, ssl, BUFFEREVENT_SSL_ACCEPTING, flags)
+        else { throw LoopError(.outOfMemory, call: "bufferevent_openssl_socket_new") }
         bufferevent = event
         bufferevent_openssl_set_allow_dirty_shutdown(event, 1)
         bufferevent_setwatermark(event, Int16(EV_READ), 0, ReadBuffer.size)
@@ -31,7 +37,10 @@ final class TLSTransport: Transport {
         bufferevent_enable(event, Int16(EV_READ | EV_WRITE))
     }
 
-    deinit { close() }
+    deinit {
+        close()
+        SSL_free(ssl)
+    }
 
     var backlog: Int {
         guard let bufferevent else { return 0 }
@@ -61,15 +70,16 @@ final class TLSTransport: Transport {
     }
 
     /// Sends TLS's own goodbye; the connection is closed when the peer answers or its time is up.
-    func finishWriting() {
-        if let bufferevent, let ssl = bufferevent_openssl_get_ssl(bufferevent) { SSL_shutdown(ssl) }
-    }
+    func finishWriting() { if bufferevent != nil { SSL_shutdown(ssl) } }
 
     func close() {
-        guard let bufferevent else { return }
-        self.bufferevent = nil
-        bufferevent_setcb(bufferevent, nil, nil, nil, nil)
-        bufferevent_free(bufferevent)
+        if let bufferevent {
+            self.bufferevent = nil
+            bufferevent_setcb(bufferevent, nil, nil, nil, nil)
+            // It watches nothing after this, though it frees itself later.
+            bufferevent_free(bufferevent)
+        }
+        descriptor = nil
     }
 
     private func drain() {
