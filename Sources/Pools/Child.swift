@@ -20,7 +20,7 @@ final class Child {
     static let termTime = Duration.seconds(2)
 
     let pid: pid_t
-    private let pidfd: CInt
+    private let pidfd: Descriptor
     private let directory: String
     private let mark: String
     private let loop: EventLoop
@@ -40,13 +40,13 @@ final class Child {
         onExcess: @escaping (Warden.Holding) -> Void, onExit: @escaping (Exit) -> Void
     ) throws(LoopError) {
         pid = spawned.pid
-        pidfd = spawned.pidfd
+        pidfd = spawned.takeProcess()
         directory = spawned.directory
         mark = spawned.mark
         self.loop = loop
         self.spawner = spawner
         self.onExit = onExit
-        let watch = try Watch(spawned.pidfd, for: .readable, on: loop) { [unowned self] _ in reap() }
+        let watch = try Watch(pidfd.number, for: .readable, on: loop) { [unowned self] _ in reap() }
         try watch.start()
         self.watch = consume watch
         spawner.warden.watch(pid, limits, on: loop) { [weak self] holding in
@@ -56,7 +56,11 @@ final class Child {
 
     deinit {
         watch = nil
-        close(pidfd)
+        // Its owner could not be made, or lets it go: nobody else would end it, or wait for it.
+        guard !hasEnded else { return }
+        kill(-pid, SIGKILL)
+        spawner.warden.release(pid)
+        spawner.release(pid, directory: directory)
     }
 
     /// Lets the group stand still, or go on.
@@ -103,7 +107,7 @@ final class Child {
         if stopped != nil { kill(-pid, SIGKILL) }
         // Before its number can be another's.
         spawner.warden.release(pid)
-        guard !hasEnded, spindle_reap(pidfd, &status, &usage) != 0 else { return }
+        guard !hasEnded, spindle_reap(pidfd.number, &status, &usage) != 0 else { return }
         hasEnded = true
         watch = nil
         step = nil

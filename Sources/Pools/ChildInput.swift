@@ -8,19 +8,23 @@ final class ChildInput {
     /// Bytes that may wait for the child.
     private static let bound = 1 << 20
 
+    /// nil once it is closed.
+    private var owned: Descriptor?
     private let descriptor: CInt
     private let loop: EventLoop
     private var waiting: [UInt8] = []
     private var closes = false
-    private var isClosed = false
     private var writable: Watch?
 
-    init(_ descriptor: CInt, on loop: EventLoop) {
-        self.descriptor = descriptor
+    init(_ descriptor: consuming Descriptor, on loop: EventLoop) {
+        self.descriptor = descriptor.number
+        owned = consume descriptor
         self.loop = loop
     }
 
     deinit { close() }
+
+    private var isClosed: Bool { owned == nil }
 
     /// - Parameter closing: Whether these are the last bytes.
     func write(_ bytes: [UInt8], closing: Bool) -> InputAnswer {
@@ -59,10 +63,8 @@ final class ChildInput {
     }
 
     private func close() {
-        guard !isClosed else { return }
-        isClosed = true
         writable = nil
         waiting = []
-        Glibc.close(descriptor)
+        owned = nil
     }
 }

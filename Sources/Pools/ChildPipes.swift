@@ -1,75 +1,130 @@
 import CSpindle
+import EventLoop
 import Glibc
 
-/// Our ends and the child's of all its descriptors, while it is being made.
-struct ChildPipes {
-    struct Pair {
-        var read: CInt = -1
-        var write: CInt = -1
+/// Our ends and the child's of all its descriptors, while it is being made. What nobody takes is closed with them.
+// Guard: belongs to whoever makes the child: the spawner's thread, or the loop with a zygote.
+final class ChildPipes {
+    struct Pair: ~Copyable {
+        var read: Descriptor?
+        var write: Descriptor?
     }
 
-    var null: CInt = -1
-    var output = Pair()
-    var errors = Pair()
-    var channel = Pair()
-    var input = Pair()
+    private(set) var null: Descriptor?
+    private(set) var output = Pair()
+    private(set) var errors = Pair()
+    private(set) var channel = Pair()
+    private(set) var input = Pair()
     /// What a worker shares with us, and the descriptor by which it gets it.
-    var state: WorkerState?
-    var stateDescriptor: CInt = -1
+    private(set) var state: WorkerState?
+    private(set) var stateDescriptor: Descriptor?
 
-    /// - Throws: ``SpawnFailure`` when there are no descriptors left; ``closeAll()`` is due then too.
-    mutating func open(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
-        null = Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
-        var made = null >= 0 && pipe(&output) && pipe(&errors)
+    /// - Throws: ``SpawnFailure`` when there are no descriptors left.
+    init(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
+        null = Descriptor(ifOpen: open("/dev/null", O_RDONLY | O_CLOEXEC))
+        guard null != nil else { throw Self.failure(errno) }
+        output = try Self.pair(spindle_pipe)
+        errors = try Self.pair(spindle_pipe)
         if takesInput {
-            made = made && pipe(&input)
+            input = try Self.pair(spindle_pipe)
             // Of this one the other end is ours.
-            if made { _ = (fcntl(input.read, F_SETFL, 0), fcntl(input.write, F_SETFL, O_NONBLOCK)) }
+            _ = (fcntl(input.read.number, F_SETFL, 0), fcntl(input.write.number, F_SETFL, O_NONBLOCK))
         }
         switch kind {
-        case .pipe: made = made && pipe(&channel)
+        case .pipe: channel = try Self.pair(spindle_pipe)
         case .socket:
-            var pair: (CInt, CInt) = (-1, -1)
-            let code = withUnsafeMutableBytes(of: &pair) {
-                spindle_socketpair($0.bindMemory(to: CInt.self).baseAddress)
-            }
-            made = made && code == 0
-            channel = Pair(read: pair.0, write: pair.1)
-            if channel.read >= 0 { _ = fcntl(channel.read, F_SETFL, O_NONBLOCK) }
+            channel = try Self.pair(spindle_socketpair)
+            _ = fcntl(channel.read.number, F_SETFL, O_NONBLOCK)
             // Without it the worker gets one call at a time.
-            stateDescriptor = spindle_shared_memory(WorkerState.size)
-            if stateDescriptor >= 0 { state = WorkerState(mapping: stateDescriptor) }
-        }
-        guard made else {
-            throw SpawnFailure(message: "no descriptors left for a child: \(String(cString: strerror(errno)))")
+            stateDescriptor = Descriptor(ifOpen: spindle_shared_memory(WorkerState.size))
+            if stateDescriptor != nil { state = WorkerState(mapping: stateDescriptor.number) }
         }
     }
 
-    /// The child that they lead to; our ends are its owner's now.
-    mutating func taken(pid: pid_t, pidfd: CInt, mark: String, directory: String) -> SpawnedChild {
-        let child = SpawnedChild(
-            pid: pid, pidfd: pidfd, mark: mark, output: output.read, errors: errors.read, channel: channel.read,
-            input: input.write, state: state, directory: directory)
-        output.read = -1
-        errors.read = -1
-        channel.read = -1
-        input.write = -1
-        return child
+    /// The child that they lead to: our ends are its own now.
+    func taken(
+        pid: pid_t, pidfd: consuming Descriptor, mark: String, directory: String, by spawner: Spawner
+    ) -> SpawnedChild {
+        SpawnedChild(
+            pid: pid, pidfd: pidfd, mark: mark, output: output.read.take(), errors: errors.read.take(),
+            channel: channel.read.take(), input: input.write.take(), state: state, directory: directory,
+            spawner: spawner)
     }
 
-    func closeAll() {
-        let all = [
-            null, output.read, output.write, errors.read, errors.write, channel.read, channel.write, input.read,
-            input.write, stateDescriptor,
-        ]
-        for descriptor in all where descriptor >= 0 { close(descriptor) }
-    }
-
-    private func pipe(_ pair: inout Pair) -> Bool {
+    private static func pair(_ make: (UnsafeMutablePointer<CInt>?) -> CInt) throws(SpawnFailure) -> Pair {
         var ends: (CInt, CInt) = (-1, -1)
-        let code = withUnsafeMutableBytes(of: &ends) { spindle_pipe($0.bindMemory(to: CInt.self).baseAddress) }
-        pair = Pair(read: ends.0, write: ends.1)
-        return code == 0
+        let code = withUnsafeMutableBytes(of: &ends) { make($0.bindMemory(to: CInt.self).baseAddress) }
+        guard code == 0 else { throw failure(-code) }
+        return Pair(read: Descriptor(owning: ends.0), write: Descriptor(owning: ends.1))
+    }
+
+    private static func failure(_ code: CInt) -> SpawnFailure {
+        SpawnFailure(message: "no descriptors left for a child: \(String(cString: strerror(code)))")
+    }
+}
+
+extension Optional where Wrapped == Descriptor {
+    /// For system calls; -1 for none.
+    var number: CInt {
+        switch self {
+        case .some(let descriptor): descriptor.number
+        case .none: -1
+        }
+    }
+}
+
+/// A child that has just been started, and our ends of its descriptors; all but `pidfd` do not block.
+///
+/// Whoever takes it over takes them out. If nobody does, it is killed, and waited for.
+// Guard: made on one thread and handed to the loop, once.
+final class SpawnedChild: @unchecked Sendable {
+    let pid: pid_t
+    /// `NAME=value` in its environment, and in that of all that it starts.
+    let mark: String
+    let directory: String
+    /// What a worker says of itself; nil: it is none, or there was no memory.
+    let state: WorkerState?
+    private var pidfd: Descriptor?
+    private var output: Descriptor?
+    private var errors: Descriptor?
+    private var channel: Descriptor?
+    private var input: Descriptor?
+    private let spawner: Spawner
+
+    fileprivate init(
+        pid: pid_t, pidfd: consuming Descriptor, mark: String, output: consuming Descriptor?,
+        errors: consuming Descriptor?, channel: consuming Descriptor?, input: consuming Descriptor?, state: WorkerState?,
+        directory: String, spawner: Spawner
+    ) {
+        self.pid = pid
+        self.mark = mark
+        self.directory = directory
+        self.state = state
+        self.pidfd = consume pidfd
+        self.output = consume output
+        self.errors = consume errors
+        self.channel = consume channel
+        self.input = consume input
+        self.spawner = spawner
+    }
+
+    deinit {
+        guard pidfd != nil else { return }
+        kill(-pid, SIGKILL)
+        spawner.release(pid, directory: directory)
+    }
+
+    /// It is the taker's now, to end and to wait for.
+    func takeProcess() -> Descriptor { Self.once(pidfd.take()) }
+    func takeOutput() -> Descriptor { Self.once(output.take()) }
+    func takeErrors() -> Descriptor { Self.once(errors.take()) }
+    func takeChannel() -> Descriptor { Self.once(channel.take()) }
+    /// The writing end of its standard input; nil: there is none.
+    func takeInput() -> Descriptor? { input.take() }
+
+    private static func once(_ descriptor: consuming Descriptor?) -> Descriptor {
+        guard let descriptor else { preconditionFailure("a child's descriptor was taken twice") }
+        return descriptor
     }
 }
 

@@ -49,20 +49,20 @@ final class CommandRun {
         child = try Child(
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
             onExit: { [unowned self] in exited($0) })
-        if spawned.input >= 0 { input = ChildInput(spawned.input, on: loop) }
+        if let descriptor = spawned.takeInput() { input = ChildInput(descriptor, on: loop) }
         if let pattern = command.progress { progress = (0..<2).map { _ in progressReader(pattern, spawner.errands) } }
         readers = [
             try reader(
-                spawned.output,
+                spawned.takeOutput(),
                 onBytes: { [unowned self] in
                     keep($0)
                     progress.first?.take($0)
                 }
             ) { [unowned self] in for line in $0 { take(line, "stdout") } },
-            try reader(spawned.errors, onBytes: { [unowned self] in progress.last?.take($0) }) { [unowned self] in
+            try reader(spawned.takeErrors(), onBytes: { [unowned self] in progress.last?.take($0) }) { [unowned self] in
                 for line in $0 { take(line, "stderr") }
             },
-            try reader(spawned.channel) { [unowned self] in for line in $0 { takeEvent(line) } },
+            try reader(spawned.takeChannel()) { [unowned self] in for line in $0 { takeEvent(line) } },
         ]
     }
 
@@ -90,7 +90,7 @@ final class CommandRun {
     // MARK: What it says
 
     private func reader(
-        _ descriptor: CInt, onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
+        _ descriptor: consuming Descriptor, onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
         _ onLines: @escaping ([[UInt8]]) -> Void
     ) throws(LoopError) -> LineReader {
         try LineReader(

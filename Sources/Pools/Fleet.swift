@@ -293,7 +293,6 @@ final class Fleet {
             onChange(.report(.childStarted(pid: worker.pid)))
             if isDraining { worker.drain() }
         } catch {
-            kill(-spawned.pid, SIGKILL)
             startFailed(error.description)
         }
     }

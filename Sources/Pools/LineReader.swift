@@ -26,6 +26,8 @@ final class LineReader {
     /// What a worker that is gone has written last is shown up to so many lines.
     private static let lastLines = 4096
 
+    /// nil once it is closed.
+    private var owned: Descriptor?
     let descriptor: CInt
     private let loop: EventLoop
     private var splitter: LineSplitter
@@ -38,24 +40,25 @@ final class LineReader {
     private var pause: Deadline?
     /// Bytes that are still to be read, once the child is gone; nil: all that come.
     private var left: Int?
-    private(set) var isClosed = false
+    var isClosed: Bool { owned == nil }
 
     /// - Parameters:
     ///   - onBytes: Called with what one read brought, as it is.
     ///   - onLines: Called with all lines of one turn.
     ///   - onProblem: Called once; nothing is read afterwards.
     init(
-        _ descriptor: CInt, maximumBytes: Int, cutsLongLines: Bool = false, on loop: EventLoop,
+        _ descriptor: consuming Descriptor, maximumBytes: Int, cutsLongLines: Bool = false, on loop: EventLoop,
         onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
         onLines: @escaping ([[UInt8]]) -> Void, onProblem: @escaping (Problem) -> Void
     ) throws(LoopError) {
-        self.descriptor = descriptor
+        self.descriptor = descriptor.number
+        owned = consume descriptor
         self.loop = loop
         splitter = LineSplitter(maximumBytes: maximumBytes, cutsLongLines: cutsLongLines)
         self.onBytes = onBytes
         self.onLines = onLines
         self.onProblem = onProblem
-        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in turn() }
+        let watch = try Watch(self.descriptor, for: .readable, on: loop) { [unowned self] _ in turn() }
         try watch.start()
         self.watch = consume watch
     }
@@ -63,11 +66,10 @@ final class LineReader {
     deinit { close() }
 
     func close() {
-        guard !isClosed else { return }
-        isClosed = true
+        // What watches it goes first.
         watch = nil
         pause = nil
-        Glibc.close(descriptor)
+        owned = nil
     }
 
     /// The writer is gone: reads what is there now, in as many turns as that takes, and ends. Whoever else still writes is

@@ -1,4 +1,5 @@
 import CSpindle
+import EventLoop
 import Glibc
 import Jobs
 
@@ -108,16 +109,13 @@ struct ProcessTree {
 /// A process held by a pidfd, so that no other can take its number.
 final class HeldProcess {
     let pid: pid_t
-    private let pidfd: CInt
+    private let pidfd: Descriptor
 
     init?(_ pid: pid_t) {
-        let pidfd = spindle_pidfd_open(pid)
-        guard pidfd >= 0 else { return nil }
+        guard let pidfd = Descriptor(ifOpen: spindle_pidfd_open(pid)) else { return nil }
         self.pid = pid
-        self.pidfd = pidfd
+        self.pidfd = consume pidfd
     }
 
-    deinit { close(pidfd) }
-
-    func kill() { spindle_pidfd_signal(pidfd, SIGKILL) }
+    func kill() { spindle_pidfd_signal(pidfd.number, SIGKILL) }
 }

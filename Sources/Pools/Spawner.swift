@@ -53,22 +53,6 @@ package struct ChildLimits: Sendable {
     }
 }
 
-/// A child that has just been started, and our ends of its descriptors; all but `pidfd` do not block.
-struct SpawnedChild: Sendable {
-    let pid: pid_t
-    let pidfd: CInt
-    /// `NAME=value` in its environment, and in that of all that it starts.
-    let mark: String
-    let output: CInt
-    let errors: CInt
-    let channel: CInt
-    /// The writing end of its standard input; -1: there is none.
-    let input: CInt
-    /// What a worker says of itself; nil: it is none, or there was no memory.
-    let state: WorkerState?
-    let directory: String
-}
-
 struct SpawnFailure: Error {
     let message: String
 }
@@ -174,16 +158,16 @@ final class Spawner: @unchecked Sendable {
     // MARK: Starting
 
     private func start(_ spec: ChildSpec) throws(SpawnFailure) -> SpawnedChild {
-        var ends = ChildPipes()
-        defer { ends.closeAll() }
-        try ends.open(spec.channel, takesInput: spec.takesInput)
+        let ends = try ChildPipes(spec.channel, takesInput: spec.takesInput)
+        // The child's ends are closed here when it has them, not before.
+        defer { withExtendedLifetime(ends) {} }
         nextChild += 1
         let mark = "SPINDLE_CHILD=\(name).\(nextChild)"
         let directory = try makeChildDirectory(String(nextChild), below: spec.directoryRoot)
         var child = spindle_child()
         child.descriptors = (
-            spec.takesInput ? ends.input.read : ends.null, ends.output.write, ends.errors.write, ends.channel.write,
-            ends.stateDescriptor
+            spec.takesInput ? ends.input.read.number : ends.null.number, ends.output.write.number,
+            ends.errors.write.number, ends.channel.write.number, ends.stateDescriptor.number
         )
         child.limit_cpu = spec.limits.cpuSeconds
         child.limit_files = spec.limits.files
@@ -204,7 +188,8 @@ final class Spawner: @unchecked Sendable {
             throw SpawnFailure(message: "\(spec.argv[0]): \(String(cString: strerror(-pid)))")
         }
         owned.insert(pid)
-        return ends.taken(pid: pid, pidfd: pidfd, mark: mark, directory: directory)
+        return ends.taken(
+            pid: pid, pidfd: Descriptor(owning: pidfd), mark: mark, directory: directory, by: self)
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in

@@ -100,16 +100,16 @@ final class WorkerProcess {
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
             onExit: { [unowned self] in exited($0) })
         channel = try LineReader(
-            spawned.channel, maximumBytes: WorkerProtocol.maximumLine, on: loop,
+            spawned.takeChannel(), maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in
                 for line in $0 { receive(line) }
                 tellWhatHasBegun()
             }, onProblem: { [unowned self] in channelBroke($0) })
         output = try LineReader(
-            spawned.output, maximumBytes: WorkerProtocol.maximumLine, on: loop,
+            spawned.takeOutput(), maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in log($0, "stdout") }, onProblem: { _ in })
         errors = try LineReader(
-            spawned.errors, maximumBytes: WorkerProtocol.maximumLine, on: loop,
+            spawned.takeErrors(), maximumBytes: WorkerProtocol.maximumLine, on: loop,
             onLines: { [unowned self] in log($0, "stderr") }, onProblem: { _ in })
         out = WorkerProtocol.initialize(id: 0)
         startTimer = Deadline(after: Self.initialiseTime, on: loop) { [unowned self] in

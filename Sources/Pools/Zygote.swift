@@ -27,7 +27,7 @@ final class Zygote {
     private static let keptErrors = 2048
 
     private struct Birth {
-        var pipes: ChildPipes
+        let pipes: ChildPipes
         let directory: String
         let mark: String
         let done: (Result<SpawnedChild, SpawnFailure>) -> Void
@@ -65,15 +65,15 @@ final class Zygote {
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] _ in child.killTree() },
             onExit: { [unowned self] in exited($0) })
         channel = try LineReader(
-            spawned.channel, maximumBytes: Self.maximumLine, on: loop,
+            spawned.takeChannel(), maximumBytes: Self.maximumLine, on: loop,
             onLines: { [unowned self] in for line in $0 { receive(line) } },
             onProblem: { [unowned self] _ in child.stop(after: .milliseconds(100)) })
         output = [
             try LineReader(
-                spawned.output, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onLines: { _ in },
+                spawned.takeOutput(), maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onLines: { _ in },
                 onProblem: { _ in }),
             try LineReader(
-                spawned.errors, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop,
+                spawned.takeErrors(), maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop,
                 onLines: { [unowned self] in keep($0) }, onProblem: { _ in }),
         ]
         startTimer = Deadline(after: WorkerProcess.initialiseTime, on: loop) { [unowned self] in
@@ -87,13 +87,11 @@ final class Zygote {
         let number = nextBirth
         nextBirth += 1
         let name = "\(mark)-\(number)"
-        var pipes = ChildPipes()
         do throws(SpawnFailure) {
-            try pipes.open(.socket, takesInput: false)
+            let pipes = try ChildPipes(.socket, takesInput: false)
             let directory = try makeChildDirectory(name, below: directoryRoot)
             births[number] = Birth(pipes: pipes, directory: directory, mark: "SPINDLE_CHILD=\(name)", done: done)
         } catch {
-            pipes.closeAll()
             return done(.failure(error))
         }
         ask(for: number)
@@ -112,8 +110,8 @@ final class Zygote {
         let line = request.bytes + [0x0A]
         let pipes = birth.pipes
         let descriptors =
-            [pipes.output.write, pipes.errors.write, pipes.channel.write]
-            + (pipes.stateDescriptor < 0 ? [] : [pipes.stateDescriptor])
+            [pipes.output.write.number, pipes.errors.write.number, pipes.channel.write.number]
+            + (pipes.stateDescriptor == nil ? [] : [pipes.stateDescriptor.number])
         let code = spindle_send_descriptors(channel.descriptor, line, line.count, descriptors, CInt(descriptors.count))
         if code != 0 { failed(number, "the zygote does not listen: \(String(cString: strerror(-code)))") }
     }
@@ -144,21 +142,20 @@ final class Zygote {
     }
 
     private func born(_ number: Int, _ pid: pid_t) {
-        guard var birth = births.removeValue(forKey: number) else { return }
-        let pidfd = spindle_pidfd_open(pid)
-        guard pidfd >= 0 else {
-            births[number] = birth
-            return failed(number, "the new worker has died at once")
+        guard let birth = births[number] else { return }
+        // Without it the worker is left to the end of its channel, which goes with the birth.
+        guard let pidfd = Descriptor(ifOpen: spindle_pidfd_open(pid)) else {
+            return failed(number, "the new worker has died at once, or no descriptors are left")
         }
+        births[number] = nil
         spawner.own(pid)
-        let spawned = birth.pipes.taken(pid: pid, pidfd: pidfd, mark: birth.mark, directory: birth.directory)
-        birth.pipes.closeAll()
+        let spawned = birth.pipes.taken(
+            pid: pid, pidfd: pidfd, mark: birth.mark, directory: birth.directory, by: spawner)
         birth.done(.success(spawned))
     }
 
     private func failed(_ number: Int, _ why: String) {
         guard let birth = births.removeValue(forKey: number) else { return }
-        birth.pipes.closeAll()
         removeDirectory(birth.directory)
         birth.done(.failure(SpawnFailure(message: why)))
     }

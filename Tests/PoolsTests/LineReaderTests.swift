@@ -22,7 +22,7 @@ import Testing
             close(writing)
             var portions: [Int] = []
             let reader = try LineReader(
-                reading, maximumBytes: 1024, on: loop, onLines: { portions.append($0.count) },
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { portions.append($0.count) },
                 onProblem: { _ in loop.stop() })
             loop.run()
             #expect(portions.reduce(0, +) == flood.count)
@@ -36,7 +36,7 @@ import Testing
             #expect(write(writing, "first\nrest", 10) == 10)
             var lines: [String] = []
             let reader = try LineReader(
-                reading, maximumBytes: 1024, on: loop,
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop,
                 onLines: { taken in
                     lines += taken.map { String(decoding: $0, as: UTF8.self) }
                     // A survivor that never stops.
@@ -56,7 +56,7 @@ import Testing
             #expect(write(writing, flood, flood.count) == flood.count)
             var lines: [[UInt8]] = []
             let reader = try LineReader(
-                reading, maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in })
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in })
             reader.drain()
             #expect(lines.count == 4097)
             #expect(String(decoding: lines.last ?? [], as: UTF8.self) == "… and \(60_000 - 4096) bytes more")
