@@ -30,7 +30,9 @@ final class Listener {
         listener = evconnlistener_new(loop.base, Self.accepted, context, flags, -1, self.descriptor.number)
         guard let listener else { throw LoopError(.outOfMemory, call: "evconnlistener_new") }
         evconnlistener_set_error_cb(listener, Self.failed)
-        guard evconnlistener_enable(listener) == 0 else { throw LoopError(.notScheduled, call: "evconnlistener_enable") }
+        guard evconnlistener_enable(listener) == 0 else {
+            throw LoopError(.notScheduled, call: "evconnlistener_enable")
+        }
         pause = try Timer(on: loop) { [unowned self] in resume() }
     }
 

@@ -56,7 +56,8 @@ import Testing
             #expect(write(writing, flood, flood.count) == flood.count)
             var lines: [[UInt8]] = []
             let reader = try LineReader(
-                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in })
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in }
+            )
             reader.drain()
             #expect(lines.count == 4097)
             #expect(String(decoding: lines.last ?? [], as: UTF8.self) == "… and \(60_000 - 4096) bytes more")
