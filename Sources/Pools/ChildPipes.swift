@@ -93,7 +93,8 @@ final class SpawnedChild: @unchecked Sendable {
 
     fileprivate init(
         pid: pid_t, pidfd: consuming Descriptor, mark: String, output: consuming Descriptor?,
-        errors: consuming Descriptor?, channel: consuming Descriptor?, input: consuming Descriptor?, state: WorkerState?,
+        errors: consuming Descriptor?, channel: consuming Descriptor?, input: consuming Descriptor?,
+        state: WorkerState?,
         directory: String, spawner: Spawner
     ) {
         self.pid = pid
