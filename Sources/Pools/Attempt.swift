@@ -78,7 +78,7 @@ package enum Report: Sendable {
     case began(AttemptID, worker: String, at: Int64)
     case progress(AttemptID, Progress)
     case output(AttemptID, json: [UInt8])
-    case log(AttemptID, stream: String, text: String)
+    case log(AttemptID, stream: String, level: String? = nil, text: String)
     case ended(AttemptID, AttemptResult)
     /// A child process exists, or has been reaped.
     case childStarted(pid: Int32)

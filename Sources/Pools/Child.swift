@@ -34,7 +34,7 @@ final class Child {
 
     /// - Parameters:
     ///   - onExcess: Called with what it holds while that is more than one of the limits.
-    ///   - onExit: Called once, when the process is gone, and after a violent end all that it had started, too.
+    ///   - onExit: Called once, when the process is gone, and all that it had started, too.
     init(
         _ spawned: SpawnedChild, limits: ChildLimits, on loop: EventLoop, spawner: Spawner,
         onExcess: @escaping (Warden.Holding) -> Void, onExit: @escaping (Exit) -> Void
@@ -104,7 +104,7 @@ final class Child {
         var status: CInt = 0
         var usage = rusage()
         // While it is not reaped, no other group can have its number.
-        if stopped != nil { kill(-pid, SIGKILL) }
+        kill(-pid, SIGKILL)
         // Before its number can be another's.
         spawner.warden.release(pid)
         guard !hasEnded, spindle_reap(pidfd.number, &status, &usage) != 0 else { return }
@@ -112,8 +112,8 @@ final class Child {
         watch = nil
         step = nil
         let exit = Exit(status: status, usage: usage)
-        guard stopped != nil || exit.signal != nil else { return gone(exit) }
-        // What it has started has lost its reason to live, wherever it hides; the slot is free when it is gone too.
+        // However it ended: what it has started has lost its reason to live, wherever it hides; the slot is free when it is
+        // gone too.
         spawner.warden.sweep(after: pid, mark: mark, on: loop) { [self] in gone(exit) }
     }
 

@@ -32,6 +32,8 @@ final class Fleet {
         case broken(why: String)
         /// A worker has said what cannot be true.
         case doubted(String)
+        /// A worker has printed something that is no call's, as far as anybody knows.
+        case said(worker: String, stream: String, text: String)
         /// A worker has ended.
         case workerEnded(Recycling.Reason, why: String)
         /// Its workers are started, not forked, from now on.
@@ -317,6 +319,7 @@ final class Fleet {
             trim()
         case .report(let other): onChange(.report(other))
         case .doubted(let what): onChange(.doubted(what))
+        case .said(let stream, let text): onChange(.said(worker: worker.name, stream: stream, text: text))
         case .grown: replace(worker, .memory)
         case .ended(let why, let hadWork): ended(worker, why, hadWork)
         }

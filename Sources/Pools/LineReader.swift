@@ -103,6 +103,12 @@ final class LineReader {
         return isClosed || held.isEmpty && unread == 0
     }
 
+    /// Hands on a line that has not ended yet.
+    func showRest() {
+        let rest = splitter.takeRest()
+        if !rest.isEmpty { onLines([rest]) }
+    }
+
     /// What the kernel holds for us, in bytes.
     private var unread: Int {
         var count: CInt = 0
@@ -170,8 +176,7 @@ final class LineReader {
     }
 
     private func end() {
-        let rest = splitter.takeRest()
-        if !rest.isEmpty { onLines([rest]) }
+        showRest()
         fail(.ended)
     }
 

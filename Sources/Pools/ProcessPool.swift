@@ -37,6 +37,8 @@ package enum ProcessPoolNotice: Sendable {
     case workerEnded(Recycling.Reason, why: String)
     /// A worker of the fleet has said what cannot be true.
     case doubted(fleet: String, what: String)
+    /// A worker has printed something that is no job's, as far as anybody knows.
+    case said(worker: String, stream: String, text: String)
     /// A fleet's workers are started, not forked.
     case zygoteEnded(fleet: String, why: String)
 }
@@ -132,6 +134,7 @@ package final class ProcessPool: Pool {
             }
             notice(.broken(fleet: name, why: why))
         case .doubted(let what): notice(.doubted(fleet: name, what: what))
+        case .said(let worker, let stream, let text): notice(.said(worker: worker, stream: stream, text: text))
         case .workerEnded(let reason, let why): notice(.workerEnded(reason, why: why))
         case .zygoteEnded(let why): notice(.zygoteEnded(fleet: name, why: why))
         case .empty:

@@ -37,6 +37,10 @@ final class Warden: @unchecked Sendable {
         let done: LoopBound<() -> Void>
     }
 
+    private static let children = "/proc/self/task/\(getpid())/children"
+
+    /// Whether the kernel was built to say that.
+    private let listsChildren = access(children, R_OK) == 0
     private let lock = Lock()
     private let arrived = Condition()
     private var wards: [pid_t: Ward] = [:]
@@ -112,6 +116,11 @@ final class Warden: @unchecked Sendable {
                 defer { wantsLook = false }
                 return wantsLook
             }
+            if killed.isEmpty, !looks, !hasStrays() {
+                for sweep in open { finish(sweep) }
+                open = []
+                continue
+            }
             let began = monotonicNanoseconds()
             let tree = ProcessTree()
             for child in killed { end(child, in: tree) }
@@ -168,10 +177,23 @@ final class Warden: @unchecked Sendable {
             let left = strays.filter { $0.session == sweep.child || ProcessTree.carries($0.pid, sweep.mark) }
             for member in left { member.kill() }
             if !left.isEmpty, monotonicNanoseconds() < sweep.deadline { return true }
-            let done = sweep.done
-            done.loop.submit { done.value() }
+            finish(sweep)
             return false
         }
+    }
+
+    private func finish(_ sweep: Sweep) {
+        let done = sweep.done
+        done.loop.submit { done.value() }
+    }
+
+    /// Whether any process has come to us, as subreaper, that is no child of ours: one read where most children leave
+    /// nothing behind. Such processes come to the first thread. Source: proc(5), `children`.
+    private func hasStrays() -> Bool {
+        guard listsChildren else { return true }
+        let text = ProcessTree.contents(of: Self.children, limit: 1 << 18) ?? ""
+        let running = Set(lock.withLock { wards.keys })
+        return text.split(separator: " ").contains { pid_t($0).map { !running.contains($0) } ?? true }
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in

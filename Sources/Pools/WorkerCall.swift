@@ -9,6 +9,8 @@ final class WorkerCall {
     var wasCancelled = false
     /// The worker has said so, and it was reported.
     var isSaidToHaveBegun = false
+    /// The end of what it has printed to stderr: the message about its worker's death.
+    var lastErrors = ""
 
     init(_ id: Int, _ attempt: Attempt, isConcurrent: Bool) {
         self.id = id

@@ -71,8 +71,7 @@ extension WorkerProcess {
         let unsent = state?.unsent
         channel.drain()
         if let unsent, speaks { collect(unsent) }
-        output.drain()
-        errors.drain()
+        output.finish()
         let why = problem ?? Self.words(exit)
         let calls = line + concurrent.values.sorted { $0.id < $1.id }
         let autopsy = autopsy()
@@ -82,7 +81,6 @@ extension WorkerProcess {
         for call in calls { tellEnd(of: call, autopsy.fate(of: call.id), exit, why) }
         channel.close()
         output.close()
-        errors.close()
         writable = nil
         startTimer = nil
         let details = lastErrors.isEmpty ? "" : ": " + lastErrors
@@ -125,7 +123,7 @@ extension WorkerProcess {
         if let excess { return AttemptResult(.crashed, error: excess, usage: usage) }
         let error = JobError(
             type: "Crashed", message: "the worker \(why)",
-            traceback: lastErrors.split(separator: "\n").map(String.init),
+            traceback: call.lastErrors.split(separator: "\n").map(String.init),
             exitCode: exit.code, signal: exit.signal)
         return AttemptResult(.crashed, error: error, usage: usage)
     }

@@ -19,6 +19,8 @@ final class WorkerProcess {
         case ready(WorkerDescription)
         /// Something about an attempt.
         case report(Report)
+        /// It has printed something that is no call's, as far as anybody knows.
+        case said(stream: String, text: String)
         /// It has said something that cannot be true; it was cut to what can.
         case doubted(String)
         /// It holds more memory than it should.
@@ -35,6 +37,8 @@ final class WorkerProcess {
     private static let leaveTime = Duration.seconds(2)
     /// From being given a call, with nothing else to do in its line, to its beginning.
     static let beginningTime: Int64 = 10_000_000_000
+    /// From the end of a concurrent call's grace to SIGTERM: in it the worker may interrupt the call once more.
+    private static let insistTime = Duration.seconds(1)
     /// What a worker writes besides its attempts is kept for the message about its death, in bytes.
     private static let keptErrors = 2048
 
@@ -72,8 +76,7 @@ final class WorkerProcess {
     let onChange: (WorkerProcess, Change) -> Void
     var child: Child!
     var channel: LineReader!
-    var output: LineReader!
-    var errors: LineReader!
+    var output: WorkerOutput!
     var writable: Watch?
     private var out: [UInt8] = []
     private var nextMessage = 1
@@ -105,12 +108,9 @@ final class WorkerProcess {
                 for line in $0 { receive(line) }
                 tellWhatHasBegun()
             }, onProblem: { [unowned self] in channelBroke($0) })
-        output = try LineReader(
-            spawned.takeOutput(), maximumBytes: WorkerProtocol.maximumLine, on: loop,
-            onLines: { [unowned self] in log($0, "stdout") }, onProblem: { _ in })
-        errors = try LineReader(
-            spawned.takeErrors(), maximumBytes: WorkerProtocol.maximumLine, on: loop,
-            onLines: { [unowned self] in log($0, "stderr") }, onProblem: { _ in })
+        output = try WorkerOutput(spawned, on: loop) { [unowned self] call, stream, text in
+            if let call = call.flatMap({ running($0) }) { log(text, stream, of: call) } else { said(text, stream) }
+        }
         out = WorkerProtocol.initialize(id: 0)
         startTimer = Deadline(after: Self.initialiseTime, on: loop) { [unowned self] in
             fail("did not initialise within 30 s")
@@ -145,6 +145,7 @@ final class WorkerProcess {
         } else {
             line.append(call)
         }
+        output.began(call.id)
         if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
         if !speaks { say(call, at: call.started) }
         WorkerProtocol.appendRun(id: call.id, attempt, directory: directory, to: &out)
@@ -161,7 +162,12 @@ final class WorkerProcess {
         // One that stands still hears nothing; when it goes on, it is there.
         hold(false)
         // One that still waits in the pipe must not cost the one that runs its life.
-        if call.isConcurrent || call === line.first { child.stop(after: grace) }
+        if call.isConcurrent {
+            // What it has in hand beside this call would be lost with it: the worker gets a chance to insist.
+            child.stop(after: grace + Self.insistTime)
+        } else if call === line.first {
+            child.stop(after: grace)
+        }
     }
 
     /// Lets the worker finish what it has and exit.
@@ -235,7 +241,7 @@ final class WorkerProcess {
         case .error(let id, let code, let error, let canRetry):
             guard let call = asked(id) else { return }
             // One that was asked to end has no error of its own.
-            let isCancelled = code == WorkerProtocol.ErrorCode.cancelled
+            let isCancelled = code == WorkerProtocol.ErrorCode.cancelled && call.wasCancelled
             let result =
                 isCancelled
                 ? AttemptResult(.stopped(hasBegun(call) ? .cooperative : .beforeStart))
@@ -245,7 +251,12 @@ final class WorkerProcess {
             if let call = running(id) { tell(.progress(call.attempt.id, progress)) }
         case .output(let id, let json):
             if let call = running(id) { tell(.output(call.attempt.id, json: onOneLine(json))) }
-        case .log(let id, _, let text): log([Array(text.utf8)], "log", of: id.flatMap { running($0) })
+        case .log(let id, let stream, let level, let text):
+            if let call = id.flatMap({ running($0) }) {
+                log(text, stream, level, of: call)
+            } else if id == nil {
+                said(text, stream)
+            }
         case .ignored: break
         }
     }
@@ -308,6 +319,7 @@ final class WorkerProcess {
 
     /// Takes a call that was answered out of the line.
     private func answered(_ call: WorkerCall, _ usage: JSONValue?) -> Usage {
+        output.ended(call.id, isIdle: line.count + concurrent.count == 1)
         if call.isConcurrent { concurrent[call.id] = nil } else { line.removeFirst() }
         var used = Usage(workerReported: usage) { doubt($0) }
         answered += 1
@@ -331,13 +343,14 @@ final class WorkerProcess {
 
     func tell(_ report: Report) { onChange(self, .report(report)) }
 
-    /// - Parameter call: Whose output it is; nil: nobody says, so the line's first.
-    private func log(_ lines: [[UInt8]], _ stream: String, of call: WorkerCall? = nil) {
-        for text in lines {
-            let text = String(decoding: text, as: UTF8.self)
-            if stream == "stderr" { lastErrors = String((lastErrors + text + "\n").suffix(Self.keptErrors)) }
-            if let call = call ?? line.first { tell(.log(call.attempt.id, stream: stream, text: text)) }
-        }
+    private func log(_ text: String, _ stream: String, _ level: String? = nil, of call: WorkerCall) {
+        if stream == "stderr" { call.lastErrors = String((call.lastErrors + text + "\n").suffix(Self.keptErrors)) }
+        tell(.log(call.attempt.id, stream: stream, level: level, text: text))
+    }
+
+    private func said(_ text: String, _ stream: String) {
+        if stream == "stderr" { lastErrors = String((lastErrors + text + "\n").suffix(Self.keptErrors)) }
+        onChange(self, .said(stream: stream, text: text))
     }
 
     private func channelBroke(_ problem: LineReader.Problem) {

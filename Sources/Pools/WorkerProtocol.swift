@@ -82,7 +82,8 @@ package enum WorkerProtocol {
         case initialized(id: Int, JSONValue)
         case progress(id: Int, Progress)
         case output(id: Int, [UInt8])
-        case log(id: Int?, level: String, text: String)
+        /// - Parameter stream: `stdout` and `stderr` for what a call has printed; else `log`.
+        case log(id: Int?, stream: String, level: String?, text: String)
         /// Unknown notifications and the answers to pings.
         case ignored
 
@@ -149,19 +150,24 @@ package enum WorkerProtocol {
         case ("output", let id?):
             let value = params["value"] ?? .null
             guard value.depth <= JSONReader.maximumDepth else {
-                return .log(id: id, level: "warning", text: "an output is left out: \(tooDeep.message)")
+                return .log(id: id, stream: "log", level: "warning", text: "an output is left out: \(tooDeep.message)")
             }
             return .output(id: id, value.bytes)
         case ("log", let id):
-            return .log(id: id, level: params["level"]?.string ?? "info", text: params["text"]?.string ?? "")
+            let given = params["stream"]?.string ?? ""
+            return .log(
+                id: id, stream: ["stdout", "stderr"].contains(given) ? given : "log", level: params["level"]?.string,
+                text: params["text"]?.string ?? "")
         default: return .ignored
         }
     }
 
     private static func failure(_ id: Int, _ error: JSONValue) -> Message {
         let data = error["data"]
+        let isCancelled = error["code"]?.integer == ErrorCode.cancelled
         let failure = JobError(
-            type: data?["type"]?.string ?? "Error", message: error["message"]?.string ?? "",
+            type: data?["type"]?.string ?? (isCancelled ? "Cancelled" : "Error"),
+            message: error["message"]?.string ?? "",
             traceback: (data?["traceback"]?.elements ?? []).compactMap(\.string))
         return .error(
             id: id, code: error["code"]?.integer ?? ErrorCode.failed, failure,

@@ -36,6 +36,8 @@ extension Engine {
         case .doubted(let fleet, let what):
             logger.warning(
                 "a worker says what cannot be true; it was cut", metadata: ["fleet": "\(fleet)", "what": "\(what)"])
+        case .said(let worker, let stream, let text):
+            logger.info("a worker prints", metadata: ["worker": "\(worker)", "stream": "\(stream)", "text": "\(text)"])
         case .zygoteEnded(let fleet, let why):
             logger.warning("workers are started, not forked", metadata: ["fleet": "\(fleet)", "why": "\(why)"])
         }

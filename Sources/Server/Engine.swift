@@ -386,9 +386,9 @@ package final class Engine {
             guard let job = current(id) else { return }
             append(.output(json), to: job)
             weigh(job)
-        case .log(let id, let stream, let text):
+        case .log(let id, let stream, let level, let text):
             guard let job = current(id) else { return }
-            throttle.log(job, stream, text)
+            throttle.log(job, stream, level, text)
         case .ended(let id, let result): attemptEnded(id, result)
         case .childStarted(let pid):
             journal.write(.childStarted(ChildMark(pid: pid, startedAt: bootNanoseconds())), then: .nothing(nil))

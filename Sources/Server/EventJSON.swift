@@ -52,9 +52,13 @@ extension [UInt8] {
         case .progress(let progress):
             append(",")
             appendMembers(of: progress, since: job.startedAt, now: event.time)
-        case .log(let stream, let text):
+        case .log(let stream, let level, let text):
             append(#","stream":"#)
             append(jsonString: stream)
+            if let level {
+                append(#","level":"#)
+                append(jsonString: level)
+            }
             append(#","text":"#)
             append(jsonString: text)
         case .output(let json):

@@ -65,11 +65,11 @@ final class Throttle {
         }
     }
 
-    func log(_ job: LiveJob, _ stream: String, _ text: String) {
+    func log(_ job: LiveJob, _ stream: String, _ level: String?, _ text: String) {
         let speech = speech(of: job)
         job.record.log.append(line: text)
         if speech.mayTellLine(of: text.utf8.count, at: monotonicNanoseconds()) {
-            engine.append(.log(stream: stream, text: text), to: job)
+            engine.append(.log(stream: stream, level: level, text: text), to: job)
         } else {
             speech.droppedLines += 1
             speech.droppedInAll += 1

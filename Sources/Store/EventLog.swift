@@ -79,7 +79,7 @@ package struct EventLog: Sendable {
     /// - Parameter sign: 1 for what comes, -1 for what goes.
     private mutating func weigh(_ kind: JobEvent.Kind, _ sign: Int) {
         switch kind {
-        case .log(_, let text): textBytes += sign * (Self.boxBytes + text.utf8.count)
+        case .log(_, _, let text): textBytes += sign * (Self.boxBytes + text.utf8.count)
         case .output(let json): outputBytes += sign * (Self.boxBytes + json.count)
         case .progress(let progress): textBytes += sign * (Self.boxBytes + progress.textBytes)
         case .retrying(let error, _): textBytes += sign * (Self.boxBytes + (error?.bytes ?? 0))

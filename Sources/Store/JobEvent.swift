@@ -7,7 +7,7 @@ package struct JobEvent: Sendable, Equatable {
         case queued(position: Int)
         case started(pool: PoolName, worker: String?)
         indirect case progress(Progress)
-        indirect case log(stream: String, text: String)
+        indirect case log(stream: String, level: String? = nil, text: String)
         /// JSON on one line.
         case output([UInt8])
         indirect case retrying(JobError?, due: Instant)

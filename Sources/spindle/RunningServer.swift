@@ -96,7 +96,7 @@ final class RunningServer {
                 let new = try read()
                 let fleets = try setup.fleets(new)
                 let tokens = try setup.tokenFile?.read()
-                for key in new.differences(from: settings) where key != Setting.python.key {
+                for key in new.differences(from: settings) where ![Setting.python.key, Setting.env.key].contains(key) {
                     logger.warning("a changed setting takes effect at the next start", metadata: ["setting": "\(key)"])
                 }
                 logger.notice(

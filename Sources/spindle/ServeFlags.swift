@@ -48,6 +48,12 @@ struct ServeFlags: ParsableArguments {
     )
     var interpreter: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "A variable that the tasks of --python see. Repeatable; without it they see all that the server sees, but for SPINDLE_….",
+            valueName: "NAME[=VALUE]"))
+    var env: [String] = []
+
     @Flag(help: "Fork the workers of --python from one process that has imported the file.")
     var preload = false
 
@@ -116,7 +122,7 @@ struct ServeFlags: ParsableArguments {
         return [
             .listen: listen, .store: one(store), .drain: one(drain), .keepJobs: one(keepJobs), .keepAge: one(keepAge),
             .liveBytes: one(liveBytes), .loops: one(loops), .threads: one(threads), .processes: one(processes),
-            .python: python, .interpreter: one(interpreter), .preload: flag(preload),
+            .python: python, .interpreter: one(interpreter), .env: env, .preload: flag(preload),
             .workerMaxJobs: one(workerMaxJobs), .workerMaxAge: one(workerMaxAge), .workerIdle: one(workerIdle),
             .workerMemory: one(workerMemory), .memoryLimit: one(memoryLimit), .processLimit: one(processLimit),
             .cpuLimit: one(cpuLimit), .fileLimit: one(fileLimit), .tokenFile: one(tokenFile), .noAuth: flag(noAuth),

@@ -84,15 +84,21 @@ struct ServerSetup {
             settings.wrong(.interpreter, $0)
         }
         let sdk = try PythonSDK.directory()
+        let wanted = settings.list(.env)
+        if let text = wanted.first(where: { $0.isEmpty || $0.hasPrefix("=") }) {
+            throw settings.wrong(.env, "\"\(text)\" is no NAME or NAME=VALUE")
+        }
+        var environment = TaskEnvironment.variables(wanted: wanted)
+        // What is printed is to be seen when it is printed.
+        environment["PYTHONUNBUFFERED"] = "1"
         return try files.map { file in
             guard let resolved = realpath(file, nil) else {
                 throw settings.wrong(.python, "\(file): \(String(cString: strerror(errno)))")
             }
             defer { free(resolved) }
-            // What is printed is to be seen when it is printed.
             return WorkerFleet(
                 name: file, argv: [interpreter, "\(sdk)/spindle.py", String(cString: resolved)],
-                environment: ["PYTHONUNBUFFERED": "1"])
+                environment: environment)
         }
     }
 

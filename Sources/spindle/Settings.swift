@@ -6,7 +6,7 @@ import Server
 
 /// Everything that `serve` can be told, by flag, environment or file: one line for each.
 enum Setting: String, CaseIterable {
-    case listen, store, loops, threads, processes, python, interpreter, drain
+    case listen, store, loops, threads, processes, python, interpreter, env, drain
     case preload
     case liveBytes = "live-bytes"
     case workerMaxJobs = "worker-max-jobs"
@@ -45,7 +45,7 @@ enum Setting: String, CaseIterable {
 
     var kind: Kind {
         switch self {
-        case .listen, .python, .allowFetch, .allowHost: .list
+        case .listen, .python, .env, .allowFetch, .allowHost: .list
         case .preload, .noAuth, .demoFaults, .allowPlaintext: .flag
         case .loops, .threads, .processes, .workerMaxJobs, .processLimit, .fileLimit, .keepJobs: .count
         case .drain, .workerMaxAge, .workerIdle, .cpuLimit, .keepAge: .duration
@@ -93,7 +93,7 @@ struct Settings {
         let texts: [Setting: [String]] = [
             .listen: ["127.0.0.1:8080"], .store: stored("spindle.db"), .drain: ["10s"], .keepJobs: ["1000000"],
             .keepAge: ["7d"], .liveBytes: [Memory.quarter], .loops: ["1"], .threads: [cores], .processes: [cores],
-            .python: [],
+            .python: [], .env: [],
             .interpreter: ["python3"], .preload: ["false"], .workerMaxJobs: ["0"], .workerMaxAge: ["0s"],
             .workerIdle: ["0s"], .workerMemory: ["0"], .memoryLimit: ["2GiB"], .processLimit: ["512"],
             .cpuLimit: ["0s"], .fileLimit: ["1024"],

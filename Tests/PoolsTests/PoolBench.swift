@@ -152,7 +152,7 @@ final class PoolBench {
         case .progress(_, let progress):
             reports.progress.append(progress)
             onProgress?()
-        case .log(_, _, let text): reports.logs.append(text)
+        case .log(_, _, _, let text): reports.logs.append(text)
         case .began, .output, .childStarted, .childEnded: break
         }
     }

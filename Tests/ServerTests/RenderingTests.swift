@@ -133,7 +133,7 @@ private struct Wild {
         case 1: .queued(position: number())
         case 2: .started(pool: .thread, worker: odd(text()))
         case 3: .progress(progress())
-        case 4: .log(stream: text(), text: text())
+        case 4: .log(stream: text(), level: Bool.random() ? text() : nil, text: text())
         case 5: .output(Array(#"{"a":[1.0,18446744073709551615]}"#.utf8))
         case 6: .retrying(odd(error()), due: instant())
         case 7: .cancelling

@@ -12,7 +12,7 @@ import os
 import uuid
 
 #: How deep a value may nest; the server refuses what is deeper.
-MAX_DEPTH = 62
+MAX_DEPTH = 64
 #: Beyond it a whole number is no double; the server refuses it.
 MAX_INTEGER = 1 << 1024
 #: Bytes of one result.

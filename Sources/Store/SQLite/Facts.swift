@@ -50,11 +50,15 @@ enum Facts {
             out.append(#","progress","#)
             out.append(contentsOf: value(of: progress).bytes)
             out.append("]")
-        case .log(let stream, let text):
+        case .log(let stream, let level, let text):
             out.append(#","log","#)
             out.append(jsonString: stream)
             out.append(",")
             out.append(jsonString: text)
+            if let level {
+                out.append(",")
+                out.append(jsonString: level)
+            }
             out.append("]")
         case .output(let json):
             // As text: it comes out again byte for byte.
@@ -107,7 +111,10 @@ enum Facts {
                 .started(pool: $0, worker: parts[1].string)
             }
         case ("progress", 1): return progress(parts[0]).map { .progress($0) }
-        case ("log", 2): return .log(stream: parts[0].string ?? "", text: parts[1].string ?? "")
+        case ("log", 2...3):
+            return .log(
+                stream: parts[0].string ?? "", level: parts.count > 2 ? parts[2].string : nil,
+                text: parts[1].string ?? "")
         case ("output", 1): return parts[0].string.map { .output(Array($0.utf8)) }
         case ("retrying", 2):
             return parts[1].integer.map { .retrying(error(parts[0]), due: Instant(nanoseconds: Int64($0))) }

@@ -16,7 +16,7 @@ enum Rows {
             stored = [JobEvent(seq: 1, time: record.createdAt, attempt: 0, kind: .accepted)]
         }
         record.events = EventLog(stored: stored, reserved: row["reserved"], at: now)
-        for case .log(_, let text) in stored.map(\.kind) { record.log.append(line: text) }
+        for case .log(_, _, let text) in stored.map(\.kind) { record.log.append(line: text) }
         let remains = Remains(
             Tally(attempt: record.attempt, spared: row["spared"], crashes: row["crashes"]), grant: row["grants"],
             wasRunning: row["running"], wasCancelled: row["cancelled"])

@@ -1,0 +1,38 @@
+import Glibc
+
+/// What the tasks of `--python` see of the server's environment: it is the user's own code, and sees what the user does,
+/// but for what is the server's alone.
+enum TaskEnvironment {
+    /// Names of what speaks to the server itself: of its secrets, and of the system that has started it.
+    private static let ours = ["SPINDLE_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"]
+
+    /// - Parameter wanted: `NAME=VALUE`, or `NAME` for the server's own value of it. Empty: all that the server sees.
+    static func variables(wanted: [String]) -> [String: String] {
+        guard !wanted.isEmpty else {
+            return all().filter { name, _ in !ours.contains { name.hasPrefix($0) } }
+        }
+        var variables: [String: String] = [:]
+        for text in wanted {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            if parts.count == 2 {
+                variables[parts[0]] = parts[1]
+            } else if let value = getenv(text) {
+                variables[text] = String(cString: value)
+            }
+        }
+        return variables
+    }
+
+    private static func all() -> [String: String] {
+        var variables: [String: String] = [:]
+        var next = environ
+        while let entry = next.pointee {
+            let text = String(cString: entry)
+            if let equals = text.firstIndex(of: "=") {
+                variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
+            }
+            next += 1
+        }
+        return variables
+    }
+}
