@@ -31,6 +31,9 @@ static const unsigned char schema_py[] = {
 static const unsigned char shapes_py[] = {
 #embed "../Python/_spindle/shapes.py"
 };
+static const unsigned char state_py[] = {
+#embed "../Python/_spindle/state.py"
+};
 static const unsigned char streams_py[] = {
 #embed "../Python/_spindle/streams.py"
 };
@@ -62,6 +65,7 @@ static const struct python_sdk_file files[] = {
     FILE_OF("_spindle/program.py", program_py),
     FILE_OF("_spindle/schema.py", schema_py),
     FILE_OF("_spindle/shapes.py", shapes_py),
+    FILE_OF("_spindle/state.py", state_py),
     FILE_OF("_spindle/streams.py", streams_py),
     FILE_OF("_spindle/tasks.py", tasks_py),
     FILE_OF("_spindle/threads.py", threads_py),

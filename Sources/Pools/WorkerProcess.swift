@@ -277,7 +277,11 @@ final class WorkerProcess {
     /// The call that a message is about, if it runs.
     private func running(_ id: Int) -> WorkerCall? {
         guard let call = line.first?.id == id ? line.first : concurrent[id] else { return nil }
-        if !call.isSaidToHaveBegun { say(call, at: call.started) }
+        if !call.isSaidToHaveBegun {
+            // What was printed before it began is not its own.
+            guard hasBegun(call) else { return nil }
+            say(call, at: call.started)
+        }
         return call
     }
 

@@ -36,6 +36,9 @@ final class PoolBench {
     struct Reports {
         var ends: [AttemptResult] = []
         var endedIDs: [AttemptID] = []
+        var begun: [AttemptID] = []
+        /// What came about an attempt that had not begun.
+        var early: [String] = []
         var progress: [Progress] = []
         var logs: [String] = []
     }
@@ -51,7 +54,8 @@ final class PoolBench {
     private var nextID: UInt64 = 1
     private var onProgress: (() -> Void)?
 
-    init(_ name: PoolName) throws {
+    /// - Parameter fleets: More workers of the process pool.
+    init(_ name: PoolName, fleets: [WorkerFleet] = []) throws {
         loop = try EventLoop()
         work = try WorkDirectory(below: "/tmp")
         loop.adopt()
@@ -65,7 +69,8 @@ final class PoolBench {
         case .process, .gpu:
             let options = ProcessPoolOptions(
                 slots: 2,
-                fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])],
+                fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])]
+                    + fleets,
                 directoryRoot: work.path)
             pool = try ProcessPool(options, on: loop, report: report, notice: { _ in })
         }
@@ -122,11 +127,21 @@ final class PoolBench {
         return reports
     }
 
-    private func start(_ task: TaskDefinition, _ input: JSONValue) -> AttemptID {
+    /// Attempts that may wait inside a worker.
+    func runQuick(_ task: TaskDefinition, _ inputs: [JSONValue]) throws -> Reports {
+        reports = Reports()
+        for input in inputs { _ = start(task, input, isQuick: true) }
+        try wait(for: inputs.count)
+        return reports
+    }
+
+    private func start(_ task: TaskDefinition, _ input: JSONValue, isQuick: Bool = false) -> AttemptID {
         let id = AttemptID(job: JobID(rawValue: nextID), grant: 1)
         nextID += 1
         pool.start(
-            Attempt(id: id, number: 1, task: task, input: AttemptInput(input.bytes, parsed: input), timeout: nil))
+            Attempt(
+                id: id, number: 1, task: task, input: AttemptInput(input.bytes, parsed: input), timeout: nil,
+                isQuick: isQuick))
         return id
     }
 
@@ -145,15 +160,20 @@ final class PoolBench {
 
     private func take(_ report: Report) {
         switch report {
+        case .began(let id, let worker, _):
+            if worker.isEmpty || reports.begun.contains(id) { reports.early.append("began twice, or nowhere") }
+            reports.begun.append(id)
         case .ended(let id, let result):
+            if !reports.begun.contains(id) { reports.early.append("ended") }
             reports.ends.append(result)
             reports.endedIDs.append(id)
             if reports.ends.count == wanted { loop.stop() }
-        case .progress(_, let progress):
+        case .progress(let id, let progress):
+            if !reports.begun.contains(id) { reports.early.append("progress") }
             reports.progress.append(progress)
             onProgress?()
         case .log(_, _, _, let text): reports.logs.append(text)
-        case .began, .output, .childStarted, .childEnded: break
+        case .output, .childStarted, .childEnded: break
         }
     }
 }

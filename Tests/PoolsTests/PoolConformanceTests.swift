@@ -44,6 +44,49 @@ import Testing
         #expect(Set(reports.endedIDs).count == 50)
     }
 
+    @Test(arguments: pools)
+    func `every attempt begins once, before anything else of it is heard`(_ pool: PoolName) throws {
+        let bench = try PoolBench(pool)
+        let reports = try bench.runMany("sleep", ["seconds": 0.02], count: 20)
+        #expect(Set(reports.begun) == Set(reports.endedIDs))
+        #expect(reports.begun.count == 20)
+        #expect(reports.early.isEmpty, "\(reports.early)")
+    }
+
+    @Test func `an answer out of order ends the worker, and what never began comes back`() throws {
+        // Says that it is in its first call, and answers the second.
+        let script = """
+            import json, mmap, os, socket
+            channel = socket.socket(fileno=3).makefile("rw")
+            words = memoryview(mmap.mmap(int(os.environ["SPINDLE_STATE_FD"]), 36864)).cast("Q")
+            words[0] = 1
+            calls = []
+            def answer(id, result):
+                channel.write(json.dumps({"jsonrpc": "2.0", "id": id, "result": result}) + "\\n")
+                channel.flush()
+            for line in channel:
+                message = json.loads(line)
+                if message["method"] == "initialize":
+                    answer(message["id"], {"protocol": 1, "worker": {}, "tasks": [{"name": "turned"}]})
+                elif message["method"] == "run":
+                    calls.append(message["id"])
+                    words[1] = calls[0]
+                    if len(calls) == 2:
+                        answer(calls[1], {"value": 1})
+            """
+        let fleet = WorkerFleet(name: "turned", argv: ["/usr/bin/python3", "-c", script])
+        let bench = try PoolBench(.process, fleets: [fleet])
+        let task = TaskDefinition(
+            name: "turned", kind: .cpu, description: "", input: try JSONSchema(true), pools: [.process],
+            body: .worker(fleet: "turned", isConcurrent: false))
+        // Two workers: of three one gets two.
+        // All of them wait for the first worker that is ready.
+        let reports = try bench.runQuick(task, [[:], [:], [:], [:]])
+        #expect(reports.ends.map(\.end) == [.crashed, .returned, .returned, .returned])
+        #expect(reports.ends[0].error?.message.contains("before call") == true)
+        #expect(reports.begun == reports.endedIDs.prefix(1).map { $0 })
+    }
+
     @Test(arguments: ["exit", "segv"])
     func `a worker that dies ends its own attempt, and the pool goes on`(_ how: String) throws {
         let bench = try PoolBench(.process)

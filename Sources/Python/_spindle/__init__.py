@@ -6,5 +6,5 @@
     worker     serves tasks over the worker protocol                channel    whole lines to the server
     streams    what is printed is the log of who prints it          threads    belong to the call that starts them
     processes  too, and end with it                                 zygote     a start without the imports
-    program    `python3 spindle.py FILE`
+    program    `python3 spindle.py FILE`                            state      what the server sees of a worker, memory to memory
 """

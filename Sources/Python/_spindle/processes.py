@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from . import api, channel
+from . import api, channel, state
 from .streams import ChildOutput, CallStream
 
 #: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
@@ -100,7 +100,8 @@ def _popen(self, args, *places, **named):
             named[name] = _output(call).writing[wanted]
     environment = named.get("env")
     named["env"] = dict(os.environ if environment is None else environment, **_marks(call))
-    named["env"].pop("SPINDLE_FD", None)
+    for name in ("SPINDLE_FD", state.VARIABLE):
+        named["env"].pop(name, None)
     _popen_original(self, args, *places[len(_PLACES):], **named)
     _note(self.pid, call)
 

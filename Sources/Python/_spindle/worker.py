@@ -15,6 +15,7 @@ import types
 from . import processes
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
+from .state import Steps
 from .threads import start_for_nobody
 from .values import Never, clean, encode
 
@@ -100,7 +101,7 @@ class Worker:
             self.calls[call.id] = call
             task = self.tasks.get(params.get("task"))
             if task is not None and task.is_async:
-                call.future = self.loop.create_task(self.run_async(task, call))
+                call.future = self.loop.create_task(Steps(self.run_async(task, call), self.channel.state, call.id))
                 call.future.add_done_callback(lambda future: self.settled(call, future))
             else:
                 self.queue.put(call)
@@ -196,6 +197,7 @@ class Worker:
 
     def serve_loop(self, ready):
         self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(self.make_task)
         asyncio.set_event_loop(self.loop)
         # What nobody has waited for is noticed when it is thrown away, in the middle of somebody else's call.
         self.loop.set_exception_handler(lambda loop, context: contextvars.Context().run(
@@ -217,10 +219,17 @@ class Worker:
                 # `sys.exit` in a task that a coroutine has made stops the loop; who waits for the task is told too.
                 pass
 
+    def make_task(self, loop, coroutine, **named):
+        """What a call's coroutine starts beside itself is its own, too."""
+        call = current.get()
+        if call is not None and not isinstance(coroutine, Steps):
+            coroutine = Steps(coroutine, self.channel.state, call.id)
+        return asyncio.Task(coroutine, loop=loop, **named)
+
     def perform(self, call):
         task = self.tasks.get(call.params.get("task"))
         # What has been answered is not to wait for what may take long.
-        if self.channel.pending and not (task and task.is_quick):
+        if not (task and task.is_quick):
             self.channel.flush()
         begun = time.perf_counter()
         before = _usage()
@@ -249,6 +258,7 @@ class Worker:
         if call.cancelled:
             call.told = True
             raise Cancelled()
+        self.channel.state.begin(call.id)
         places, names = task.bind(call.params.get("input") or {})
         value = task.function(*places, **names)
         if isinstance(value, types.GeneratorType):
@@ -289,6 +299,7 @@ class Worker:
 
     async def run_async(self, task, call):
         current.set(call)
+        self.channel.state.begin_beside(call.id)
         value = error = None
         try:
             places, names = task.bind(call.params.get("input") or {})

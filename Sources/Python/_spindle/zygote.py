@@ -7,7 +7,7 @@ import socket
 import time
 import traceback
 
-from . import processes
+from . import processes, state
 from .worker import Worker
 
 
@@ -74,7 +74,13 @@ class Zygote:
     def become_worker(self, params, descriptors, between):
         try:
             os.setsid()
-            for descriptor, place in zip(descriptors, (1, 2, self.channel.detach())):
+            places = [1, 2, self.channel.detach()]
+            # Ours is not its own.
+            if len(descriptors) > len(places) and state.VARIABLE in os.environ:
+                places.append(int(os.environ[state.VARIABLE]))
+            else:
+                os.environ.pop(state.VARIABLE, None)
+            for descriptor, place in zip(descriptors, places):
                 os.dup2(descriptor, place)
                 os.close(descriptor)
             while os.getppid() == between:

@@ -1,0 +1,116 @@
+"""Memory that the server reads: which call has begun, and the lines that have not been sent yet.
+
+Nothing of it is lost when this process dies, and none of it costs a system call. `Workers.md` has the layout.
+"""
+import collections.abc
+import mmap
+import os
+import time
+
+VARIABLE = "SPINDLE_STATE_FD"
+RING = 4096
+#: What fits into the ring, in bytes.
+CAPACITY = 32768
+SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT = range(7)
+
+
+class State:
+    """As the server has given it; without one, memory of our own."""
+
+    def __init__(self):
+        memory = self._given() or bytearray(RING + CAPACITY)
+        self.words = memoryview(memory)[:RING].cast("Q")
+        self.ring = memoryview(memory)[RING:]
+        self.written = self.sent = 0
+        self.words[SPOKEN] = 1
+        # What a task forks is not to speak for it.
+        os.register_at_fork(after_in_child=self.let_go)
+
+    @staticmethod
+    def _given():
+        descriptor = os.environ.pop(VARIABLE, None)
+        if descriptor is None:
+            return None
+        try:
+            return mmap.mmap(int(descriptor), RING + CAPACITY)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(int(descriptor))
+
+    def let_go(self):
+        self.words = memoryview(bytearray(RING)).cast("Q")
+        self.ring = memoryview(bytearray(CAPACITY))
+
+    # ---- which call
+
+    def begin(self, id):
+        """From here on the call's effects are possible."""
+        self.words[SINCE] = time.monotonic_ns()
+        self.words[BEGUN] = id
+
+    def begin_beside(self, id):
+        self.words[BESIDE] = id
+
+    # ---- lines
+
+    @property
+    def is_empty(self):
+        return self.written == self.sent
+
+    def put(self, line):
+        """Keeps a whole line; False when there is no room for it."""
+        size = len(line)
+        if size > CAPACITY - (self.written - self.sent):
+            return False
+        start = self.written % CAPACITY
+        first = min(size, CAPACITY - start)
+        self.ring[start:start + first] = line[:first]
+        if first < size:
+            self.ring[:size - first] = line[first:]
+        self.written += size
+        self.words[WRITTEN] = self.written
+        return True
+
+    def unsent(self):
+        """What has not been sent, in one piece or two."""
+        start, size = self.sent % CAPACITY, self.written - self.sent
+        first = min(size, CAPACITY - start)
+        return [piece for piece in (self.ring[start:start + first], self.ring[:size - first]) if piece]
+
+    def note_sent(self):
+        self.sent = self.written
+        self.words[SENT] = self.sent
+
+
+class Steps(collections.abc.Coroutine):
+    """A coroutine that says whenever its code runs: what kills the process meanwhile is likely to be it."""
+
+    __slots__ = ("coroutine", "state", "id")
+
+    def __init__(self, coroutine, state, id):
+        self.coroutine, self.state, self.id = coroutine, state, id
+
+    def send(self, value):
+        self.state.words[STEP] = self.id
+        try:
+            return self.coroutine.send(value)
+        finally:
+            self.state.words[STEP] = 0
+
+    def throw(self, *error):
+        self.state.words[STEP] = self.id
+        try:
+            return self.coroutine.throw(*error)
+        finally:
+            self.state.words[STEP] = 0
+
+    def close(self):
+        return self.coroutine.close()
+
+    def __await__(self):
+        return self.coroutine.__await__()
+
+    def __getattr__(self, name):
+        # For those who show a task's stack.
+        return getattr(self.coroutine, name)
