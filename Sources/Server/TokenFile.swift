@@ -27,6 +27,12 @@ package struct TokenFile: Sendable {
         return tokens
     }
 
+    /// Reads the file once more. One that went away is no reason to let nobody in, or anybody.
+    package func again() throws(Tokens.Failure) -> Tokens {
+        guard let tokens = try read() else { throw Tokens.Failure(description: "the token file \(path) is not there") }
+        return tokens
+    }
+
     /// The token that a client presents; nil when there is no file.
     package func forClients() throws(Tokens.Failure) -> String? {
         guard let text = try contents(isPrivate: false) else { return nil }

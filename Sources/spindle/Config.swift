@@ -7,7 +7,8 @@ struct Config: ParsableCommand {
         abstract: "Shows the configuration in force and where each value came from.",
         discussion: """
             Example:  SPINDLE_THREADS=8 spindle config --config spindle.toml
-            Takes the flags of spindle serve and checks everything as serve would.
+            Takes the flags of spindle serve, shows what they come to, and then checks it as serve would: exit 2 when no
+            server could start so. Makes nothing.
             """)
 
     @OptionGroup var flags: ServeFlags
@@ -15,6 +16,11 @@ struct Config: ParsableCommand {
 
     func run() throws {
         let settings = try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
+        show(settings)
+        _ = try ServerSetup(settings, isTrial: true)
+    }
+
+    private func show(_ settings: Settings) {
         if json {
             let members = Setting.allCases.map { setting in
                 let value = settings.values[setting]

@@ -95,7 +95,7 @@ final class RunningServer {
             do {
                 let new = try read()
                 let fleets = try setup.fleets(new)
-                let tokens = try setup.tokenFile?.read()
+                let tokens = try setup.tokenFile?.again()
                 for key in new.differences(from: settings) where ![Setting.python.key, Setting.env.key].contains(key) {
                     logger.warning("a changed setting takes effect at the next start", metadata: ["setting": "\(key)"])
                 }

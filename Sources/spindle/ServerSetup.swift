@@ -14,8 +14,12 @@ struct ServerSetup {
     var tasks = TaskOptions()
     var commands: [TaskDefinition] = []
     var tokenFile: TokenFile?
+    /// Whether nothing is to be made: neither directories nor a token.
+    private let isTrial: Bool
 
-    init(_ settings: Settings) throws {
+    /// - Parameter isTrial: Only looks whether a server could start so.
+    init(_ settings: Settings, isTrial: Bool = false) throws {
+        self.isTrial = isTrial
         commands = settings.commands
         try setAddresses(settings)
         try setPools(settings)
@@ -24,7 +28,13 @@ struct ServerSetup {
         try setSecurity(settings)
         options.version = Version.text
         options.allowedHosts = settings.list(.allowHost)
-        options.publicDirectory = settings.text(.publicDirectory)
+        options.publicDirectory = try settings.text(.publicDirectory).map { path in
+            var status = stat()
+            guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+                throw settings.wrong(.publicDirectory, "\(path) is no directory")
+            }
+            return path
+        }
         options.fleets = try fleets(settings)
     }
 
@@ -83,7 +93,7 @@ struct ServerSetup {
         let interpreter = try programPath(settings.text(.interpreter) ?? "python3", in: workingDirectory()) {
             settings.wrong(.interpreter, $0)
         }
-        let sdk = try PythonSDK.directory()
+        let sdk = isTrial ? "" : try PythonSDK.directory()
         let wanted = settings.list(.env)
         if let text = wanted.first(where: { $0.isEmpty || $0.hasPrefix("=") }) {
             throw settings.wrong(.env, "\"\(text)\" is no NAME or NAME=VALUE")
@@ -116,7 +126,7 @@ struct ServerSetup {
             throw settings.wrong(.store, "must be a file or memory: this build does not speak to PostgreSQL yet")
         case "": throw settings.wrong(.store, "must be a file or memory")
         case let path:
-            StateDirectory.make(for: path)
+            if !isTrial { StateDirectory.make(for: path) }
             options.store = .file(path)
             // The server before us on the same sockets may still be finishing its jobs.
             if !options.inherited.isEmpty { options.storePatience = 60 }
@@ -158,10 +168,10 @@ struct ServerSetup {
             }
         } else {
             guard let path = settings.text(.tokenFile) else { throw StateDirectory.missing("--token-file") }
-            StateDirectory.make(for: path)
+            if !isTrial { StateDirectory.make(for: path) }
             let file = TokenFile(path)
             do throws(Tokens.Failure) {
-                options.tokens = try file.load()
+                options.tokens = try isTrial ? file.read() : file.load()
             } catch {
                 throw settings.wrong(.tokenFile, error.description)
             }

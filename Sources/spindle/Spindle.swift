@@ -26,6 +26,7 @@ struct Spindle: ParsableCommand {
 
     static func main() {
         signal(SIGPIPE, SIG_IGN)
+        Self.keepStandardDescriptors()
         // A worker is started by the process pool, thousands of times in a server's life: no parsing of arguments.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }
         spindle_end_on(SIGINT, ExitStatus.interrupted.rawValue)
@@ -43,6 +44,15 @@ struct Spindle: ParsableCommand {
             }
             if !message.isEmpty { say(message) }
             Glibc.exit(code == .validationFailure ? ExitStatus.usage.rawValue : code.rawValue)
+        }
+    }
+
+    /// Takes the places of standard descriptors that are closed: else the first file that is opened, a store or a client's
+    /// connection, would get what is printed. What is read or written there fails as on a closed one.
+    private static func keepStandardDescriptors() {
+        for (descriptor, mode) in [(STDIN_FILENO, O_WRONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_RDONLY)] {
+            // The lowest free number is the one that is missing.
+            if fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", mode) }
         }
     }
 }

@@ -205,12 +205,15 @@ class StateTests(unittest.TestCase):
             self.assertEqual(server.ask("POST", "/v1/run/squares", {"n": 3}).json, {"sum": 5})
             self.assertEqual(server.stop(), 0)
 
-    def test_clients_and_config_need_no_home(self):
+    def test_clients_need_no_home_and_config_says_that_a_server_does(self):
         server = Server("--no-auth")
         self.addCleanup(server.stop)
         bare = {"HOME": "", "XDG_STATE_HOME": "", "SPINDLE_TOKEN": ""}
         self.assertEqual(server.command("run", "squares", '{"n":3}', env=bare).stdout, '{"sum":5}\n')
-        self.assertEqual(server.command("config", env=bare).returncode, 0)
+        # It says what is there, and that no server could start so.
+        shown = server.command("config", env=bare)
+        self.assertIn("threads", shown.stdout)
+        self.assertEqual(shown.returncode, 2)
         self.assertEqual(server.command("store", "stats", env=bare).returncode, 2)
 
 
@@ -272,6 +275,27 @@ class UnreadLogTests(HomeTest):
         self.assertEqual(server.end(), 0)
         server.log.close()
         server.log = kept
+
+
+class ClosedDescriptorTests(HomeTest):
+    def test_what_is_logged_goes_into_no_file_that_took_the_place_of_a_closed_one(self):
+        server = self.server(prefix=("sh", "-c", 'exec "$@" 2>&-', "sh"))
+        for number in range(3):
+            self.assertTrue(os.readlink(f"/proc/{server.process.pid}/fd/{number}").startswith(("/dev/null", "pipe:")) or number == 0)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait(server.submit("squares", {"n": 3}))
+        self.assertEqual(server.end(), 0)
+        server.start()
+        self.assertEqual(server.get("/v1/jobs").json["jobs"][0]["state"], "succeeded")
+        for path in pathlib.Path(server.store).parent.iterdir():
+            if path.is_file():
+                self.assertNotIn(b'"level":"', path.read_bytes(), path.name)
+
+    def test_a_command_whose_output_is_closed_fails(self):
+        server = self.server("--no-auth")
+        for command in ("run squares", "list", "config"):
+            done = subprocess.run(["sh", "-c", f"{BINARY} {command} >&-"], stderr=subprocess.PIPE, timeout=PATIENCE, env=server.environment)
+            self.assertEqual(done.returncode, 1, (command, done.stderr))
 
 
 if __name__ == "__main__":

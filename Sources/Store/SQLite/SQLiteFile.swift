@@ -43,7 +43,7 @@ enum SQLiteFile {
     }
 
     /// Makes an empty file for its owner only: what SQLite puts beside it later is as private as that, whatever the umask.
-    private static func make(_ path: String) throws {
+    static func make(_ path: String) throws {
         let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0, fchmod(descriptor, 0o600) == 0 else {
             let why = String(cString: strerror(errno))

@@ -86,6 +86,8 @@ package enum StoreCare {
         unlink(partial)
         do {
             let source = try open(path)
+            // For its owner only from the beginning.
+            try SQLiteFile.make(partial)
             let copy = try DatabaseQueue(path: partial)
             try source.backup(to: copy)
             let found = try copy.read { try String.fetchAll($0, sql: "PRAGMA quick_check(1)") }
@@ -96,7 +98,6 @@ package enum StoreCare {
             unlink(partial)
             throw SQLiteFile.failure(path, error)
         }
-        chmod(partial, 0o600)
         let file = Glibc.open(partial, O_RDONLY | O_CLOEXEC)
         let isSynced = file >= 0 && fsync(file) == 0
         close(file)
