@@ -75,3 +75,17 @@ class AccessTests(BrowserTest):
                 break
         page.keyboard.press("Enter")
         page.wait_for_selector(".job .state.succeeded")
+
+    def test_a_browser_signs_out_and_in_again(self):
+        page = self.page
+        page.click("#leave")
+        page.wait_for_selector("h1:has-text('Sign in')")
+        # The cookie is worthless now, whoever has it.
+        page.goto(self.server.url)
+        page.wait_for_selector("h1:has-text('Sign in')")
+        page.fill("input[type=password]", self.server.token)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#link.live")
+        self.assertNotIn(self.server.token, page.url)
+        # Chromium notes each 401 on its console.
+        self.problems[:] = [problem for problem in self.problems if "401" not in problem]
