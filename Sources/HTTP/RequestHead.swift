@@ -1,6 +1,6 @@
-/// A request's method. Any other token is ``unknown``, and answered 501.
+/// A request's method: those that are registered and may be met. Any other token is ``unknown``, and answered 501.
 package enum Method: UInt8, Sendable, CaseIterable {
-    case get, head, post, put, patch, delete, options, unknown
+    case get, head, post, put, patch, delete, options, trace, connect, query, unknown
 
     package var name: String {
         switch self {
@@ -11,6 +11,9 @@ package enum Method: UInt8, Sendable, CaseIterable {
         case .patch: "PATCH"
         case .delete: "DELETE"
         case .options: "OPTIONS"
+        case .trace: "TRACE"
+        case .connect: "CONNECT"
+        case .query: "QUERY"
         case .unknown: "?"
         }
     }

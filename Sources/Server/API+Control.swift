@@ -13,6 +13,8 @@ extension API {
         ("ALRM", SIGALRM), ("TERM", SIGTERM), ("WINCH", SIGWINCH),
     ]
 
+    static var signalNames: [String] { signals.map(\.name) }
+
     /// Calls `body` with a job whose attempt is in the process pool's hands.
     private func withProcess(
         _ exchange: Exchange, _ id: String,

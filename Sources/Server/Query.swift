@@ -1,28 +1,20 @@
+import HTTP
 import JSON
 
-/// The parameters of a query string, decoded.
-///
-/// Source: WHATWG URL, 5.1 "application/x-www-form-urlencoded parsing".
+/// The parameters of a query string, as the API wants them.
 struct Query {
     let items: [(name: String, value: String)]
 
     /// - Throws: ``Problem`` 400 when an escape is no UTF-8, 422 when a parameter comes twice: which one was meant?
     init(_ text: String) throws(Problem) {
-        var items: [(name: String, value: String)] = []
-        // By bytes: to look for characters costs several times as much, and both separators are ASCII.
-        var rest = text.utf8[...]
-        var names: Set<String> = []
-        while !rest.isEmpty {
-            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
-            rest = rest[pair.endIndex...].dropFirst()
-            if pair.isEmpty { continue }
-            let name = pair.prefix { $0 != UInt8(ascii: "=") }
-            let value = pair[name.endIndex...].dropFirst()
-            let key = try decode(Substring(name), plusIsSpace: true)
-            guard names.insert(key).inserted else { throw .invalid("/\(escapedPointer(key))", "is there twice") }
-            items.append((key, try decode(Substring(value), plusIsSpace: true)))
+        do throws(QueryItems.Failure) {
+            items = try QueryItems(text).items
+        } catch {
+            switch error {
+            case .noText: throw .noText
+            case .twice(let name): throw .invalid("/\(escapedPointer(name))", "is there twice")
+            }
         }
-        self.items = items
     }
 
     subscript(name: String) -> String? { items.first { $0.name == name }?.value }
@@ -46,25 +38,12 @@ struct Query {
     }
 }
 
-/// Resolves percent-escapes.
-func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) throws(Problem) -> String {
-    guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else { return String(text) }
-    let bytes = Array(text.utf8)
-    var decoded: [UInt8] = []
-    var index = 0
-    while index < bytes.count {
-        if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count,
-            let value = UInt8(String(decoding: bytes[index + 1...index + 2], as: UTF8.self), radix: 16)
-        {
-            decoded.append(value)
-            index += 3
-        } else {
-            decoded.append(plusIsSpace && bytes[index] == UInt8(ascii: "+") ? 0x20 : bytes[index])
-            index += 1
-        }
-    }
-    guard decoded.withUnsafeBufferPointer({ isValidUTF8($0) }), !decoded.contains(0) else {
-        throw Problem(400, "malformed-request", "an escape in the address is no UTF-8 text")
-    }
-    return String(decoding: decoded, as: UTF8.self)
+/// Resolves the escapes of a part of a path.
+func decode(_ text: String) throws(Problem) -> String {
+    guard let decoded = unescaped(text.utf8) else { throw .noText }
+    return decoded
+}
+
+extension Problem {
+    fileprivate static let noText = Problem(400, "malformed-request", "an escape in the address is no UTF-8 text")
 }
