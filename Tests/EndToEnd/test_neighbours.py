@@ -1,0 +1,266 @@
+"""A job harms nobody but itself: values, output, processes and the environment, counted where they have their effects."""
+import concurrent.futures
+import json
+import os
+import pathlib
+import tempfile
+import unittest
+
+from processes import alive, marker, wait_for
+from server import Server
+
+TASKS = '''
+import asyncio, datetime, decimal, os, subprocess, sys, time, uuid
+import spindle
+
+@spindle.task
+def say(code: str):
+    scope = {}
+    exec(code, globals(), scope)
+    return scope.get("result")
+
+@spindle.task
+async def beside(code: str):
+    scope = {}
+    exec("async def run():\\n" + "\\n".join("    " + line for line in code.splitlines()), globals(), scope)
+    return await scope["run"]()
+
+@spindle.task
+def typed(day: datetime.date, when: datetime.datetime, id: uuid.UUID, cost: decimal.Decimal, raw: bytes, n: int, x: int = None):
+    types = [type(value).__name__ for value in (day, when, id, cost, raw, n, x)]
+    return [types, day, when, id, cost, raw, n]
+'''
+ALONE = TASKS[:TASKS.index("@spindle.task\nasync")]
+# Answers with an error that says cancelled, though nobody has asked, and prints a line of three megabytes before.
+SHELL = r'''
+say() { printf '%s\n' "$1" >&3; }
+while IFS= read -r line <&3; do
+    id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+    case $line in
+        *'"initialize"'*) say '{"jsonrpc":"2.0","id":'$id',"result":{"protocol":1,"concurrency":1,"tasks":[{"name":"shout","kind":"cpu","input":{}}]}}' ;;
+        *'"run"'*)
+            head -c 3000000 /dev/zero | tr '\0' x
+            printf '\nafter\nno end'
+            say '{"jsonrpc":"2.0","id":'$id',"error":{"code":-32800,"message":"cancelled"}}' ;;
+        *'"drain"'*) exit 0 ;;
+    esac
+done
+'''
+
+
+class NeighbourTest(unittest.TestCase):
+    def serve(self, *arguments, **options):
+        server = Server("--threads", "1", *arguments, **options)
+        self.addCleanup(server.stop)
+        return server
+
+    def log(self, server, job):
+        return server.get(f"/v1/jobs/{job}/log").body.decode()
+
+    def ran(self, server, task, **value):
+        return server.wait(server.submit(task, value))
+
+    def pids(self, server):
+        return {worker["pid"] for worker in server.get("/v1/pools/process").json["workers"]}
+
+
+class ValueTests(NeighbourTest):
+    def test_a_bad_value_or_error_ends_no_worker_and_no_neighbour(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
+        before = self.pids(server)
+        neighbours = [server.submit("beside", {"code": "await asyncio.sleep(1)\nreturn 'well'"}) for _ in range(20)]
+        for code, type in (
+                ("result = {'a': [float('nan')]}", "InvalidOutput"), ("result = '\\ud800'", "InvalidOutput"),
+                ("result = {1: 1, '1': 2}", "InvalidOutput"), ("result = 10 ** 400", "InvalidOutput"),
+                ("result = []\nfor _ in range(2000): result = [result]", "InvalidOutput"),
+                ("raise ValueError('x' * 600_000)", "ValueError"), ("sys.exit(3)", "SystemExit"), ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+                ("raise asyncio.CancelledError()", "CancelledError"), ("spindle.progress(float('nan')).send()", "InvalidOutput")):
+            for task in ("say", "beside"):
+                done = self.ran(server, task, code=code + ("\nreturn result" if task == "beside" and "result" in code else ""))
+                self.assertEqual((done["state"], done["error"]["type"]), ("failed", type), (code, done["error"]["message"][:200]))
+                self.assertLess(len(done["error"]["message"]), 70_000)
+        self.assertEqual({server.wait(job)["result"] for job in neighbours}, {"well"})
+        self.assertEqual(self.pids(server), before)
+
+    def test_types_come_and_go(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
+        value = {"day": "2026-01-02", "when": "2026-01-02T03:04:05Z", "id": "00000000-0000-0000-0000-000000000001", "cost": "1.10",
+                 "raw": "YWJj", "n": 1.0, "x": None}
+        done = self.ran(server, "typed", **value)
+        self.assertEqual(done["result"], [
+            ["date", "datetime", "UUID", "Decimal", "bytes", "int", "NoneType"], "2026-01-02", "2026-01-02T03:04:05+00:00",
+            value["id"], "1.10", "YWJj", 1])
+        done = self.ran(server, "typed", **dict(value, day="tomorrow"))
+        self.assertEqual((done["error"]["type"], done["attempt"]), ("InvalidInput", 1))
+        self.assertIn("/day", done["error"]["message"])
+
+    def test_what_cannot_be_a_task_is_named(self):
+        with self.assertRaises(RuntimeError) as caught:
+            Server("--python", "t.py", files={"t.py": "import spindle\n\n@spindle.task(name='a b')\ndef first(): pass\n"})
+        self.assertIn("t.py:3: first cannot be a task", str(caught.exception))
+
+
+class OutputTests(NeighbourTest):
+    def test_lines_of_any_length_and_none_are_shown_in_time(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": ALONE})
+        job = server.submit("say", {"code": "print('waiting', end='')\ntime.sleep(60)"})
+        shown = next(event for event in server.events(job) if event["type"] == "log")
+        self.assertEqual((shown["stream"], shown["text"]), ("stdout", "waiting"))
+        server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"})
+        job = server.submit("say", {"code": "for i in range(100): print(f'\\r{i}%', end='')\nprint()\nprint('x' * 3_000_000)\nprint('after', file=sys.stderr)"})
+        server.wait(job)
+        lines = self.log(server, job).splitlines()
+        self.assertEqual(lines[0].strip(), "99%")
+        self.assertTrue(lines[1].startswith("x" * 65536) and "bytes more" in lines[1])
+        self.assertEqual(lines[2:], ["after"])
+
+    def test_a_worker_in_any_language_may_print_what_it_likes(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        script = pathlib.Path(home.name, "w.sh")
+        script.write_text(SHELL)
+        server = self.serve("--config", "c.toml", "--processes", "1", files={
+            "c.toml": f'[workers.shell]\ncommand = ["sh", "{script}"]\n'})
+        for _ in range(2):
+            done = self.ran(server, "shout")
+            # A cancel that nobody has asked for is a failure.
+            self.assertEqual((done["state"], done["error"]["type"]), ("failed", "Cancelled"))
+            log = self.log(server, done["id"])
+            self.assertTrue(log.startswith("xxxx") and log.endswith("\nafter\nno end\n"), log[-100:])
+
+    def test_the_level_of_a_log_is_kept(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": ALONE})
+        job = server.submit("say", {"code": "import logging\nspindle.log('a', level='error')\nprint('b')\nlogging.warning('c')"})
+        events = [event for event in server.events(job) if event["type"] == "log"]
+        self.assertEqual([(event["stream"], event.get("level"), event["text"]) for event in events], [
+            ("log", "error", "a"), ("stdout", None, "b"), ("stderr", None, "WARNING:root:c")])
+
+    def test_no_line_is_in_a_neighbours_log(self):
+        server = self.serve("--python", "t.py", "--processes", "2", files={"t.py": TASKS})
+        code = """
+m = spindle.job()
+print(m, "printed")
+os.write(1, f"{m} raw\\n".encode())
+subprocess.run(["echo", m, "child"])
+sys.stderr.write(m + " tail")"""
+        quick = "print(spindle.job(), 'quick', end='')"
+
+        def one(n):
+            if n % 3 == 0:
+                return server.submit("say", {"code": code})
+            if n % 3 == 1:
+                return server.submit("say", {"code": quick})
+            return server.submit("beside", {"code": code.strip() + "\nawait asyncio.sleep(0.01)\nprint(spindle.job(), 'later')"})
+        with concurrent.futures.ThreadPoolExecutor(16) as clients:
+            jobs = list(clients.map(one, range(240)))
+        raw = 0
+        for n, job in enumerate(jobs):
+            self.assertEqual(server.wait(job)["state"], "succeeded")
+            lines = self.log(server, job).splitlines()
+            self.assertEqual({line.split()[0] for line in lines}, {job})
+            words = {line.split()[1] for line in lines}
+            raw += "raw" in words
+            wanted = [{"printed", "child", "tail"}, {"quick"}, {"printed", "child", "tail", "later"}][n % 3]
+            self.assertEqual(words - {"raw"}, wanted)
+        said = pathlib.Path(server.log.name).read_text()
+        elsewhere = sum(said.count(f"{job} raw") for job in jobs)
+        # Nothing is lost: what is nobody's for sure is the worker's.
+        self.assertEqual(raw + elsewhere, 160)
+
+    def test_a_deaths_message_has_nothing_of_a_neighbour(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
+        self.ran(server, "beside", code="print('secret of another', file=sys.stderr)")
+        waiting = server.submit("beside", {"code": "print('secret of a neighbour', file=sys.stderr)\nawait asyncio.sleep(60)"}, max_attempts=2)
+        next(event for event in server.events(waiting) if event["type"] == "log")
+        done = self.ran(server, "say", code="print('my own', file=sys.stderr)\nos._exit(3)")
+        self.assertEqual(done["error"]["type"], "Crashed")
+        self.assertNotIn("secret", json.dumps(done))
+        self.assertIn("my own", "\n".join(done["error"]["traceback"]))
+
+
+class ProcessTests(NeighbourTest):
+    COMMANDS = {
+        "leave": ["sh", "-c", 'sleep "$1" & setsid sleep "$1" & (setsid sleep "$1" &) ; exit "$2"', "sh", "{m}", "{code}"]}
+
+    def test_what_a_command_leaves_ends_with_it(self):
+        config = f"[commands.leave]\ncommand = {json.dumps(self.COMMANDS['leave'])}\n"
+        server = self.serve("--config", "c.toml", "--processes", "2", files={"c.toml": config})
+        for code, state in (("0", "succeeded"), ("1", "failed")):
+            m = marker()
+            done = self.ran(server, "leave", m=m, code=code)
+            self.assertEqual((done["state"], alive(m)), (state, []))
+        # Nothing of an attempt lives into its retry, either.
+        m = marker()
+        job = server.submit("leave", {"m": m, "code": "1"}, max_attempts=2)
+        next(event for event in server.events(job) if event["type"] == "retrying")
+        self.assertLessEqual(len(alive(m)), 3)
+        server.wait(job)
+        self.assertEqual(alive(m), [])
+
+    def test_what_a_python_task_leaves_ends_with_it_however_it_ends(self):
+        start = "subprocess.Popen(['sleep', '{m}'], start_new_session=True)\nos.system('sleep {m} &')\n"
+        ends = {"pass": ("succeeded", {}), "raise ValueError": ("failed", {}), "os._exit(1)": ("failed", {}),
+                "time.sleep(60)": ("failed", {"timeout": "2s"}), "os.kill(os.getpid(), 9)": ("failed", {})}
+        server = self.serve("--python", "t.py", "--processes", "2", files={"t.py": ALONE})
+        for end, (state, options) in ends.items():
+            with self.subTest(end):
+                m = marker()
+                done = server.wait(server.submit("say", {"code": start.format(m=m) + end}, **options))
+                self.assertEqual((done["state"], alive(m)), (state, []))
+        m = marker()
+        job = server.submit("say", {"code": start.format(m=m) + "time.sleep(60)"})
+        wait_for(2, m)
+        done = server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"}).json
+        self.assertEqual((done["cancel"]["how"], alive(m)), ("cooperative", []))
+
+    def test_a_coroutines_processes_end_with_it_and_its_neighbours_do_not(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
+        kept, left = marker(), marker()
+        job = server.submit("beside", {"code": f"p = await asyncio.create_subprocess_exec('sleep', '{kept}')\nawait p.wait()"})
+        wait_for(1, kept)
+        self.ran(server, "beside", code=f"await asyncio.create_subprocess_exec('sleep', '{left}')")
+        self.assertEqual((alive(left), len(alive(kept))), ([], 1))
+        server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"})
+        self.assertEqual(alive(kept), [])
+
+
+class CancelTests(NeighbourTest):
+    def test_a_coroutine_that_cleans_up_for_too_long_spares_its_neighbours(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
+        beside = server.submit("beside", {"code": "await asyncio.sleep(2)\nreturn os.getpid()"})
+        slow = server.submit("beside", {"code": "try:\n    print('begun')\n    await asyncio.sleep(60)\nfinally:\n    await asyncio.sleep(60)"})
+        next(event for event in server.events(slow) if event["type"] == "log")
+        done = server.ask("POST", f"/v1/jobs/{slow}/cancel", {"grace": "100ms"}, {"Prefer": "wait=20"}).json
+        self.assertEqual((done["state"], done["cancel"]["how"]), ("cancelled", "cooperative"))
+        done = server.wait(beside)
+        self.assertEqual((done["state"], done["attempt"]), ("succeeded", 1))
+        self.assertIn(done["result"], self.pids(server))
+
+
+class EnvironmentTests(NeighbourTest):
+    LOOK = "result = [os.environ.get(name) for name in ('MINE', 'SPINDLE_TOKEN', 'SPINDLE_CONFIG', 'OTHER')] + [os.getcwd()]"
+    BASE = {"MINE": "of the user", "SPINDLE_TOKEN": "secret"}
+
+    def look(self, *arguments, **files):
+        server = self.serve(*arguments, "--processes", "1", env=self.BASE, files=dict(files, **{"sub/t.py": ALONE}))
+        *seen, place = self.ran(server, "say", code=self.LOOK)["result"]
+        self.assertEqual(place, os.path.realpath(server.home.name + "/sub"))
+        return seen
+
+    def test_tasks_see_what_the_user_sees_but_for_what_is_ours(self):
+        for more in ([], ["--preload"]):
+            self.assertEqual(self.look("--python", "sub/t.py", *more), ["of the user", None, None, None])
+
+    def test_or_what_they_are_told(self):
+        self.assertEqual(self.look("--python", "sub/t.py", "--env", "OTHER=x=y"), [None, None, None, "x=y"])
+        self.assertEqual(self.look("--python", "sub/t.py", "--env", "MINE"), ["of the user", None, None, None])
+
+    def test_commands_keep_their_list(self):
+        server = self.serve("--config", "c.toml", env=self.BASE, files={
+            "c.toml": '[commands.env]\ncommand = ["env"]\nenvironment = { OTHER = "x" }\n'})
+        names = {line.split("=")[0] for line in self.ran(server, "env")["result"].splitlines()}
+        self.assertEqual(names & {"MINE", "SPINDLE_TOKEN", "OTHER", "SPINDLE_JOB"}, {"OTHER", "SPINDLE_JOB"})
+
+
+if __name__ == "__main__":
+    unittest.main()
