@@ -94,6 +94,17 @@ class ValueTests(NeighbourTest):
         self.assertEqual((done["error"]["type"], done["attempt"]), ("InvalidInput", 1))
         self.assertIn("/day", done["error"]["message"])
 
+    def test_a_long_result_comes_by_file_wherever_the_job_has_gone(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        os.mkdir(home.name + "/real")
+        os.symlink(home.name + "/real", home.name + "/link")
+        server = self.serve("--python", "t.py", "--processes", "1", env={"TMPDIR": home.name + "/link"}, files={"t.py": ALONE})
+        for _ in range(2):
+            done = self.ran(server, "say", code="os.chdir('/')\nresult = 'x' * 3_000_000")
+            self.assertEqual(len(done["result"]), 3_000_000)
+        self.assertNotEqual(self.ran(server, "say", code="result = os.getcwd()")["result"], "/")
+
     def test_what_cannot_be_a_task_is_named(self):
         with self.assertRaises(RuntimeError) as caught:
             Server("--python", "t.py", files={"t.py": "import spindle\n\n@spindle.task(name='a b')\ndef first(): pass\n"})
