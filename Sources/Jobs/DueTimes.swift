@@ -4,11 +4,13 @@ struct DueTimes {
     enum Cause: Equatable { case start, retry, timeout }
 
     struct Entry: Equatable {
-        let at: Instant
+        var at: Instant
         let id: JobID
         /// The attempt that was current when the entry was made: the entry counts only while it still is.
         let grant: Int
         let cause: Cause
+        /// A time of the day, not so long from now.
+        var followsWall = false
     }
 
     private(set) var heap: [Entry] = []
@@ -51,10 +53,20 @@ struct DueTimes {
     /// One that no longer mattered came up.
     mutating func passed() { overtaken = max(overtaken - 1, 0) }
 
+    /// The clock has been set: what is due in some time is due in as much time.
+    mutating func shift(by step: Duration) {
+        for index in heap.indices where !heap[index].followsWall { heap[index].at = heap[index].at + step }
+        order()
+    }
+
     /// Drops what no longer matters.
     mutating func tidy(isLive: (Entry) -> Bool) {
         heap = heap.filter(isLive)
         overtaken = 0
+        order()
+    }
+
+    private mutating func order() {
         for index in stride(from: heap.count / 2 - 1, through: 0, by: -1) { siftDown(from: index) }
     }
 

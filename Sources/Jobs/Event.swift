@@ -31,6 +31,8 @@ package enum Event: Sendable, Equatable {
     case queueLimited(String, Int?)
     /// The names of queues that have been idle since then may be forgotten.
     case queuesTidied(idleSince: Instant)
+    /// The wall clock was set, and `now` is what it says from here on: by so much more than has passed.
+    case clockStepped(by: Duration)
     /// The server stops: what runs may go on, nothing else starts.
     case drained
     /// What still runs is to end and to be left for the next server.

@@ -1,6 +1,6 @@
 /// A moment, as nanoseconds since 1970-01-01 UTC by the server's own clock.
 ///
-/// The clock never goes back while the server runs: it is the wall clock at start plus monotonic time since.
+/// The wall clock at start plus monotonic time since; when somebody sets the wall clock, the server's follows in one step.
 package struct Instant: Comparable, Hashable, Sendable {
     package let nanoseconds: Int64
 

@@ -12,6 +12,9 @@ package struct JobSpec: Sendable, Equatable {
     /// Longest time for one attempt; nil: no limit.
     package var timeout: Duration?
     package var notBefore: Instant?
+    /// Whether that is a time of the day, which a step of the wall clock brings nearer or takes away; else it is so long
+    /// from the submission on, whatever the clock says.
+    package var followsWall = false
     /// Of all live jobs with the same key one runs at a time, in the order of submission.
     package var key: String?
     /// Whether earlier attempts of this task were so short that the next one may wait inside the pool.

@@ -2,7 +2,7 @@
 ///
 /// A class only so that a look at it copies nothing: it belongs to one scheduler and never leaves it.
 final class Life {
-    let spec: JobSpec
+    var spec: JobSpec
     let queue: Int
     var state: JobState
     /// The last place that it was given, from 1: the fence. It only grows.
@@ -91,6 +91,8 @@ final class QueueRoom {
         live -= 1
         if live == 0 { idleSince = now }
     }
+
+    func clockStepped(_ step: Duration) { idleSince = idleSince + step }
 
     /// Forgets what it was, and the memory of its peak with it.
     func becomeFree() {

@@ -33,6 +33,18 @@ extension Scheduler {
         }
     }
 
+    /// The wall clock was set. Timeouts, retries and delays are due after as much time as before; a time of the day comes
+    /// when the clock says so.
+    mutating func clockStepped(_ step: Duration) {
+        due.shift(by: step)
+        for life in lives.values {
+            if let requested = life.cancelRequestedAt { life.cancelRequestedAt = requested + step }
+            if !life.spec.followsWall, let start = life.spec.notBefore { life.spec.notBefore = start + step }
+        }
+        for queue in queues { queue.clockStepped(step) }
+        promisedWake = nil
+    }
+
     /// A queued job was cancelled: it leaves its lane.
     mutating func dropTicket(of life: Life) {
         queues[life.queue].lanes[life.spec.room].remove(priority: life.spec.priority) { ticket in

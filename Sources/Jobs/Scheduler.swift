@@ -56,7 +56,7 @@ package struct Scheduler: ~Copyable {
     /// Whether a start waits for the disk: what has begun is never begun again under the same number.
     let isDurable: Bool
     private var nextOrder: UInt64 = 1
-    private var promisedWake: Instant?
+    var promisedWake: Instant?
     private(set) var isDrained = false
 
     package init(seed: UInt64, backoff: Backoff = Backoff(), isDurable: Bool = true) {
@@ -98,6 +98,7 @@ package struct Scheduler: ~Copyable {
             queues[queue(named: name, now)].isPaused = isPaused
             for room in 0..<JobSpec.rooms { fill(room, now, &actions) }
         case .queueLimited(let name, let limit): queues[queue(named: name, now)].limit = limit
+        case .clockStepped(let step): clockStepped(step)
         case .queuesTidied(let idle): forgetQueues(idleSince: idle)
         case .drained: isDrained = true
         case .shutDown(let grace): shutDown(grace, now, &actions)
@@ -171,7 +172,10 @@ package struct Scheduler: ~Copyable {
 
     mutating func schedule(_ life: Life, until time: Instant, cause: DueTimes.Cause) {
         life.state = .scheduled
-        due.insert(DueTimes.Entry(at: time, id: life.spec.id, grant: life.grant, cause: cause))
+        due.insert(
+            DueTimes.Entry(
+                at: time, id: life.spec.id, grant: life.grant, cause: cause,
+                followsWall: cause == .start && life.spec.followsWall))
     }
 
     /// Lets a job that is due wait for its key, or for its pool.

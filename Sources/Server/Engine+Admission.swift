@@ -23,10 +23,12 @@ extension Engine {
     /// What the scheduler is to know of a job.
     func spec(of job: LiveJob, notBefore: Instant?) -> JobSpec {
         let record = job.record
-        return JobSpec(
+        var spec = JobSpec(
             id: record.id, pool: record.pool, queue: record.queue, priority: record.priority,
             maxAttempts: record.maxAttempts, timeout: record.timeout, notBefore: notBefore, key: record.key,
             isQuick: job.entry.isQuick(in: record.pool), isLight: job.entry.task.isConcurrent)
+        spec.followsWall = job.followsWall
+        return spec
     }
 
     /// How long a queue without jobs is remembered, of which nothing was set.

@@ -35,8 +35,9 @@ package final class Engine {
     var queueMeters: [String: QueueMeter] = [:]
     private var lastMeter = QueueMeter(of: "")
 
-    private let clockOffset: Int64
-    private var turnTime: Int64 = 0
+    /// What the wall clock says beyond the monotonic one.
+    var clockOffset: Int64
+    var turnTime: Int64 = 0
     private var ids: JobIDSource
     private var pending: [Event] = []
     private var actions: [Action] = []
@@ -131,6 +132,7 @@ package final class Engine {
             input: submission.inputBytes, createdAt: now, notBefore: notBefore, poolReason: submission.poolReason)
         let job = LiveJob(record, submission.entry, submission.input)
         job.identity = identity
+        job.followsWall = submission.runAt != nil
         if isDurable { record.events.reserved = EventLog.firstReserve }
         live.add(job)
         feed(.submitted(spec(of: job, notBefore: notBefore)))
@@ -436,6 +438,7 @@ package final class Engine {
     }
 
     private func tick() {
+        followClock()
         tickQueues()
         streams.heartbeat(now: now)
         monitor.tick()
@@ -448,6 +451,8 @@ package final class Engine {
     func takeOver(_ job: LiveJob, _ remains: Remains) {
         job.storedGrant = remains.grant
         job.hasHistory = true
+        // The disk knows times of the day only.
+        job.followsWall = job.record.attempt == 0
         live.add(job)
         live.accept(job)
         feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))

@@ -26,6 +26,8 @@ final class LiveJob {
     var identity: Identity?
     /// On disk: others may see it.
     var isAccepted = false
+    /// Whether it is due at a time of the day; else after some time.
+    var followsWall = false
     /// The last place, given for an attempt, that the store has been told of; 0: none.
     var storedGrant = 0
     /// Its row in the timeline while it runs; -1: none.

@@ -59,10 +59,14 @@ class Plan:
         return bytes(self.map[32:64]).split(b"\0")[0].decode()
 
 
+def compiler():
+    # Swift brings one along.
+    return shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
+
+
 def shim(directory):
-    compiler = shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
     library = directory + "/failing.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing.c", "-ldl"], check=True)
+    subprocess.run([compiler(), "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing.c", "-ldl"], check=True)
     return library
 
 

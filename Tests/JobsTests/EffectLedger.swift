@@ -16,6 +16,8 @@ struct EffectLedger {
     /// How often the job's code has run.
     func runs(of id: JobID) -> Int { numbers[id]?.count ?? 0 }
 
+    mutating func clockStepped(by step: Duration) { begun = begun.mapValues { $0 + step } }
+
     /// When the attempt began; nil: it never did.
     func beginning(of id: JobID, grant: Int) -> Instant? { begun[Attempt(id: id, grant: grant)] }
 

@@ -150,9 +150,18 @@ struct Simulation: ~Copyable {
         case 2:
             try feed(.queueLimited("mail", Bool.random(using: &random) ? 3 : nil))
             try feed(.queuesTidied(idleSince: now))
+            try setClock(by: .milliseconds(Int.random(in: -2000...2000, using: &random)))
         default:
             try resize(Bool.random(using: &random) ? .process : .thread, to: Int.random(in: 1...4, using: &random))
         }
+    }
+
+    /// Somebody sets the wall clock; who measures time goes on from there.
+    private mutating func setClock(by step: Duration) throws {
+        now = now + step
+        ledger.clockStepped(by: step)
+        for id in given.keys { given[id]!.heardAt = given[id]!.heardAt.map { $0 + step } }
+        try feed(.clockStepped(by: step))
     }
 
     /// Everything that is due, is; whatever has begun and may not run any longer must have been asked to stop.

@@ -15,7 +15,7 @@ struct LatencyWindow {
 
     /// - Parameters:
     ///   - nanoseconds: What it took.
-    ///   - now: In nanoseconds, of a clock that does not go back.
+    ///   - now: In nanoseconds, by the server's clock.
     mutating func note(_ nanoseconds: Int64, at now: Int64) {
         turn(now)
         current[Self.bucket(nanoseconds)] += 1
@@ -38,8 +38,10 @@ struct LatencyWindow {
     }
 
     private mutating func turn(_ now: Int64) {
-        guard now - turned >= Self.half else { return }
-        let isRecent = now - turned < 2 * Self.half
+        // The clock may have been set: then nothing of before is recent.
+        let passed = now < turned ? 2 * Self.half : now - turned
+        guard passed >= Self.half else { return }
+        let isRecent = passed < 2 * Self.half
         swap(&current, &last)
         for index in current.indices { current[index] = 0 }
         if !isRecent { for index in last.indices { last[index] = 0 } }
