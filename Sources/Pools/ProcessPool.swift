@@ -210,7 +210,7 @@ package final class ProcessPool: Pool {
     package func start(_ attempt: Attempt) {
         switch attempt.task.body {
         case .function: place(attempt, in: WorkerFleet.builtIn)
-        case .worker(let fleet, _): place(attempt, in: fleet)
+        case .worker(let fleet, _, _): place(attempt, in: fleet)
         case .command(let command): launch(attempt, command)
         }
     }

@@ -14,7 +14,8 @@ package final class TaskDefinition: Sendable {
         /// One child process per attempt.
         case command(CommandDefinition)
         /// A task of workers in some language; concurrent ones run beside others in the same worker.
-        case worker(fleet: String, isConcurrent: Bool)
+        /// - Parameter saysBeginnings: Whether its workers say which call has begun.
+        case worker(fleet: String, isConcurrent: Bool, saysBeginnings: Bool)
     }
 
     /// Runs on a thread of its own, or alone in a worker process. Returns its result as JSON.
@@ -54,7 +55,16 @@ package final class TaskDefinition: Sendable {
 
     /// Whether its attempts only wait, many at once in one worker.
     package var isConcurrent: Bool {
-        if case .worker(_, isConcurrent: true) = body { true } else { false }
+        if case .worker(_, isConcurrent: true, _) = body { true } else { false }
+    }
+
+    /// Whether attempts that have not begun may wait inside a pool: only where somebody will say when they do.
+    package var mayWaitInside: Bool {
+        switch body {
+        case .function: true
+        case .worker(_, _, let saysBeginnings): saysBeginnings
+        case .command: false
+        }
     }
 
     /// Names are 1 to 64 letters, digits, `-`, `_` or `.`: they stand in addresses and metrics.

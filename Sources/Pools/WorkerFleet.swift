@@ -51,20 +51,21 @@ package struct WorkerDescription: Sendable {
 
     /// - Parameter answer: The result of `initialize`.
     /// - Throws: ``TaskFailure`` that names what is wrong.
-    package init(_ answer: JSONValue, fleet: String) throws(TaskFailure) {
+    package init(_ answer: JSONValue, fleet: String, saysBeginnings: Bool = false) throws(TaskFailure) {
         guard answer["protocol"]?.integer == WorkerProtocol.version else {
             throw Self.wrong("speaks protocol \(Self.text(answer["protocol"])), not \(WorkerProtocol.version)")
         }
         concurrency = min(max(answer["concurrency"]?.integer ?? 1, 1), 100_000)
         var tasks: [TaskDefinition] = []
         for (index, value) in (answer["tasks"]?.elements ?? []).enumerated() {
-            tasks.append(try Self.task(value, at: index, fleet, concurrency: concurrency))
+            tasks.append(
+                try Self.task(value, at: index, fleet, concurrency: concurrency, saysBeginnings: saysBeginnings))
         }
         self.tasks = tasks
     }
 
     private static func task(
-        _ value: JSONValue, at index: Int, _ fleet: String, concurrency: Int
+        _ value: JSONValue, at index: Int, _ fleet: String, concurrency: Int, saysBeginnings: Bool
     ) throws(TaskFailure) -> TaskDefinition {
         guard let name = value["name"]?.string, TaskDefinition.isValid(name: name) else {
             throw wrong("names task \(index) \(text(value["name"])): 1 to 64 letters, digits, -, _ or . make a name")
@@ -90,7 +91,8 @@ package struct WorkerDescription: Sendable {
                 output: try output.map { (value) throws(SchemaError) in try JSONSchema(value) }, pools: [.process],
                 timeout: timeout, maxAttempts: attempts,
                 body: .worker(
-                    fleet: fleet, isConcurrent: concurrency > 1 && value["concurrent"]?.bool ?? true))
+                    fleet: fleet, isConcurrent: concurrency > 1 && value["concurrent"]?.bool ?? true,
+                    saysBeginnings: saysBeginnings))
         } catch {
             throw wrong("task \(name): \(error)")
         }

@@ -263,7 +263,7 @@ final class WorkerProcess {
 
     private func initialised(_ answer: JSONValue) {
         do throws(TaskFailure) {
-            let description = try WorkerDescription(answer, fleet: fleet)
+            let description = try WorkerDescription(answer, fleet: fleet, saysBeginnings: speaks)
             isReady = true
             readySince = monotonicNanoseconds()
             busyUntil = readySince

@@ -56,7 +56,7 @@ extension Engine {
 
 extension TaskDefinition {
     fileprivate func isOf(fleet: String) -> Bool {
-        if case .worker(fleet, _) = body { true } else { false }
+        if case .worker(fleet, _, _) = body { true } else { false }
     }
 
     fileprivate var isCommand: Bool {

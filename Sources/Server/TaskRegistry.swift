@@ -79,9 +79,9 @@ package final class TaskRegistry {
         }
 
         func isQuick(in pool: PoolName) -> Bool {
-            guard let bound = TaskRegistry.quick[pool], samples[pool.index] >= TaskRegistry.enoughSamples else {
-                return false
-            }
+            guard task.mayWaitInside, let bound = TaskRegistry.quick[pool],
+                samples[pool.index] >= TaskRegistry.enoughSamples
+            else { return false }
             return mean[pool.index] < bound
         }
     }

@@ -1,14 +1,19 @@
 """What really ran, counted where it runs: an append-only file that each attempt marks."""
 import collections
 import concurrent.futures
+import http.client
 import os
 import pathlib
+import random
 import signal
+import threading
+import time
 import unittest
 
 from server import PATIENCE, Server
 
 JOBS = int(os.environ.get("SPINDLE_EFFECTS", "2000"))
+KILLS = int(os.environ.get("SPINDLE_KILLS", "20"))
 
 TASKS = '''
 import asyncio, os, signal, time
@@ -131,6 +136,51 @@ class CrashTests(EffectsTest):
             if end["state"] == "failed":
                 self.assertEqual(end["error"]["type"], "Lost")
                 self.assertIn("another job", end["error"]["message"])
+
+
+class KilledServerTests(EffectsTest):
+    def test_no_kill_of_the_server_lets_a_job_run_twice_under_one_number_or_more_often_than_it_may(self):
+        server = self.serve("--processes", "2")
+        allowed = {}
+        for kill in range(KILLS):
+            gone = threading.Event()
+            clients = [threading.Thread(target=self.submit_until, args=(server, gone, allowed)) for _ in range(4)]
+            for client in clients:
+                client.start()
+            # At a random moment of its work: when so many more effects have happened.
+            enough = len(self.marks.read_bytes()) + random.randrange(50, 4000)
+            deadline = time.monotonic() + PATIENCE
+            while len(self.marks.read_bytes()) < enough:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.001)
+            gone.set()
+            server.kill()
+            for client in clients:
+                client.join()
+            server.start()
+        for job in list(allowed):
+            end = server.wait(job)
+            self.assertIn(end["state"], ("succeeded", "failed"), end)
+            if end["state"] == "failed":
+                self.assertEqual(end["error"]["type"], "Lost", end)
+        effects = self.effects()
+        for job, maximum in allowed.items():
+            numbers = [attempt for attempt, _ in effects[job]]
+            self.assertEqual(len(numbers), len(set(numbers)), f"{job} ran twice under one number: {numbers}")
+            self.assertLessEqual(len(numbers), maximum, f"{job} ran {numbers}")
+        print(f"{KILLS} kills, {len(allowed)} jobs: ", end="", flush=True)
+
+    def submit_until(self, server, gone, allowed):
+        while not gone.is_set():
+            maximum = random.choice((1, 2, 3))
+            try:
+                answer = server.ask("POST", "/v1/jobs", {"task": "quick", "max_attempts": maximum})
+            except OSError:
+                return
+            except http.client.HTTPException:
+                return
+            if answer.status == 202:
+                allowed[answer.json["id"]] = maximum
 
 
 class BeginningTests(EffectsTest):

@@ -78,7 +78,7 @@ import Testing
         let bench = try PoolBench(.process, fleets: [fleet])
         let task = TaskDefinition(
             name: "turned", kind: .cpu, description: "", input: try JSONSchema(true), pools: [.process],
-            body: .worker(fleet: "turned", isConcurrent: false))
+            body: .worker(fleet: "turned", isConcurrent: false, saysBeginnings: true))
         // Two workers: of three one gets two.
         // All of them wait for the first worker that is ready.
         let reports = try bench.runQuick(task, [[:], [:], [:], [:]])

@@ -1,3 +1,4 @@
+import CSpindle
 import EventLoop
 import Glibc
 import HTTP
