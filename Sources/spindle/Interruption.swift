@@ -57,6 +57,8 @@ func runOnLoop(
             status = try await body(client.value)
         } catch let known as CommandFailure {
             failure = known
+        } catch let lost as LostConnection {
+            failure = CommandFailure(.noServer, lost.description)
         } catch {
             failure = CommandFailure(.jobFailed, "\(error)")
         }

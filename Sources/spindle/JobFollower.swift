@@ -73,7 +73,7 @@ final class ProgressBar {
         } else {
             line += "\(Int(saturating: event["done"]?.number ?? 0)) \(event["unit"]?.string ?? "")"
         }
-        if let message = event["message"]?.string { line += "  " + message.prefix(40) }
+        if let message = event["message"]?.string { line += "  " + visible(String(message.prefix(40))) }
         if let eta = event["eta"]?.number { line += "  eta \((eta * 10).rounded() / 10) s" }
         isShown = true
         write(line)

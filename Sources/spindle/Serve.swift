@@ -4,7 +4,9 @@ import EventLoop
 import Glibc
 
 struct Serve: ParsableCommand {
+    static let name = "serve"
     static let configuration = CommandConfiguration(
+        commandName: name,
         abstract: "Runs the server.",
         discussion: """
             Example:  spindle serve --listen 127.0.0.1:8080 --threads 4 --processes 4
@@ -18,11 +20,14 @@ struct Serve: ParsableCommand {
 
     @OptionGroup var flags: ServeFlags
 
-    func run() throws {
-        // Until there is a server that can stop in order: nothing has been promised yet, and nothing begun.
-        spindle_end_on(SIGTERM, 0)
-        spindle_end_on(SIGINT, 0)
+    /// Until there is a server that can stop in order: nothing has been promised yet, and nothing begun.
+    static func takeSignals() {
+        spindle_end_on(SIGTERM, ExitStatus.success.rawValue)
+        spindle_end_on(SIGINT, ExitStatus.success.rawValue)
         signal(SIGHUP, SIG_IGN)
+    }
+
+    func run() throws {
         func read() throws -> Settings {
             try Settings(flags: flags.given, file: flags.config ?? environment("SPINDLE_CONFIG"))
         }

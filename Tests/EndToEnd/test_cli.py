@@ -20,6 +20,9 @@ CONFIG = """
 command = ["sh", "-c", "echo run >> $MARKS; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo line $i; sleep 0.1; done; echo end"]
 max_attempts = 5
 environment = { MARKS = "%s" }
+
+[commands.endless]
+command = ["sh", "-c", "while :; do echo tick; sleep 0.1; done"]
 """
 
 
@@ -230,6 +233,26 @@ class LostTests(HomeTest):
                 code, out, errors = reader.end()
                 self.assertEqual(code, 0, (how, command, errors))
                 self.assertEqual(json.loads(out.splitlines()[-1])["type"], "succeeded")
+
+    def test_a_job_that_its_server_has_forgotten_is_an_error(self):
+        server, _ = self.begin("--store", "memory", "--processes", "2")
+        commands = [("run", "endless"), ("watch", server.submit("endless"))]
+        readers = [Spectator(self, server.environment, *command, "--json", "--url", f"unix:{self.home}/s") for command in commands]
+        for reader in readers:
+            while json.loads(reader.line())["type"] != "log":
+                pass
+        server.kill()
+        server.start()
+        for reader in readers:
+            code, _, errors = reader.end()
+            self.assertEqual(code, 1, errors)
+            self.assertIn("does not know the job", errors)
+
+    def test_a_list_that_breaks_off_is_an_error(self):
+        server, _ = self.begin()
+        for limit in (0, 1, 150):
+            done = server.command("list", "--url", Cutter(self, server.port, [limit]).url)
+            self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
 
     def test_a_server_that_was_never_there_is_not_waited_for(self):
         began = time.monotonic()
