@@ -1,6 +1,10 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+let exclusivity =
+    Context.environment["SPINDLE_EXCLUSIVITY"] == "checked"
+    ? ["-enforce-exclusivity=checked"] : ["-enforce-exclusivity=unchecked"]
+
 // Every target speaks the same dialect. Warnings are errors where the result is judged (CI=true), so that a newer
 // compiler's new warning never keeps a user from building.
 let dialect: [SwiftSetting] =
@@ -9,10 +13,9 @@ let dialect: [SwiftSetting] =
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("MemberImportVisibility"),
         // A fifth of a job's CPU time: generics are specialised and small functions inlined across our modules, and accesses
-        // are not checked for overlap once more. Debug builds and sanitizers check them, and every test runs there too.
-        .unsafeFlags(
-            ["-cross-module-optimization", "-enforce-exclusivity=unchecked", "-static-stdlib"],
-            .when(configuration: .release)),
+        // are not checked for overlap once more. SPINDLE_EXCLUSIVITY=checked builds the same with these checks: every test
+        // runs against that too.
+        .unsafeFlags(["-cross-module-optimization", "-static-stdlib"] + exclusivity, .when(configuration: .release)),
     ] + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
