@@ -8,6 +8,8 @@ struct ErrorGroups {
     static let most = 500
     /// Jobs that are remembered of each.
     static let jobsKept = 500
+    /// What is shown of a message, and of a place, in bytes.
+    private static let shownBytes = 4096
 
     struct Group {
         let fingerprint: String
@@ -33,7 +35,7 @@ struct ErrorGroups {
 
     mutating func note(_ record: JobRecord) {
         guard record.state == .failed, let error = record.error, let time = record.finishedAt else { return }
-        let place = error.traceback.last(where: Self.isPlace)?.trimmed ?? ""
+        let place = Self.shown(error.traceback.last(where: Self.isPlace)?.trimmed ?? "")
         let fingerprint = Self.hash("\(record.task)\n\(error.type)\n\(Self.pattern(error.message))\n\(place)")
         var group =
             groups.removeValue(forKey: fingerprint)
@@ -41,7 +43,7 @@ struct ErrorGroups {
                 fingerprint: fingerprint, task: record.task, type: error.type, message: "", place: place,
                 firstSeen: time, lastSeen: time)
         group.count += 1
-        if time >= group.lastSeen { group.message = error.message }
+        if time >= group.lastSeen { group.message = Self.shown(error.message) }
         group.firstSeen = min(group.firstSeen, time)
         group.lastSeen = max(group.lastSeen, time)
         group.jobs.append(record.id)
@@ -51,6 +53,10 @@ struct ErrorGroups {
             groups[oldest.fingerprint] = nil
             forgotten += 1
         }
+    }
+
+    private static func shown(_ text: String) -> String {
+        text.utf8.count <= shownBytes ? text : String(decoding: text.utf8.prefix(shownBytes), as: UTF8.self) + "…"
     }
 
     /// `  File "x.py", line 3, in f` of Python, `    at f (x.js:3:1)` of JavaScript, and what looks like them.

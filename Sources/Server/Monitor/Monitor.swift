@@ -16,6 +16,8 @@ final class Monitor {
     /// How often the counts of tasks are taken, at most; and what part of the time that may cost.
     private static let countPause: Int64 = 200_000_000
     private static let countShare: Int64 = 100
+    /// Names of tasks that are told apart in the timeline.
+    private static let mostTasks = 4096
 
     unowned(unsafe) var engine: Engine!
     private(set) var spans = SpanLog()
@@ -194,6 +196,8 @@ final class Monitor {
 
     func number(of task: String) -> Int32 {
         if lastTask.name == task { return lastTask.number }
+        // Over many configurations there may be ever new ones: the last number stands for those.
+        let task = taskNumbers[task] != nil || taskNames.count < Self.mostTasks ? task : "…"
         let number = taskNumbers[task] ?? Int32(taskNames.count)
         if number == taskNames.count {
             taskNames.append(task)
