@@ -82,7 +82,7 @@ enum OpenAPI {
         case "/v1/pools/{pool}":
             [
                 "type": "object", "required": ["capacity"], "additionalProperties": false,
-                "properties": ["capacity": ["type": "integer", "minimum": 1, "maximum": 100_000]],
+                "properties": ["capacity": ["type": ["integer", "null"], "minimum": 1, "maximum": 100_000]],
             ]
         default: true
         }
