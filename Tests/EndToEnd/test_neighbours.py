@@ -178,6 +178,16 @@ sys.stderr.write(m + " tail")"""
         # Nothing is lost: what is nobody's for sure is the worker's.
         self.assertEqual(raw + elsewhere, 160)
 
+    def test_what_outlives_its_job_prints_into_nobodys_log(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": ALONE.replace(
+            "import spindle", "import spindle, threading, concurrent.futures\npool = concurrent.futures.ProcessPoolExecutor(1)", 1)
+            + "def late(name):\n    time.sleep(0.3)\n    print(name, 'of another')\n"})
+        self.ran(server, "say", code="threading.Timer(0.3, print, ['thread of another']).start()\npool.submit(late, 'process')")
+        done = self.ran(server, "say", code="time.sleep(1)\nprint('mine')")
+        self.assertEqual(self.log(server, done["id"]), "mine\n")
+        said = pathlib.Path(server.log.name).read_text()
+        self.assertTrue("thread of another" in said and "process of another" in said, said)
+
     def test_a_deaths_message_has_nothing_of_a_neighbour(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
         self.ran(server, "beside", code="print('secret of another', file=sys.stderr)")

@@ -60,7 +60,7 @@ class Conversation:
     def receive(self):
         line = self.lines.readline()
         if not line:
-            raise EOFError(self.own())
+            raise EOFError(pathlib.Path(self.err.name).read_text())
         assert len(line) <= 1 << 20, len(line)
         # As strict as the server: no NaN, no name twice, no half characters.
         message = json.loads(line.decode("utf-8"), parse_constant=lambda word: 1 / 0, object_pairs_hook=_once)
@@ -110,14 +110,16 @@ class Conversation:
     def log(self, id, stream=None):
         """What the log of a call says so far."""
         return [message["params"]["text"] for message in self.said if message.get("method") == "log"
-                and message["params"]["id"] == id and stream in (None, message["params"]["stream"])]
+                and message["params"].get("id") == id and stream in (None, message["params"]["stream"])]
 
     def notices(self, method, id):
-        return [message["params"] for message in self.said if message.get("method") == method and message["params"]["id"] == id]
+        return [message["params"] for message in self.said if message.get("method") == method and message["params"].get("id") == id]
 
     def own(self):
         """What it has printed for nobody."""
-        return pathlib.Path(self.out.name).read_text() + pathlib.Path(self.err.name).read_text()
+        self.ask("ping")
+        own = [message["params"]["text"] for message in self.said if message.get("method") == "log" and "id" not in message["params"]]
+        return "\n".join(own) + pathlib.Path(self.out.name).read_text() + pathlib.Path(self.err.name).read_text()
 
 
 def _once(pairs):

@@ -221,7 +221,7 @@ def test_what_has_no_newline_is_shown_while_it_stands_there(printing):
     for code in ("print('waiting...', end=''); time.sleep(60)", "print('\\r 1%\\r 2%', end=''); time.sleep(60)",
                  "subprocess.run(\"printf 'waiting...'; exec sleep 60\", shell=True)"):
         id = printing.start("say", code=code)
-        printing.until(lambda message: message.get("method") == "log" and message["params"]["id"] == id)
+        printing.until(lambda message: message.get("method") == "log" and message["params"].get("id") == id)
         printing.cancel(id)
         assert printing.outcome(id)["code"] == -32800
         assert printing.log(id) in (["waiting..."], [" 2%"])
@@ -341,6 +341,35 @@ def start(): subprocess.Popen(["sleep", "600"]); return None
         first = worker.run("use")
         worker.run("start")
         assert worker.run("use") == first and all(map(is_alive, first))
+
+
+def test_what_the_files_own_processes_print_is_in_nobodys_log():
+    with Conversation('''
+import concurrent.futures, multiprocessing
+helper = subprocess.Popen("while read line; do echo helper $line; done", shell=True, stdin=subprocess.PIPE)
+pool = concurrent.futures.ProcessPoolExecutor(1)
+def late(name):
+    time.sleep(0.2)
+    print(name, "printed late")
+    os.write(1, f"{name} wrote late\\n".encode())
+early = multiprocessing.get_context("fork").Pool(1)
+@spindle.task
+def leave():
+    helper.stdin.write(b"spoke\\n")
+    helper.stdin.flush()
+    pool.submit(late, "executor")
+    early.apply_async(late, ("pool",))
+@spindle.task
+def look():
+    time.sleep(0.6)
+    print("mine")
+''') as worker:
+        worker.run("leave")
+        id = worker.start("look")
+        worker.answer(id)
+        assert worker.log(id) == ["mine"]
+        own = [message["params"]["text"] for message in worker.said if message.get("method") == "log" and "id" not in message["params"]]
+        assert sorted(own) == ["executor printed late", "executor wrote late", "helper spoke", "pool printed late", "pool wrote late"]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])

@@ -64,6 +64,29 @@ class Call:
             self.send(b"output", b'"value":' + encode(value, "the partial result"))
 
 
+class Nobody:
+    """Speaks for what belongs to no call that runs: it goes to the worker's log, and never into somebody else's."""
+
+    ended = False
+
+    def __init__(self):
+        #: Set when the worker serves; until then what is printed goes where it went before.
+        self.worker = None
+        self.lines = {}
+        self.output = None
+
+    def log(self, text, stream):
+        members = json.dumps({"stream": stream, "text": clean(text, LONGEST_TEXT)}, ensure_ascii=False)
+        self.worker.channel.add(b'{"jsonrpc":"2.0","method":"log","params":%s}' % members.encode())
+        self.worker.channel.flush()
+
+    def checkpoint(self):
+        pass
+
+
+nobody = Nobody()
+
+
 def here():
     """The call that runs here."""
     call = current.get()

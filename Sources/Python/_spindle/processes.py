@@ -11,7 +11,7 @@ import sys
 import time
 
 from . import api, channel, state
-from .streams import ChildOutput, CallStream
+from .streams import CallStream, ChildOutput, reader
 
 #: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
 PATIENCE = 2.0
@@ -26,6 +26,8 @@ has_moved = False
 
 def install():
     """Called before the file is imported."""
+    global owner
+    owner = os.getpid()
     os.chdir, os.fchdir = _moving(os.chdir), _moving(os.fchdir)
     subprocess.Popen.__init__ = _popen
     os.system, os.fork, os.forkpty, os._exit = _system, _fork, _forkpty, _exit
@@ -33,8 +35,13 @@ def install():
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
-def note_import():
-    """Called when the file has been imported: what runs now stays."""
+def serve(worker):
+    """Called when the file has been imported: what runs now stays, and what is nobody's goes to the worker's log."""
+    global owner
+    owner = os.getpid()
+    api.nobody.worker = worker
+    if api.nobody.output is not None:
+        reader.watch(api.nobody.output)
     install_multiprocessing()
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -50,6 +57,15 @@ def note_import():
 def _call():
     call = api.current.get()
     return call if call is not None and not call.ended and call.worker.process == os.getpid() else None
+
+
+#: The process whose children these are; another one was forked by a task, and looks after itself. None: nobody's.
+owner = None
+_forks_for = None
+
+
+def _is_ours():
+    return owner == os.getpid()
 
 
 def _note(pid, call):
@@ -70,6 +86,8 @@ def _moving(original):
 
 
 def _output(call):
+    """Where what this call starts prints; what nobody's call starts does not print into the log of whoever runs then."""
+    call = call or api.nobody
     if call.output is None:
         call.output = ChildOutput(call)
     return call.output
@@ -89,19 +107,19 @@ _popen_original = subprocess.Popen.__init__
 @functools.wraps(_popen_original)
 def _popen(self, args, *places, **named):
     call = _call()
-    if call is None:
-        _popen_original(self, args, *places, **named)
-        return _note(self.pid, None)
+    if not _is_ours():
+        return _popen_original(self, args, *places, **named)
     named.update(zip(_PLACES, places))
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if named.get(name) is None or isinstance(named[name], CallStream):
             stream = named.get(name)
             wanted = descriptor if stream is None else {"stdout": 1, "stderr": 2}[stream.stream]
             named[name] = _output(call).writing[wanted]
-    environment = named.get("env")
-    named["env"] = dict(os.environ if environment is None else environment, **_marks(call))
-    for name in ("SPINDLE_FD", state.VARIABLE):
-        named["env"].pop(name, None)
+    if call is not None:
+        environment = named.get("env")
+        named["env"] = dict(os.environ if environment is None else environment, **_marks(call))
+        for name in ("SPINDLE_FD", state.VARIABLE):
+            named["env"].pop(name, None)
     _popen_original(self, args, *places[len(_PLACES):], **named)
     _note(self.pid, call)
 
@@ -133,25 +151,29 @@ _fork, _forkpty = _forking(os.fork), _forking(os.forkpty)
 
 
 def _before_fork():
-    call = _call()
-    if call is not None:
-        _output(call)
+    global _forks_for
+    _forks_for = _output(_call()) if _is_ours() else None
 
 
 def _after_fork():
-    call = api.current.get()
-    if call is not None and call.output is not None:
-        for place, descriptor in call.output.writing.items():
+    if _forks_for is not None:
+        for place, descriptor in _forks_for.writing.items():
             os.dup2(descriptor, place)
+        # Several may share the pipe: whole lines.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, CallStream):
+                stream.own.reconfigure(line_buffering=True, write_through=False)
 
 
 def _spawner(original):
     @functools.wraps(original)
     def spawn(path, argv, env, *more, file_actions=(), **named):
         call = _call()
-        if call is not None:
+        if _is_ours():
             ours = [(os.POSIX_SPAWN_DUP2, descriptor, place) for place, descriptor in _output(call).writing.items()]
-            file_actions, env = [*ours, *(file_actions or ())], dict(env, **_marks(call))
+            file_actions = [*ours, *(file_actions or ())]
+        if call is not None:
+            env = dict(env, **_marks(call))
         pid = original(path, argv, env, *more, file_actions=file_actions, **named)
         _note(pid, call)
         return pid
@@ -165,6 +187,8 @@ def _exit(status):
             lines.show()
         if call.output is not None:
             call.output.drain()
+    elif not _is_ours() and isinstance(sys.stdout, CallStream):
+        sys.stdout.flush()
     channel.exit_now(status)
 
 
@@ -186,7 +210,7 @@ def _change_process(module):
 
     def start_for_call(self):
         call = _call()
-        if call is not None:
+        if _is_ours():
             writing = _output(call).writing
             self._config["spindle_output"] = (os.getpid(), writing[1], writing[2])
         start(self)

@@ -2,7 +2,7 @@
 
     print ──► CallStream ──► whose is it? ──► Lines of that call ──► `log` messages
                   │ nobody's that runs               ▲ what has no newline is shown by the ticker
-                  └──► the process's own stdout      └── ChildOutput, from a pipe that the call's children got
+                  └──► `log` without a call          └── ChildOutput, from a pipe that the call's children got
 """
 import codecs
 import io
@@ -109,8 +109,11 @@ class CallStream(io.TextIOBase):
     line_buffering = True
 
     def call(self):
+        """Whose it is; None: this process prints as any other does, because it does not serve, or was forked by a task."""
         call = api.current.get()
-        return call if call is not None and not call.ended and call.worker.process == os.getpid() else None
+        if call is None or call.ended:
+            call = api.nobody
+        return call if call.worker is not None and call.worker.process == os.getpid() else None
 
     def write(self, text):
         if not isinstance(text, str):
@@ -195,7 +198,8 @@ class ChildOutput:
             os.set_blocking(reading, False)
             self.writing[descriptor] = writing
             self.reading[reading] = Lines(call, stream)
-        reader.watch(self)
+        if call is not api.nobody or call.worker is not None:
+            reader.watch(self)
 
     def drain(self):
         """Reads what is there now."""

@@ -164,7 +164,7 @@ class Worker:
     def serve(self):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.interrupted)
-        processes.note_import()
+        processes.serve(self)
         reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
         ready = threading.Event()
         start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))

@@ -29,6 +29,8 @@ class Zygote:
             self.send({"method": "refused", "params": {
                 "why": f"cannot fork: the imports have started threads ({threads} are running)"}})
             return
+        # What is forked here has descriptors of its own.
+        processes.owner = None
         gc.collect()
         gc.freeze()  # what is there stays where it is, on pages that the workers share
         self.send({"method": "ready"})
