@@ -129,6 +129,7 @@ package final class RequestHead: @unchecked Sendable {
 
     /// All values of this name, as one list.
     package func values(of name: StaticString) -> String? {
+        guard has(name) else { return nil }
         let all = parts.storage.withUnsafeBufferPointer { bytes in
             parts.fields.filter { parts.matches($0, name, bytes) }.map {
                 parts.text(Int($0.valueStart)..<Int($0.valueEnd))

@@ -14,10 +14,7 @@ struct ProcessFigures: Sendable {
     /// Reads `/proc`, which takes as long as there are descriptors: not on a loop's thread.
     static func read() -> ProcessFigures {
         var figures = ProcessFigures()
-        var usage = rusage()
-        if getrusage(RUSAGE_SELF.rawValue, &usage) == 0 {
-            figures.cpuSeconds = seconds(usage.ru_utime) + seconds(usage.ru_stime)
-        }
+        figures.cpuSeconds = Double(clock()) / 1e6  // POSIX has CLOCKS_PER_SEC at a million everywhere
         var limit = rlimit()
         if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
             figures.maximumDescriptors = Double(limit.rlim_cur)
@@ -39,12 +36,10 @@ struct ProcessFigures: Sendable {
             // Its own entries are not ours: `.`, `..` and the descriptor that reads them.
             var count = -3
             while readdir(directory) != nil { count += 1 }
-            figures.openDescriptors = Double(count)
+            figures.openDescriptors = Double(max(count, 0))
         }
         return figures
     }
-
-    private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
 }
 
 extension PrometheusText {
