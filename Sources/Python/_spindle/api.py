@@ -9,6 +9,8 @@ from .values import InvalidOutput, clean, encode, finite
 #: Bytes of one line of a log; the rest is counted.
 LONGEST_TEXT = 64 << 10
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 #: The call that the code of this moment belongs to. Threads and executors take it over (see `threads`).
 current = contextvars.ContextVar("spindle_call", default=None)
 
@@ -22,6 +24,8 @@ class Call:
 
     def __init__(self, worker, id, params):
         self.worker, self.id, self.params = worker, id, params
+        #: The id as JSON.
+        self.key = b"%d" % id if type(id) is int else json.dumps(id).encode()
         self.cancelled = False
         #: Whether the cancel has reached the task.
         self.told = False
@@ -37,7 +41,7 @@ class Call:
 
     def send(self, method, members):
         """Sends a notification about this call; `members` is the inside of a JSON object, in bytes."""
-        line = b'{"jsonrpc":"2.0","method":"%s","params":{"id":%s,%s}}' % (method, json.dumps(self.id).encode(), members)
+        line = b'{"jsonrpc":"2.0","method":"%s","params":{"id":%s,%s}}' % (method, self.key, members)
         if len(line) > MAX_LINE:
             raise InvalidOutput(f"{method.decode()} of {len(line)} bytes: {MAX_LINE} fit")
         self.worker.channel.add(line)
@@ -54,7 +58,7 @@ class Call:
         members = {"stream": stream, "text": clean(text, LONGEST_TEXT)}
         if level is not None:
             members["level"] = level
-        self.send(b"log", json.dumps(members, ensure_ascii=False).encode()[1:-1])
+        self.send(b"log", _encode(members).encode()[1:-1])
 
     def tell(self, value):
         """Sends what a generator has yielded."""
@@ -76,7 +80,7 @@ class Nobody:
         self.output = None
 
     def log(self, text, stream):
-        members = json.dumps({"stream": stream, "text": clean(text, LONGEST_TEXT)}, ensure_ascii=False)
+        members = _encode({"stream": stream, "text": clean(text, LONGEST_TEXT)})
         self.worker.channel.add(b'{"jsonrpc":"2.0","method":"log","params":%s}' % members.encode())
         self.worker.channel.flush()
 
@@ -122,7 +126,7 @@ class progress:
             if value is not None:
                 encode(value if isinstance(value, str) else None, f"the progress: {name}")
                 members[name] = clean(value, LONGEST_TEXT)
-        return json.dumps(members, ensure_ascii=False).encode()[1:-1]
+        return _encode(members).encode()[1:-1]
 
 
 def log(text, level="info"):
