@@ -103,7 +103,9 @@ package final class HTTPServer {
         listeners = []
         whenSettled = settled
         whenEmpty = done
-        graceEnd = monotonicNanoseconds() + Int64(grace / .nanoseconds(1))
+        // Longer than a year is for ever.
+        let wait = Int64(exactly: (min(grace, .seconds(31_536_000)) / .nanoseconds(1)).rounded()) ?? 0
+        graceEnd = monotonicNanoseconds() + wait
         settle(hadGrace: grace > .zero)
     }
 

@@ -86,9 +86,9 @@ struct ResponseEncoder {
 func httpDate(_ seconds: Int64) -> String {
     // A clock that was never set is no reason to fail: what is before 1970 is shown as its first second.
     let seconds = max(seconds, 0)
-    let days = Int(seconds / 86400)
+    let days = Int(truncatingIfNeeded: seconds / 86400)
     let (year, month, day) = civilDate(days)
-    let clock = Int(seconds % 86400)
+    let clock = Int(truncatingIfNeeded: seconds % 86400)
     let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }

@@ -47,7 +47,7 @@ final class Transfer {
 
     /// Whole milliseconds, as curl wants them: at most some 24 days.
     private static func milliseconds(_ time: Duration) -> Int {
-        Int(min(max(time / .milliseconds(1), 1), Double(Int32.max)))
+        Int(exactly: min(max(time / .milliseconds(1), 1), Double(Int32.max)).rounded()) ?? 1
     }
 
     deinit {

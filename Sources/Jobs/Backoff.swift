@@ -9,7 +9,7 @@ package struct Backoff: Sendable, Equatable {
     ///   - attempt: The attempt that failed, from 1.
     ///   - random: A number in 0..<1; the delay is that far between half and all of the full step.
     package func delay(afterAttempt attempt: Int, random: Double) -> Duration {
-        let doubled = base * (1 << min(max(attempt - 1, 0), 30))
+        let doubled = base * (1 << min(max(attempt, 1) - 1, 30))
         let full = min(doubled, limit)
         return .nanoseconds(Int64(saturating: Double(full.nanoseconds) * (0.5 + random / 2)))
     }

@@ -43,7 +43,7 @@ struct KeyLines {
         }
         lines[key] = nil
         if lines.capacity > Self.manyLines, lines.count * 16 < lines.capacity {
-            lines = Dictionary(uniqueKeysWithValues: lines.map { ($0.key, $0.value) })
+            lines = Dictionary(lines.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
         }
         return nil
     }

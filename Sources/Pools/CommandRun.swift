@@ -195,22 +195,3 @@ final class CommandRun {
         }
     }
 }
-
-extension Progress {
-    /// Reads a line like `::progress 42/100 message`, or `::progress 42`.
-    ///
-    /// - Returns: nil for any other line: it is the program's own, and is shown in the log.
-    init?(directive line: String) {
-        guard line.hasPrefix("::progress ") else { return nil }
-        let words = line.split(separator: " ", maxSplits: 2)
-        guard words.count > 1 else { return nil }
-        let numbers = words[1].split(separator: "/", omittingEmptySubsequences: false).map { Double($0) }
-        guard (1...2).contains(numbers.count), let done = numbers[0], done.isFinite, done >= 0 else { return nil }
-        var total: Double?
-        if numbers.count == 2 {
-            guard let given = numbers[1], given.isFinite, given > 0 else { return nil }
-            total = given
-        }
-        self.init(done, of: total, message: words.count > 2 ? String(words[2]) : nil)
-    }
-}

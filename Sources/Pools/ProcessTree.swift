@@ -15,7 +15,7 @@ struct ProcessTree {
         /// Ends it, unless it has ended and another has taken its number since the reading.
         func kill() {
             guard let process = HeldProcess(pid), let now = ProcessTree.status(of: pid), now.count > 3,
-                pid_t(now[3]) == session
+                Int32(now[3]) == session
             else { return }
             process.kill()
         }
@@ -29,8 +29,8 @@ struct ProcessTree {
     init() {
         let page = UInt64(sysconf(CInt(_SC_PAGESIZE)))
         for pid in Self.allProcesses() {
-            guard let fields = Self.status(of: pid), fields.count > 21, fields[0] != "Z", let parent = pid_t(fields[1]),
-                let session = pid_t(fields[3])
+            guard let fields = Self.status(of: pid), fields.count > 21, fields[0] != "Z", let parent = Int32(fields[1]),
+                let session = Int32(fields[3])
             else { continue }
             let member = Member(
                 pid: pid, parent: parent, session: session,
@@ -74,7 +74,7 @@ struct ProcessTree {
         var processes: [pid_t] = []
         while let entry = readdir(directory) {
             let pid = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { pid_t(String(cString: $0)) }
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { Int32(String(cString: $0)) }
             }
             if let pid { processes.append(pid) }
         }

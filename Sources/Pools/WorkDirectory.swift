@@ -1,4 +1,5 @@
 import Glibc
+import Jobs
 import Synchronization
 
 /// The directory that a server's children work below, for as long as the server lives.
@@ -109,7 +110,9 @@ package final class WorkDirectory: @unchecked Sendable {
         // Without a thread it is the next start's.
         guard created == 0 else { return Unmanaged<WorkDirectory>.fromOpaque(context).release() }
         pthread_detach(thread)
-        for _ in 0..<Int(patience / .milliseconds(1)) where !isCleared.load(ordering: .acquiring) { usleep(1000) }
+        for _ in 0..<Int(saturating: patience / .milliseconds(1)) where !isCleared.load(ordering: .acquiring) {
+            usleep(1000)
+        }
     }
 
     private func clearDead() {

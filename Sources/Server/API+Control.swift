@@ -63,7 +63,7 @@ extension API {
         guard let wanted = value["signal"] else { throw .invalid("/signal", "is required") }
         let text = wanted.string.map { $0.uppercased() }
         let found = signals.first { signal in
-            text == signal.name || text == "SIG" + signal.name || wanted.integer == Int(signal.number)
+            text == signal.name || text == "SIG" + signal.name || wanted.integer == Int(exactly: signal.number)
         }
         guard let found else {
             let names = signals.map(\.name).joined(separator: ", ")

@@ -70,7 +70,7 @@ extension Engine {
 
     /// Seconds until so many jobs have ended, at so many a second.
     private static func patience(until jobs: Double, at rate: Double) -> Int {
-        rate > 0 ? Int(min(max((jobs / rate).rounded(.up), 1), 60)) : 10
+        rate > 0 ? Int(saturating: min(max((jobs / rate).rounded(.up), 1), 60)) : 10
     }
 }
 

@@ -84,7 +84,7 @@ package func instant(fromTimestamp text: String) -> Instant? {
         guard has("Z", at: index) || has("z", at: index), index + 1 == bytes.count else { return nil }
     }
     let seconds = daysSinceEpoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset
-    return Instant(named: Int64(seconds), fraction: fraction)
+    return Instant(named: Int64(clamping: seconds), fraction: fraction)
 }
 
 private func daysIn(_ month: Int, of year: Int) -> Int {

@@ -51,7 +51,7 @@ private func startManyProcesses() -> Never {
     let words: [String] = ["sleep", "60"]
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     arguments.append(nil)
-    var pid = pid_t()
+    var pid: pid_t = 0
     // Bounded, because the limit that is to stop it may be switched off.
     for _ in 0..<4000 where posix_spawnp(&pid, "sleep", nil, nil, &arguments, environ) != 0 { break }
     while true { pause() }

@@ -27,7 +27,7 @@ func primesTask() -> TaskDefinition {
 /// A segmented sieve of Eratosthenes over odd numbers: one segment fits a second-level cache and takes about a millisecond.
 private func countPrimes(upTo limit: Int, _ context: any TaskContext) throws -> (count: Int, largest: Int?) {
     guard limit >= 2 else { return (0, nil) }
-    let base = smallPrimes(upTo: Int(Double(limit).squareRoot()) + 1)
+    let base = smallPrimes(upTo: Int(saturating: Double(limit).squareRoot()) + 1)
     let span = 1 << 19
     var composite = [Bool](repeating: false, count: span / 2)
     var count = 1

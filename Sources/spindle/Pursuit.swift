@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import JSON
+import Jobs
 import Server
 
 /// A job that is to be followed.
@@ -124,7 +125,7 @@ final class Pursuit {
         let now = monotonicNanoseconds()
         let since = lostSince ?? now
         lostSince = since
-        guard now - since < Int64(Self.patience / .nanoseconds(1)) else {
+        guard now - since < Int64(saturating: Self.patience / .nanoseconds(1)) else {
             throw CommandFailure(.noServer, "the server has gone: \(lost)")
         }
         try await Task.sleep(for: pause)

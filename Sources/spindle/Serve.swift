@@ -25,6 +25,7 @@ struct Serve: ParsableCommand {
         spindle_end_on(SIGTERM, ExitStatus.success.rawValue)
         spindle_end_on(SIGINT, ExitStatus.success.rawValue)
         signal(SIGHUP, SIG_IGN)
+        spindle_tell_traps()
     }
 
     func run() throws {

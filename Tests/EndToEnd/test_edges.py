@@ -1,6 +1,7 @@
 """Nothing that comes from outside ends the server or makes it stand still: requests, programs, workers, files, flags."""
 import json
 import pathlib
+import signal
 import subprocess
 import time
 import unittest
@@ -366,6 +367,24 @@ for line in channel.makefile("r"):
         files = {"spindle.toml": toml({"loop": ["true"]}, loop={"input": '{ anyOf = [{ "$ref" = "#" }, { type = "null" }] }'})}
         with self.assertRaisesRegex(RuntimeError, "refers to itself"):
             Server("--config", "spindle.toml", "--store", "memory", files=files)
+
+
+class TrapTests(unittest.TestCase):
+    def test_a_trap_that_happens_all_the_same_leaves_a_line_with_its_place_and_the_status_that_was_always_there(self):
+        for number in [signal.SIGILL, signal.SIGTRAP, signal.SIGSEGV, signal.SIGABRT]:
+            with self.subTest(signal=number.name):
+                server = Server("--store", "memory", "--processes", "1")
+                server.process.send_signal(number)
+                self.assertEqual(server.process.wait(PATIENCE), -number)
+                server.process.stdout.close()
+                log = pathlib.Path(server.log.name).read_text().splitlines()
+                server.log.close()
+                server.home.cleanup()
+                line = next(json.loads(line) for line in log if "trapped" in line)
+                self.assertEqual((line["level"], line["signal"]), ("critical", number.name))
+                self.assertRegex(line["time"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+                self.assertRegex(line["place"], r"^(0x[0-9a-f]+|\S+\+0x[0-9a-f]+)$")
+                self.assertRegex(" ".join(line["from"]), r"spindle\w*Serve")
 
 
 del EdgeTest, ServerTest

@@ -34,13 +34,16 @@ int spindle_reap(int pidfd, int *status, struct rusage *usage);
 pid_t spindle_peek_ended_child(void);
 
 int spindle_pidfd_open(pid_t pid);
-// Whether it is a child of this process, ended or not; nothing is reaped.
+/// Whether it is a child of this process, ended or not; nothing is reaped.
 int spindle_is_child(pid_t pid);
 /// Sends a signal through a pidfd: it cannot hit a stranger that got the same number. 0 or -errno.
 int spindle_pidfd_signal(int pidfd, int signal);
 
 /// Children that lose their parent become ours instead of init's. 0 or -errno.
 int spindle_become_subreaper(void);
+
+/// Lets a trap of this process leave one line of the log, with its place, before it ends the process as it always does.
+void spindle_tell_traps(void);
 
 /// A pair of connected, close-on-exec stream sockets. 0 or -errno.
 int spindle_socketpair(int pair[2]);

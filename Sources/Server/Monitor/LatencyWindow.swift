@@ -58,6 +58,7 @@ struct LatencyWindow {
     /// The middle of a bucket.
     private static func seconds(_ bucket: Int) -> Double {
         let octave = bucket / 8
+        // Bounded: there are few buckets.
         return Double(UInt64(bucket % 8 + 8) << UInt64(octave + 7)) * (1 + 1.0 / 24) / 1e9
     }
 }

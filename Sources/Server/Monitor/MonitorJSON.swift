@@ -165,7 +165,9 @@ extension [UInt8] {
         append(list: taken) { out, row in
             let (lane, record, from) = row
             out.append("[")
-            out.append(list: [lane, Int(monitor.number(of: record.task)), record.attempt]) { $0.append(integer: $1) }
+            out.append(list: [lane, Int(truncatingIfNeeded: monitor.number(of: record.task)), record.attempt]) {
+                $0.append(integer: $1)
+            }
             out.append(",")
             out.append(epoch: record.waitsSince.nanoseconds)
             out.append(",")

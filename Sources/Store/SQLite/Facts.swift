@@ -90,6 +90,8 @@ enum Facts {
                 let attempt = parts[2].integer, let type = parts[3].string,
                 let kind = kind(type, Array(parts.dropFirst(4)))
             else { return nil }
+            // Whatever has happened to the file: a reader goes on from one number to a greater one.
+            guard Int.counts.contains(seq), seq > events.last?.seq ?? 0 else { continue }
             let at = Instant(nanoseconds: Int64(time))
             events.append(JobEvent(seq: seq, time: at, attempt: attempt, kind: kind))
         }
