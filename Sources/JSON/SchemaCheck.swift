@@ -3,6 +3,8 @@
 struct SchemaCheck {
     /// Enough for a value of a mebibyte and a schema without alternatives.
     private static let mostSteps = 1_000_000
+    /// What an alternative costs besides its check: it is what can be without end.
+    private static let alternativeSteps = 9
     /// More violations than this help nobody.
     private static let mostFound = 100
     /// Of unknown members so many are told what may have been meant.
@@ -90,6 +92,7 @@ struct SchemaCheck {
     }
 
     private mutating func violations(in value: JSONValue, of node: SchemaNode, depth: Int) -> [SchemaViolation] {
+        steps -= Self.alternativeSteps
         var outer: [SchemaViolation] = []
         swap(&outer, &found)
         check(value, node, depth: depth)
