@@ -78,8 +78,8 @@ import Testing
 
 @Suite struct SchemaCostTests {
     @Test(arguments: [
-        JSONValue.array((0..<150_000).map { .integer($0) }), .array((0..<100_000).map { .string("item \($0)") }),
-        .array((0..<50_000).map { .array([.integer($0)]) }), .array((0..<30_000).map { ["a": .integer($0)] }),
+        JSONValue.array((0..<20_000).map { .integer($0) }), .array((0..<20_000).map { .string("item \($0)") }),
+        .array((0..<10_000).map { .array([.integer($0)]) }), .array((0..<10_000).map { ["a": .integer($0)] }),
     ])
     func `that all items differ is found out in one pass`(value: JSONValue) throws {
         let schema = try JSONSchema(["type": "array", "uniqueItems": true])
@@ -125,21 +125,21 @@ import Testing
             "additionalProperties": false,
             "properties": .object((0..<100).map { JSONValue.Member("property_\($0)", true) }),
         ])
-        let value = JSONValue.object((0..<50_000).map { JSONValue.Member("unknown_\($0)", 1) })
+        let value = JSONValue.object((0..<10_000).map { JSONValue.Member("unknown_\($0)", 1) })
         let found = schema.violations(in: value)
         #expect(found.count == 100)
         #expect(
-            schema.violations(in: .object([JSONValue.Member(String(repeating: "p", count: 1_000_000), 1)])).count == 1)
+            schema.violations(in: .object([JSONValue.Member(String(repeating: "p", count: 500_000), 1)])).count == 1)
     }
 
     @Test func `large objects are compared in one pass`() throws {
-        let members = (0..<40_000).map { JSONValue.Member("m\($0)", .integer($0)) }
+        let members = (0..<10_000).map { JSONValue.Member("m\($0)", .integer($0)) }
         let schema = try JSONSchema(["const": .object(members)])
         #expect(schema.violations(in: .object(members.reversed())).isEmpty)
     }
 
     @Test func `a value of a mebibyte and an ordinary schema are no trouble`() throws {
         let schema = try JSONSchema(["type": "array", "items": ["type": "integer", "minimum": 0]])
-        #expect(schema.violations(in: .array((0..<500_000).map { .integer($0) })).isEmpty)
+        #expect(schema.violations(in: .array((0..<100_000).map { .integer($0) })).isEmpty)
     }
 }
