@@ -46,11 +46,11 @@ extension WorkerProcess {
         let isNew = unsent.upperBound > collected && !unsent.isEmpty
         if isNew, unsent.upperBound == lastWritten { collect(unsent) }
         lastWritten = unsent.upperBound
-        if let first = line.first, !first.isSaidToHaveBegun, !isHeld,
+        // It stands still, or does not read: what it was given can begin elsewhere. But what runs beside it is not to suffer.
+        if let first = line.first, concurrent.isEmpty, !first.isSaidToHaveBegun, !isHeld,
             monotonicNanoseconds() - first.started > Self.beginningTime
         {
-            // It stands still, or does not read: what it was given can begin elsewhere.
-            child.killTree()
+            fail("did not begin what it was given within 10 s")
         }
         return isNew || line.contains(where: { !$0.isSaidToHaveBegun }) || !unsaidBeside.isEmpty
     }
@@ -105,7 +105,7 @@ extension WorkerProcess {
         case .returned, .suspect:
             if call.wasCancelled { return tell(.ended(id, AttemptResult(.stopped(.beforeStart)))) }
             guard fate == .suspect else { return tell(.ended(id, AttemptResult(.returned))) }
-            let error = JobError(type: "Crashed", message: "the worker \(why) as it was given the job")
+            let error = JobError(type: "Crashed", message: "the worker \(why), before the job had begun")
             tell(.ended(id, AttemptResult(.crashed, error: error)))
         }
     }
