@@ -108,7 +108,7 @@ let package = Package(
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
         tests("StoreTests", ["EventLoop", "Jobs", "Store"]),
-        tests("ServerTests", ["JSON", "Jobs", "Server", "Store"]),
+        tests("ServerTests", ["EventLoop", "HTTP", "JSON", "Jobs", "Pools", "Server", "Store"]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],

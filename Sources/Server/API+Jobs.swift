@@ -194,16 +194,22 @@ extension API {
         var body: [UInt8] = []
         body.append(#"{"events":["#)
         var isFirst = true
-        if after + 1 < log.firstSeq {
+        if after < log.lastShown, after + 1 < log.firstSeq {
             body.append(
-                gapFrom: after + 1, to: log.firstSeq - 1, reason: "history dropped", of: record, at: engine.now)
+                gapFrom: after + 1, to: min(log.firstSeq - 1, log.lastShown), reason: "history dropped", of: record,
+                at: engine.now)
             isFirst = false
         }
         for index in log.index(after: after)..<log.index(after: log.lastShown) {
             guard index - log.index(after: after) < limit else { break }
             if !isFirst { body.append(",") }
             isFirst = false
-            body.append(event: log[index], of: record)
+            if case .gap(let from, let reason) = log[index].kind, from <= after {
+                let (last, time) = (log[index].seq, log[index].time)
+                body.append(gapFrom: after + 1, to: last, reason: reason, of: record, at: time)
+            } else {
+                body.append(event: log[index], of: record)
+            }
         }
         body.append("]}\n")
         exchange.respond(.json(200, body))

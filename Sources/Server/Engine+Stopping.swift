@@ -15,7 +15,7 @@ extension Engine {
     func stopRunning(grace: Duration) { feed(.shutDown(grace: grace)) }
 
     /// Hands all that happened to the store, and no more numbers than were used: the next server finds no gap.
-    func writeHistory() { if isDurable { historian.writeAll() } }
+    func writeHistory() { if isDurable { historian.writeAll(of: live.values) } }
 
     /// Tells everybody who still waits that the server ends.
     func dismissWaiters() {

@@ -42,10 +42,12 @@ package final class Engine {
     private var pending: [Event] = []
     private var actions: [Action] = []
     private var isFeeding = false
+    /// A job that an earlier server has left, while it takes its place again.
+    private var standing: LiveJob?
     private var newlyAccepted: [LiveJob] = []
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
-    let historian = Historian()
+    let historian: Historian
     private let throttle = Throttle()
     let monitor = Monitor()
     let startedAt: Instant
@@ -72,9 +74,9 @@ package final class Engine {
         streams = Streams(limits: options.limits, on: loop)
         ids = JobIDSource(after: lastID)
         journal = Journal(store, on: loop)
+        historian = Historian(journal, streams, on: loop)
         // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.
         journal.settle = { [unowned(unsafe) self] in settle($0, $1) }
-        historian.engine = self
         throttle.engine = self
         monitor.engine = self
         try openPools()
@@ -147,7 +149,9 @@ package final class Engine {
     static let defaultGrace = Duration.seconds(5)
 
     /// Somebody has begun to follow a job.
-    func follow(_ id: JobID) { if isDurable { historian.look(at: id) } }
+    func follow(_ id: JobID) {
+        if isDurable, let job = live[id] { historian.look(at: job) }
+    }
 
     /// Notes in a running job's log what was done to it.
     func remark(_ text: String, on record: JobRecord) {
@@ -264,7 +268,7 @@ package final class Engine {
         case .blocked: record.state = .blocked
         case .queued(let position):
             record.state = .queued
-            append(.queued(position: position), to: job)
+            append(.queued(position: position), to: job, isNews: job !== standing)
         case .started(let attempt, let time):
             if record.state != .cancelling { record.state = .running }
             record.attempt = attempt
@@ -364,10 +368,11 @@ package final class Engine {
         return lastMeter
     }
 
-    func append(_ kind: JobEvent.Kind, to job: LiveJob) {
+    /// - Parameter isNews: Whether the disk is to hear of it before something else happens to the job.
+    func append(_ kind: JobEvent.Kind, to job: LiveJob, isNews: Bool = true) {
         job.record.events.append(kind, at: now, attempt: job.record.attempt)
         metrics.events += 1
-        if isDurable { historian.note(job) }
+        if isDurable, isNews { historian.note(job) }
         streams.touch(job.record)
         monitor.changed(job.record)
     }
@@ -450,11 +455,14 @@ package final class Engine {
     /// Goes on with a job that an earlier server has left on disk.
     func takeOver(_ job: LiveJob, _ remains: Remains) {
         job.storedGrant = remains.grant
-        job.hasHistory = true
+        job.hasHistory = job.record.events.lastStored > 0
         // The disk knows times of the day only.
         job.followsWall = job.record.attempt == 0
         live.add(job)
         live.accept(job)
+        // That it waits again is nothing new to the disk: a million of them are not to be written at each start.
+        if !remains.wasRunning, !remains.wasCancelled { standing = job }
         feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))
+        standing = nil
     }
 }

@@ -92,7 +92,7 @@ extension [UInt8] {
     }
 
     /// What stands where history was dropped.
-    mutating func append(gapFrom first: Int, to last: Int, reason: StaticString, of job: JobRecord, at time: Instant) {
+    mutating func append(gapFrom first: Int, to last: Int, reason: String, of job: JobRecord, at time: Instant) {
         append(#"{"seq":"#)
         append(integer: last)
         append(#","type":"gap","job":""#)
@@ -105,9 +105,9 @@ extension [UInt8] {
         append(integer: first)
         append(#","to":"#)
         append(integer: last)
-        append(#","reason":""#)
-        append(reason)
-        append("\"}")
+        append(#","reason":"#)
+        append(jsonString: reason)
+        append("}")
     }
 
     private mutating func appendUsage(of job: JobRecord) {

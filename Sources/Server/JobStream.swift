@@ -48,8 +48,8 @@ final class JobStream {
         }
         let log = record.events
         if cursor + 1 < log.firstSeq {
-            let chunk = gap(to: log.firstSeq - 1, "history dropped", at: log[0].time)
-            return (chunk, 1)
+            // What is dropped may be more than has been reserved: no number beyond that may be shown.
+            return (gap(to: min(log.firstSeq - 1, log.lastShown), "history dropped", at: log[0].time), 1)
         }
         lastSent = log[log.count - 1].time
         let first = log.index(after: cursor)
@@ -61,12 +61,16 @@ final class JobStream {
             cursor = log.lastShown
             return nil
         }
+        // A gap that the client has seen the beginning of as events goes on from there.
+        if case .gap(let from, let reason) = log[first].kind, from <= cursor {
+            return (gap(to: log[first].seq, reason, at: log[first].time), 1)
+        }
         let range = first..<min(shown, first + Self.batch)
         cursor = log[range.upperBound - 1].seq
         return (shared.chunk(format, range), range.count)
     }
 
-    private func gap(to last: Int, _ reason: StaticString, at time: Instant) -> StreamChunk {
+    private func gap(to last: Int, _ reason: String, at time: Instant) -> StreamChunk {
         var bytes: [UInt8] = []
         let first = cursor + 1
         format.frame(seq: last, type: "gap", to: &bytes) {

@@ -26,17 +26,26 @@ package struct EventLog: Sendable {
 
     package init() { events.reserveCapacity(4) }
 
-    /// As the disk has it.
+    /// Of a job that has ended, as the disk has it: all of it may be shown.
+    package init(stored: [JobEvent]) {
+        events = stored
+        for event in stored { weigh(event.kind, 1) }
+        lastSeq = stored.last?.seq ?? 0
+        lastStored = lastSeq
+    }
+
+    /// Of a job that goes on, as the disk has it.
+    ///
+    /// What is added may not be shown before the disk has reserved its number anew: this server may end as suddenly as the
+    /// last one, and the next will find the same.
     ///
     /// - Parameters:
     ///   - stored: In order.
     ///   - reserved: The greatest number that a client may have seen: a gap covers what is missing up to it.
     package init(stored: [JobEvent], reserved: Int, at now: Instant) {
-        events = stored
-        for event in stored { weigh(event.kind, 1) }
-        lastSeq = stored.last?.seq ?? 0
-        lastStored = lastSeq
+        self.init(stored: stored)
         let reserved = reserved.asCount
+        self.reserved = max(reserved, lastSeq)
         guard reserved > lastSeq else { return }
         let gap = JobEvent.Kind.gap(from: lastSeq + 1, reason: "server restarted")
         events.append(JobEvent(seq: reserved, time: now, attempt: stored.last?.attempt ?? 0, kind: gap))
@@ -93,9 +102,9 @@ package struct EventLog: Sendable {
     /// Where the first event after `seq` stands; ``count`` when there is none.
     package func index(after seq: Int) -> Int {
         let seq = min(max(seq, 0), lastSeq)
-        // Without a gap inside, places follow from numbers.
+        // Without a gap inside, places follow from numbers; with one, the guess names another event.
         let guess = events.count - (lastSeq - seq)
-        if guess >= 0, guess <= events.count, guess == 0 || events[guess - 1].seq == seq { return guess }
+        if guess > 0, events[guess - 1].seq == seq { return guess }
         var low = 0
         var high = events.count
         while low < high {
@@ -105,8 +114,14 @@ package struct EventLog: Sendable {
         return low
     }
 
-    /// Events that the disk has not been handed.
-    package var unstored: ArraySlice<JobEvent> { events[index(after: lastStored)...] }
+    /// Events that the disk has not been handed. What was dropped before it could be is a gap.
+    package var unstored: [JobEvent] {
+        let new = events[index(after: lastStored)...]
+        guard let first = new.first, first.seq > lastStored + 1 else { return Array(new) }
+        if case .gap = first.kind { return Array(new) }
+        let gap = JobEvent.Kind.gap(from: lastStored + 1, reason: "history dropped")
+        return [JobEvent(seq: first.seq - 1, time: first.time, attempt: first.attempt, kind: gap)] + new
+    }
 
     /// All of them.
     package var all: [JobEvent] { events }

@@ -11,12 +11,11 @@ enum Rows {
         record.dueAt = time(row["due_at"])
         record.startedAt = time(row["started_at"])
         record.attempt = row["attempt"]
-        var stored = events
-        if stored.isEmpty {
-            stored = [JobEvent(seq: 1, time: record.createdAt, attempt: 0, kind: .accepted)]
-        }
-        record.events = EventLog(stored: stored, reserved: row["reserved"], at: now)
-        for case .log(_, _, let text) in stored.map(\.kind) { record.log.append(line: text) }
+        // Of a job that nothing has happened to, the disk has no events.
+        let accepted = [JobEvent(seq: 1, time: record.createdAt, attempt: 0, kind: .accepted)]
+        record.events = EventLog(stored: events.isEmpty ? accepted : events, reserved: row["reserved"], at: now)
+        if events.isEmpty { record.events.lastStored = 0 }
+        for case .log(_, _, let text) in events.map(\.kind) { record.log.append(line: text) }
         let remains = Remains(
             Tally(attempt: record.attempt, spared: row["spared"], crashes: row["crashes"]), grant: row["grants"],
             wasRunning: row["running"], wasCancelled: row["cancelled"])
@@ -33,7 +32,7 @@ enum Rows {
         record.startedAt = time(row["started_at"])
         record.finishedAt = time(row["finished_at"])
         record.result = Array((row["result"] as String? ?? "").utf8)
-        record.events = EventLog(stored: events, reserved: 0, at: record.createdAt)
+        record.events = EventLog(stored: events)
         record.log = LogTail(Array(row["log"] as Data? ?? Data()), dropped: row["log_dropped"])
         return record
     }
