@@ -256,6 +256,8 @@ final class Connection: ResponseSink, TransportOwner {
             response, right.minorVersion == 0 ? .close : .chunked, persistence(right.minorVersion), into: &out)
         self.right = consume right
         phase = .streaming
+        // Who had finished sending was to be asked whether it is still there: a stream does that with its sign of life.
+        if !isBlocked, isFinished { setDeadline(at: server.now) }
         markDirty()
     }
 
@@ -411,10 +413,13 @@ final class Connection: ResponseSink, TransportOwner {
         guard deadline != .max else { return }
         let now = server.now
         guard now >= deadline else { return setDeadline(at: deadline) }
+        deadline = .max
         if phase.isReading, parser.place != .between, !isBlocked {
             giveUp(on: ParseError(408, "the request took too long"))
         } else if phase == .answering, isFinished, !isBlocked {
             probe()
+        } else if phase == .streaming, !isBlocked {
+            exchange?.onFinish?()
         } else {
             close()
         }

@@ -85,6 +85,13 @@ class LeavingTests(unittest.TestCase):
         self.assertIn(b"event: succeeded\n", events.body)
         self.assertEqual(json.loads(lines.body.splitlines()[-1])["type"], "succeeded")
 
+    def test_a_stream_that_begins_after_the_client_has_finished_lasts_to_its_end(self):
+        # Longer than the time after which one that waits for its answer is asked whether it is there.
+        body = json.dumps({"task": "sleep", "input": {"seconds": 3}}).encode()
+        for accept, last in (("text/event-stream", b"event: succeeded\n"), ("application/x-ndjson", b'"type":"succeeded"')):
+            ask = request("POST", "/v1/jobs", [JSON, ("Content-Length", len(body)), ("Accept", accept)], body)
+            self.assertIn(last, self.wire().send(ask, "POST").shut().rest()[0].body)
+
     def test_a_request_that_is_cut_short_is_told_so(self):
         for part in (b"GET / HTT", request("POST", "/v1/jobs", [JSON, ("Content-Length", 10)], b"{"),
                      request("POST", "/v1/jobs", [JSON, ("Transfer-Encoding", "chunked")], b"5\r\nabc")):
