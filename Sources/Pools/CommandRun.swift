@@ -94,7 +94,7 @@ final class CommandRun {
         _ onLines: @escaping ([[UInt8]]) -> Void
     ) throws(LoopError) -> LineReader {
         try LineReader(
-            descriptor, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onBytes: onBytes,
+            descriptor, maximumBytes: Self.maximumLine, isText: true, on: loop, onBytes: onBytes,
             onLines: onLines,
             onProblem: { [unowned self] _ in
                 openPipes -= 1

@@ -30,6 +30,7 @@ final class LineReader {
     private var owned: Descriptor?
     let descriptor: CInt
     private let loop: EventLoop
+    private let isText: Bool
     private var splitter: LineSplitter
     private let onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)?
     private let onLines: ([[UInt8]]) -> Void
@@ -43,18 +44,21 @@ final class LineReader {
     var isClosed: Bool { owned == nil }
 
     /// - Parameters:
+    ///   - isText: For people: long lines are cut, one that has not ended counts, and of a flood the beginning is enough. Else
+    ///     they are messages, of which only whole ones count, and all of them.
     ///   - onBytes: Called with what one read brought, as it is.
     ///   - onLines: Called with all lines of one turn.
     ///   - onProblem: Called once; nothing is read afterwards.
     init(
-        _ descriptor: consuming Descriptor, maximumBytes: Int, cutsLongLines: Bool = false, on loop: EventLoop,
+        _ descriptor: consuming Descriptor, maximumBytes: Int, isText: Bool = false, on loop: EventLoop,
         onBytes: ((UnsafeBufferPointer<UInt8>) -> Void)? = nil,
         onLines: @escaping ([[UInt8]]) -> Void, onProblem: @escaping (Problem) -> Void
     ) throws(LoopError) {
         self.descriptor = descriptor.number
         owned = consume descriptor
         self.loop = loop
-        splitter = LineSplitter(maximumBytes: maximumBytes, cutsLongLines: cutsLongLines)
+        self.isText = isText
+        splitter = LineSplitter(maximumBytes: maximumBytes, cutsLongLines: isText)
         self.onBytes = onBytes
         self.onLines = onLines
         self.onProblem = onProblem
@@ -80,18 +84,19 @@ final class LineReader {
         if pause == nil { turn() }
     }
 
-    /// Hands on what is there now, at once: of a flood of lines the first of them, and how many more bytes there were.
+    /// Hands on what is there now, at once: of a flood of text the first lines, and how many more bytes there were.
     func drain() {
         guard !isClosed else { return }
         left = unread
         pause = nil
-        var lines = Self.lastLines
+        // Messages are no more than the kernel holds, and one read.
+        var lines = isText ? Self.lastLines : .max
         while !isClosed, lines > 0, held.isEmpty == false || (left ?? 0) > 0 {
             let most = min(lines, Self.turnLines)
             lines -= most
             guard step(lines: most) else { break }
         }
-        guard !isClosed, held.count + (left ?? 0) > 0 else { return }
+        guard isText, !isClosed, held.count + (left ?? 0) > 0 else { return }
         onLines([Array("… and \(held.count + (left ?? 0)) bytes more".utf8)])
     }
 
@@ -176,7 +181,7 @@ final class LineReader {
     }
 
     private func end() {
-        showRest()
+        if isText { showRest() }
         fail(.ended)
     }
 

@@ -36,7 +36,7 @@ final class WorkerOutput {
         _ descriptor: consuming Descriptor, _ stream: String, on loop: EventLoop
     ) throws(LoopError) -> LineReader {
         try LineReader(
-            descriptor, maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop,
+            descriptor, maximumBytes: Self.maximumLine, isText: true, on: loop,
             onLines: { [unowned self] in take($0, stream) }, onProblem: { _ in })
     }
 

@@ -84,7 +84,7 @@ extension WorkerProcess {
         writable = nil
         startTimer = nil
         let details = lastErrors.isEmpty ? "" : ": " + lastErrors
-        onChange(self, .ended(why: why + details, hadWork: autopsy.ranSomething))
+        died(why + details, hadWork: autopsy.ranSomething)
     }
 
     private func autopsy() -> Autopsy {

@@ -64,6 +64,8 @@ final class WorkerProcess {
     private var isDraining = false
     /// Results that are being read from files.
     private var reading = 0
+    /// Not told yet.
+    private var death: Change?
     /// Once is enough to look into it.
     private var isDoubted = false
     /// Somebody lets it stand still.
@@ -308,6 +310,7 @@ final class WorkerProcess {
             reading -= 1
             tell(.ended(call.attempt.id, result))
             leaveWhenIdle()
+            tellDeath()
         }
         // The worker has answered: it goes on to the next call while this one's file is read.
         goOn(after: call)
@@ -337,6 +340,18 @@ final class WorkerProcess {
         guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
         if next.started == 0 { next.started = busyUntil }
         if next.wasCancelled { child.stop(after: .seconds(5)) }
+    }
+
+    /// The process is gone. Whoever hears of that lets go of us: so results that are still being read go first.
+    func died(_ why: String, hadWork: Bool) {
+        death = .ended(why: why, hadWork: hadWork)
+        tellDeath()
+    }
+
+    private func tellDeath() {
+        guard reading == 0, let death else { return }
+        self.death = nil
+        onChange(self, death)
     }
 
     private func doubt(_ what: String) {

@@ -70,10 +70,10 @@ final class Zygote {
             onProblem: { [unowned self] _ in child.stop(after: .milliseconds(100)) })
         output = [
             try LineReader(
-                spawned.takeOutput(), maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop, onLines: { _ in },
+                spawned.takeOutput(), maximumBytes: Self.maximumLine, isText: true, on: loop, onLines: { _ in },
                 onProblem: { _ in }),
             try LineReader(
-                spawned.takeErrors(), maximumBytes: Self.maximumLine, cutsLongLines: true, on: loop,
+                spawned.takeErrors(), maximumBytes: Self.maximumLine, isText: true, on: loop,
                 onLines: { [unowned self] in keep($0) }, onProblem: { _ in }),
         ]
         startTimer = Deadline(after: WorkerProcess.initialiseTime, on: loop) { [unowned self] in

@@ -217,6 +217,19 @@ class ReloadTests(WorkersTest):
         self.assertEqual((done["state"], done["result"], done["attempt"]), ("succeeded", 1, 1))
         self.assertEqual(self.run_task(server, "version"), 2)
 
+    def test_a_long_result_is_read_though_its_worker_and_all_its_fleet_are_gone(self):
+        long = "\n@spindle.task\ndef long(path: str) -> str:\n    import os\n    while not os.path.exists(path):\n        time.sleep(0.01)\n    return 'x' * 40_000_000\n"
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": self.source(1, long)})
+        gate = server.home.name + "/gate"
+        job = server.submit("long", {"path": gate})
+        self.until(lambda: server.get(f"/v1/jobs/{job}").json["state"] == "running", "it does not run")
+        self.write(server, "t.py", self.source(2, long))
+        self.reload(server)
+        self.until(lambda: any(line["message"] == "workers are ready" for line in self.log(server)[3:]), "no new workers")
+        pathlib.Path(gate).touch()
+        done = server.wait(job)
+        self.assertEqual((done["state"], done["attempt"], len(done["result"])), ("succeeded", 1, 40_000_000))
+
     def test_commands_and_workers_come_and_go(self):
         server = self.serve("--config", "c.toml", "--processes", "1", files={"c.toml": self.CONFIG, "t.py": self.source(7)})
         self.assertEqual(self.run_task(server, "say", {"word": "one"}), "one")

@@ -36,7 +36,7 @@ import Testing
             #expect(write(writing, "first\nrest", 10) == 10)
             var lines: [String] = []
             let reader = try LineReader(
-                Descriptor(owning: reading), maximumBytes: 1024, on: loop,
+                Descriptor(owning: reading), maximumBytes: 1024, isText: true, on: loop,
                 onLines: { taken in
                     lines += taken.map { String(decoding: $0, as: UTF8.self) }
                     // A survivor that never stops.
@@ -56,12 +56,38 @@ import Testing
             #expect(write(writing, flood, flood.count) == flood.count)
             var lines: [[UInt8]] = []
             let reader = try LineReader(
-                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in }
-            )
+                Descriptor(owning: reading), maximumBytes: 1024, isText: true, on: loop, onLines: { lines += $0 },
+                onProblem: { _ in })
             reader.drain()
             #expect(lines.count == 4097)
             #expect(String(decoding: lines.last ?? [], as: UTF8.self) == "… and \(60_000 - 4096) bytes more")
             close(writing)
+        }
+    }
+
+    @Test func `of a dead worker's messages all that are whole count, and the one that it could not end does not`() throws
+    {
+        try withPipe { loop, reading, writing in
+            let flood = Array(repeating: Array("{}\n".utf8), count: 10_000).joined() + Array("{\"half".utf8)
+            #expect(write(writing, Array(flood), flood.count) == flood.count)
+            var lines: [[UInt8]] = []
+            let reader = try LineReader(
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 }, onProblem: { _ in }
+            )
+            reader.drain()
+            #expect(lines.count == 10_000)
+            close(writing)
+        }
+        try withPipe { loop, reading, writing in
+            #expect(write(writing, "{}\n{\"half", 9) == 9)
+            close(writing)
+            var lines: [[UInt8]] = []
+            let reader = try LineReader(
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop, onLines: { lines += $0 },
+                onProblem: { _ in loop.stop() })
+            loop.run()
+            #expect(lines == [Array("{}".utf8)])
+            withExtendedLifetime(reader) {}
         }
     }
 }
