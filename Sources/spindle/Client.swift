@@ -190,12 +190,15 @@ private struct EventLines {
     init(_ onLine: ((JSONValue) -> Void)?) { self.onLine = onLine }
 
     mutating func take(_ bytes: [UInt8], _ status: Int) {
+        // What was left before has no line feed: a long line is not to be looked through again with each piece of it.
+        var unseen = rest.count
         rest += bytes
         guard let onLine, status == 200, broken == nil else { return }
         var start = 0
-        while let end = rest[start...].firstIndex(of: 0x0A) {
+        while let end = rest[unseen...].firstIndex(of: 0x0A) {
             let line = Array(rest[start..<end])
             start = end + 1
+            unseen = start
             // A server that has nothing to say sends an empty line now and then.
             if line.isEmpty { continue }
             guard let event = try? JSONReader.value(of: line, depth: JSONReader.envelopedDepth),
