@@ -43,7 +43,6 @@ extension API {
         }
         var response = Response(204)
         response.set("Set-Cookie", cookie)
-        response.set("Cache-Control", "no-store")
         exchange.respond(response)
     }
 
