@@ -65,8 +65,7 @@ import Testing
         }
     }
 
-    @Test func `of a dead worker's messages all that are whole count, and the one that it could not end does not`() throws
-    {
+    @Test func `of a dead worker's messages all that are whole count, and no half of one`() throws {
         try withPipe { loop, reading, writing in
             let flood = Array(repeating: Array("{}\n".utf8), count: 10_000).joined() + Array("{\"half".utf8)
             #expect(write(writing, Array(flood), flood.count) == flood.count)
