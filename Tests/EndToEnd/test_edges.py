@@ -51,10 +51,11 @@ class TimeTests(EdgeTest):
                 self.refused(self.server.ask("POST", "/v1/jobs", {"task": "squares", "run_at": time}), "/run_at")
                 encoded = time.replace("+", "%2B")
                 self.refused(self.server.ask("POST", f"/v1/run/squares?run_at={encoded}"), "/run_at")
-        for time in ["2200-12-31T23:59:59.999999999999Z", "2199-01-01T00:00:00+14:00"]:
+        for time, due in {"2200-12-31T23:59:59.999999999999Z": "2200-12-31T23:59:59.999Z",
+                          "2199-01-01T00:00:00+14:00": "2198-12-31T10:00:00.000Z"}.items():
             job = self.server.submit("squares", run_at=time)
             shown = self.server.get(f"/v1/jobs/{job}").json
-            self.assertEqual((shown["state"], shown["due_at"][:2]), ("scheduled", time[:2] if time < "2199" else shown["due_at"][:2]))
+            self.assertEqual((shown["state"], shown["due_at"]), ("scheduled", due))
             self.assertEqual(self.server.ask("POST", f"/v1/jobs/{job}/cancel").status, 200)
 
     def test_durations_of_any_length_are_taken_or_refused(self):
@@ -120,7 +121,8 @@ class ProgressTests(EdgeTest):
         for round in range(2):
             for job in jobs:
                 shown = self.server.wait(job)
-                self.assertEqual((shown["state"], type(shown["progress"]["done"])), ("succeeded", type(shown["progress"]["done"])))
+                self.assertEqual(shown["state"], "succeeded")
+                self.assertGreaterEqual(shown["progress"]["done"], 0)
                 for accept in ["application/json", "text/event-stream", "application/x-ndjson", "text/plain"]:
                     self.assertEqual(self.server.get(f"/v1/jobs/{job}/events", Accept=accept).status, 200)
             listed = {j["id"] for j in self.server.get("/v1/jobs?limit=500").json["jobs"]}
