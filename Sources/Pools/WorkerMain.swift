@@ -173,24 +173,7 @@ package final class WorkerMain {
             let value = try body(call.input, context)
             context.finish()
             let usage = meter.read()
-            answer(call.id) {
-                $0.append(#""result":{"value":"#)
-                $0.append(contentsOf: value)
-                $0.append(#","usage":{"cpu_seconds":"#)
-                $0.append(seconds: usage.cpuNanoseconds)
-                $0.append(#","max_rss_bytes":"#)
-                $0.append(integer: usage.maxRSSBytes ?? 0)
-                // What is not there is 0.
-                if usage.voluntarySwitches > 0 {
-                    $0.append(#","voluntary_switches":"#)
-                    $0.append(integer: usage.voluntarySwitches)
-                }
-                if usage.involuntarySwitches > 0 {
-                    $0.append(#","involuntary_switches":"#)
-                    $0.append(integer: usage.involuntarySwitches)
-                }
-                $0.append("}}")
-            }
+            answerSuccess(call.id, value, usage)
             // What took long is answered at once; tiny answers go out together.
             let isQuick = usage.wallNanoseconds < Self.quickNanoseconds
             if isQuick != wasQuick { if isQuick { quick.insert(call.task) } else { quick.remove(call.task) } }
@@ -210,6 +193,27 @@ package final class WorkerMain {
     private func begin(_ id: Int) {
         state[.since] = UInt64(monotonicNanoseconds())
         state[.begun] = UInt64(id)
+    }
+
+    private func answerSuccess(_ id: Int, _ value: [UInt8], _ usage: Usage) {
+        answer(id) {
+            $0.append(#""result":{"value":"#)
+            $0.append(contentsOf: value)
+            $0.append(#","usage":{"cpu_seconds":"#)
+            $0.append(seconds: usage.cpuNanoseconds)
+            $0.append(#","max_rss_bytes":"#)
+            $0.append(integer: usage.maxRSSBytes ?? 0)
+            // What is not there is 0.
+            if usage.voluntarySwitches > 0 {
+                $0.append(#","voluntary_switches":"#)
+                $0.append(integer: usage.voluntarySwitches)
+            }
+            if usage.involuntarySwitches > 0 {
+                $0.append(#","involuntary_switches":"#)
+                $0.append(integer: usage.involuntarySwitches)
+            }
+            $0.append("}}")
+        }
     }
 
     private func answerFailure(_ id: Int, _ error: any Error) {

@@ -42,7 +42,7 @@ final class API {
                 throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
             }
             try checkContent(head, for: route)
-            if !route.pattern.hasPrefix("/v1/jobs/{id}"), let preconditions = Preconditions(head) {
+            if !route.isOfJob, let preconditions = Preconditions(head) {
                 try preconditions.check(nil)
             }
             try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)

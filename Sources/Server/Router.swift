@@ -14,6 +14,8 @@ final class Route {
     let method: Method
     /// With at most one parameter in braces.
     let pattern: String
+    /// Whether it is about one job: conditions then speak of that job's tag.
+    let isOfJob: Bool
     /// nil: no token is asked for.
     let scope: Scope?
     let summary: String
@@ -34,6 +36,7 @@ final class Route {
     ) {
         self.method = method
         self.pattern = pattern
+        isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
         self.scope = scope
         self.summary = summary
         self.parameters = parameters
