@@ -245,7 +245,8 @@ package final class Engine {
         metrics.submitted += 1
         live.accept(job)
         if let identity = job.identity { store.note(identity, id, at: now) }
-        append(.accepted, to: job)
+        // As a later server has it, for which the disk keeps no more of it than that.
+        append(.accepted, to: job, at: job.record.createdAt)
         if job.hasWaiters { newlyAccepted.append(job) }
     }
 
@@ -369,8 +370,8 @@ package final class Engine {
     }
 
     /// - Parameter isNews: Whether the disk is to hear of it before something else happens to the job.
-    func append(_ kind: JobEvent.Kind, to job: LiveJob, isNews: Bool = true) {
-        job.record.events.append(kind, at: now, attempt: job.record.attempt)
+    func append(_ kind: JobEvent.Kind, to job: LiveJob, at time: Instant? = nil, isNews: Bool = true) {
+        job.record.events.append(kind, at: time ?? now, attempt: job.record.attempt)
         metrics.events += 1
         if isDurable, isNews { historian.note(job) }
         streams.touch(job.record)

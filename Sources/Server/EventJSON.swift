@@ -51,7 +51,8 @@ extension [UInt8] {
             if let worker { append(jsonString: worker) } else { append("null") }
         case .progress(let progress):
             append(",")
-            appendMembers(of: progress, since: job.startedAt, now: event.time)
+            // When an earlier attempt has started nobody knows any more.
+            appendMembers(of: progress, since: event.attempt == job.attempt ? job.startedAt : nil, now: event.time)
         case .log(let stream, let level, let text):
             append(#","stream":"#)
             append(jsonString: stream)

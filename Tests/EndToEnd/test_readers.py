@@ -1,0 +1,196 @@
+"""What readers of events are shown by servers that are killed again and again, soon after their start too.
+
+What a reader has seen is what the store says, but for gaps, and every reader hears the end. SPINDLE_KILLS makes it longer.
+"""
+import http.client
+import json
+import os
+import random
+import threading
+import time
+import unittest
+
+from server import PATIENCE, Server
+
+KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
+READERS = 8
+SOON = 0.25  # seconds that history may be in memory alone
+ENDS = ("succeeded", "failed", "cancelled")
+TALK = '''i=0; while [ $i -lt 12 ]; do i=$((i + 1))
+for word in a b c; do echo "$SPINDLE_ATTEMPT $i $word $$"; done; echo "::progress $i/12 at $$"; sleep 0.03; done'''
+
+
+class View:
+    """What one reader has seen of one job."""
+
+    def __init__(self, job):
+        self.job = job
+        self.events = []
+
+    @property
+    def last(self):
+        return self.events[-1]["seq"] if self.events else 0
+
+    @property
+    def has_end(self):
+        return bool(self.events) and self.events[-1]["type"] in ENDS
+
+    def take(self, event):
+        first = event["from"] if event["type"] == "gap" else event["seq"]
+        assert not self.has_end, f"{event} after the end of {self.events[-3:]}"
+        assert first == self.last + 1, f"{event} after {self.events[-3:]}"
+        self.events.append(event)
+
+    def differences(self, stored):
+        """What the store does not say, or says otherwise."""
+        gaps = [(event["from"], event["to"]) for event in stored if event["type"] == "gap"]
+        known = {event["seq"]: said(event) for event in stored}
+        for event in self.events:
+            seq = event["seq"]
+            if event["type"] == "gap" or any(first <= seq <= last for first, last in gaps):
+                continue
+            if known.get(seq) != said(event):
+                yield event, known.get(seq)
+
+
+def said(event):
+    """An event but for what is reckoned anew whenever it is shown: for how long yet."""
+    return {name: value for name, value in event.items() if name != "eta"}
+
+
+class Readers:
+    """Clients that submit jobs and follow them over the ends of their servers, each with its last number."""
+
+    def __init__(self, server, seed):
+        self.server = server
+        self.up = threading.Event()
+        self.up.set()
+        self.news = threading.Condition()
+        self.count = 0
+        self.isEnough = False
+        self.isOver = False
+        self.failures = []
+        self.views = []
+        self.jobs = []
+        self.threads = [threading.Thread(target=self.run, args=(random.Random(seed + n),), daemon=True)
+                        for n in range(READERS)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, rng):
+        try:
+            while not self.isEnough:
+                if job := self.choose(rng):
+                    self.follow(View(job), rng)
+        except Exception as failure:
+            self.failures.append(failure)
+
+    def choose(self, rng):
+        if self.jobs and rng.randrange(2):
+            return rng.choice(self.jobs[-4:])
+        try:
+            answer = self.server.ask("POST", "/v1/jobs", {"task": "talk", "max_attempts": rng.choice([1, 3, 20])})
+        except (OSError, http.client.HTTPException):
+            self.up.wait(PATIENCE)
+            return None
+        assert answer.status == 202, answer.body
+        self.jobs.append(answer.json["id"])
+        return answer.json["id"]
+
+    def follow(self, view, rng):
+        self.views.append(view)
+        while not view.has_end and not self.isOver:
+            try:
+                self.read(view, rng)
+            except (OSError, http.client.HTTPException):
+                self.up.wait(PATIENCE)
+
+    def read(self, view, rng):
+        """Reads until the stream ends, as events of a browser or as lines."""
+        headers = {"Authorization": "Bearer " + self.server.token, "Last-Event-ID": str(view.last)}
+        headers["Accept"] = rng.choice(["text/event-stream", "application/x-ndjson"])
+        connection = self.server.connect()
+        answer = None
+        try:
+            connection.request("GET", f"/v1/jobs/{view.job}/events", headers=headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, f"{answer.status} after {view.events[-3:]}, without an end"
+            data = None
+            while line := answer.readline():
+                if not line.endswith(b"\n"):
+                    return
+                if line.startswith(b"{"):
+                    self.take(view, line)
+                elif line.startswith(b"data:"):
+                    data = line[5:]
+                elif line == b"\n" and data:
+                    self.take(view, data)
+                    data = None
+        finally:
+            if answer:
+                answer.close()
+            connection.close()
+
+    def take(self, view, line):
+        view.take(json.loads(line))
+        with self.news:
+            self.count += 1
+            self.news.notify_all()
+
+    def wait_for(self, more, seconds):
+        """Until they have seen so many more events, and no longer than that."""
+        with self.news:
+            wanted = self.count + more
+            self.news.wait_for(lambda: self.count >= wanted or self.failures, seconds)
+
+    def leave(self):
+        """Whatever they have heard."""
+        self.isEnough = self.isOver = True
+
+    def join(self):
+        self.isEnough = True
+        deadline = time.monotonic() + 2 * PATIENCE
+        for thread in self.threads:
+            thread.join(max(0, deadline - time.monotonic()))
+        assert not any(thread.is_alive() for thread in self.threads), "some have not heard the end"
+
+
+class KilledServerTests(unittest.TestCase):
+    def test_what_readers_have_seen_is_what_the_store_says_but_for_gaps_and_they_hear_the_end(self):
+        seed = int(os.environ.get("SPINDLE_SEED", time.time_ns() % 10**9))
+        rng = random.Random(seed)
+        config = f'[commands.talk]\ncommand = ["sh", "-c", {json.dumps(TALK)}]\n'
+        server = Server("--config", "c.toml", "--processes", "4", "--threads", "1", files={"c.toml": config})
+        self.addCleanup(server.stop)
+        readers = Readers(server, seed)
+        self.addCleanup(readers.leave)
+        for kill in range(KILLS):
+            # At times the history of the new server is on disk, at times nothing of it is.
+            readers.wait_for(rng.randrange(1, 60), rng.choice([SOON * rng.random(), PATIENCE]))
+            readers.up.clear()
+            server.kill()
+            server.start()
+            readers.up.set()
+            self.assertEqual(readers.failures, [], f"SPINDLE_SEED={seed}, kill {kill}")
+        readers.join()
+        self.assertEqual(readers.failures, [], f"SPINDLE_SEED={seed}")
+        # What the disk has, no memory.
+        server.end()
+        server.start()
+        stored = {job: self.stored(server, job) for job in readers.jobs}
+        for view in readers.views:
+            self.assertTrue(view.has_end)
+            self.assertEqual(list(view.differences(stored[view.job])), [], f"SPINDLE_SEED={seed}, job {view.job}")
+        print(f"{KILLS} kills, {len(readers.views)} readers of {len(readers.jobs)} jobs, {readers.count} events: ",
+              end="", flush=True)
+
+    def stored(self, server, job):
+        events, after = [], 0
+        while page := server.get(f"/v1/jobs/{job}/events?after={after}", Accept="application/json").json["events"]:
+            events += page
+            after = page[-1]["seq"]
+        return events
+
+
+if __name__ == "__main__":
+    unittest.main()
