@@ -63,6 +63,12 @@ final class Child {
         spawner.release(pid, directory: directory)
     }
 
+    /// Whether it has ended, be it that nobody has looked yet: the server may have stood still meanwhile.
+    var isOver: Bool {
+        var end = pollfd(fd: pidfd.number, events: Int16(POLLIN), revents: 0)
+        return hasEnded || poll(&end, 1, 0) == 1
+    }
+
     /// Lets the group stand still, or go on.
     func hold(_ isHeld: Bool) { signal(isHeld ? SIGSTOP : SIGCONT) }
 

@@ -68,6 +68,8 @@ final class CommandRun {
 
     /// Without a grace: a program knows nothing of asking, its way of being asked is SIGTERM.
     func stop() {
+        // However late it is: what has ended before it was asked to has ended by itself.
+        guard !child.isOver else { return }
         wasStopped = true
         child.terminate()
     }

@@ -2,11 +2,11 @@ import CSpindle
 import Glibc
 import Jobs
 
-/// What children of a server that died have left behind: found by what they carry in their environment, or by number and
-/// start time, and killed before anything runs again.
+/// What children of a server that died have left behind: found and killed before anything runs again.
 ///
-/// Direct children die with their server; what they started does not, in sessions of its own least of all.
-/// Beyond reach is only what has both left its parent and changed its environment.
+/// Direct children die with their server; what they started does not. It is known by what it carries in its environment, by
+/// the session that it has from its child, or by what it descends from.
+/// Beyond reach is only what has left its parent and its session and has changed its environment.
 package enum Orphans {
     package struct Outcome {
         package var killed = 0
@@ -21,36 +21,54 @@ package enum Orphans {
     ///
     /// - Parameters:
     ///   - variable: `NAME=value`, as it stands in the environment of each child and of what descends from it.
-    ///   - marks: Processes by number and by nanoseconds since the machine started.
+    ///   - marks: Children by number and by nanoseconds since the machine started; each leads a session.
     ///   - seconds: How long to wait.
     package static func kill(
         carrying variable: String, orMarked marks: [(pid: Int32, startedAt: Int64)], within seconds: Double
     ) -> Outcome {
+        let childStarts = Dictionary(marks.map { ($0.pid, $0.startedAt) }) { max($0, $1) }
         var outcome = Outcome()
         var left = Int(saturating: seconds * 100)
         // What is found may be starting something else at this moment: look until nothing is found.
         while true {
-            func isOrphan(_ pid: pid_t) -> Bool {
-                ProcessTree.carries(pid, variable) || marks.contains { $0.pid == pid && started(pid, at: $0.startedAt) }
-            }
-            let found = ProcessTree.allProcesses().filter { $0 != getpid() && isOrphan($0) }
+            let found = orphans(in: ProcessTree(), carrying: variable, orIn: childStarts)
             outcome.alive = found.count
             guard !found.isEmpty, left > 0 else { return outcome }
-            // Held, so that no other can take the number between the look and the kill.
-            for process in found.compactMap(HeldProcess.init) where isOrphan(process.pid) {
-                process.kill()
-                outcome.killed += 1
-            }
+            for process in found { process.kill() }
+            outcome.killed += found.count
             usleep(10_000)
             left -= 1
         }
     }
 
-    private static func started(_ pid: pid_t, at time: Int64) -> Bool {
-        guard let fields = ProcessTree.status(of: pid), fields.count > 19, fields[0] != "Z",
-            let ticks = Int64(fields[19])
-        else { return false }
-        let start = ticks.multiplied(saturating: 1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK))))
-        return start.subtracting(saturating: time).magnitude < tolerance
+    private static func orphans(
+        in tree: ProcessTree, carrying variable: String, orIn childStarts: [pid_t: Int64]
+    ) -> [ProcessTree.Member] {
+        let all = Dictionary(tree.members.map { ($0.pid, $0) }) { first, _ in first }
+        let roots = all.values.filter {
+            $0.pid != getpid()
+                && (isIn(childStarts, $0, among: all) || ProcessTree.carries($0.pid, variable))
+        }
+        var found = Dictionary(roots.map { ($0.pid, $0) }) { first, _ in first }
+        for root in roots {
+            for member in tree.descendants(of: root.pid, notBelow: [getpid()]) { found[member.pid] = member }
+        }
+        return Array(found.values)
+    }
+
+    /// Whether a process is one of the children, or has its session from one.
+    private static func isIn(
+        _ childStarts: [pid_t: Int64], _ process: ProcessTree.Member, among all: [pid_t: ProcessTree.Member]
+    ) -> Bool {
+        func isChild(_ member: ProcessTree.Member) -> Bool {
+            childStarts[member.pid].map { member.startedAt.subtracting(saturating: $0).magnitude < tolerance } ?? false
+        }
+        if isChild(process) { return true }
+        guard let start = childStarts[process.session] else { return false }
+        if let leader = all[process.session] { return isChild(leader) }
+        // No other process takes the number of a session that has members. After the last one it may be taken: by somebody at
+        // a terminal, or in a container that was started again and counts anew.
+        return !process.hasTerminal && process.startedAt > start.subtracting(saturating: tolerance)
+            && (all[1].map { $0.startedAt < start } ?? true)
     }
 }

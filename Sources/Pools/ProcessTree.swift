@@ -10,16 +10,24 @@ struct ProcessTree {
         let pid: pid_t
         let parent: pid_t
         let session: pid_t
+        let hasTerminal: Bool
+        /// Since the machine started.
+        let startTicks: Int64
         let residentBytes: UInt64
+
+        /// In nanoseconds since the machine started.
+        var startedAt: Int64 { startTicks.multiplied(saturating: ProcessTree.tick) }
 
         /// Ends it, unless it has ended and another has taken its number since the reading.
         func kill() {
-            guard let process = HeldProcess(pid), let now = ProcessTree.status(of: pid), now.count > 3,
-                Int32(now[3]) == session
+            guard let process = HeldProcess(pid), let now = ProcessTree.status(of: pid), now.count > 19,
+                Int64(now[19]) == startTicks
             else { return }
             process.kill()
         }
     }
+
+    private static let tick = 1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK)))
 
     private var children: [pid_t: [Member]] = [:]
 
@@ -30,14 +38,17 @@ struct ProcessTree {
         let page = UInt64(sysconf(CInt(_SC_PAGESIZE)))
         for pid in Self.allProcesses() {
             guard let fields = Self.status(of: pid), fields.count > 21, fields[0] != "Z", let parent = Int32(fields[1]),
-                let session = Int32(fields[3])
+                let session = Int32(fields[3]), let startTicks = Int64(fields[19])
             else { continue }
             let member = Member(
-                pid: pid, parent: parent, session: session,
+                pid: pid, parent: parent, session: session, hasTerminal: fields[4] != "0", startTicks: startTicks,
                 residentBytes: (UInt64(fields[21]) ?? 0).multiplied(saturating: page))
             children[parent, default: []].append(member)
         }
     }
+
+    /// All of this machine, or of this container.
+    var members: [Member] { children.values.flatMap { $0 } }
 
     /// All below `pid`, without what is below an `owned` one of them.
     func descendants(of pid: pid_t, notBelow owned: Set<pid_t> = []) -> [Member] {

@@ -193,6 +193,57 @@ class KilledServerTests(unittest.TestCase):
         self.assertNotIn("OVERLAP", pathlib.Path(ledger.name).read_text())
         server.end()
 
+    def test_what_has_given_up_its_mark_or_its_session_is_dead_before_anything_runs_again(self):
+        marker = f"7{os.getpid()}{random.randrange(10**6)}"
+        ways = {
+            "as it is": "sleep {0} &",
+            "without an environment": "env -i sleep {0} &",
+            "without an environment, as a child of one that has none either": "env -i sh -c 'sleep {0} & exec sleep {0}' &",
+            "in a session of its own": "setsid sleep {0} &",
+            "in a session of its own, without an environment": "(setsid env -i sleep {0} & exec sleep {0}) &",
+            "in a group of its own": "set -m; env -i sleep {0} & set +m;",
+        }
+        commands = "".join(
+            f'[commands.w{n}]\ncommand = ["sh", "-c", {json.dumps(way.format(marker) + " exec sleep " + marker)}]\n'
+            for n, way in enumerate(ways.values()))
+        server = Server("--config", "c.toml", "--processes", str(len(ways)), "--threads", "1", "--drain", "0s",
+                        files={"c.toml": commands})
+        self.addCleanup(server.stop)
+        jobs = [server.submit(f"w{n}") for n in range(len(ways))]
+        for way, job in zip(ways, jobs):
+            self.assertIn("started", (event["type"] for event in server.events(job)), way)
+        deadline = time.monotonic() + PATIENCE
+        while (there := len(alive(marker))) < 2 * len(ways) + 2:
+            self.assertLess(time.monotonic(), deadline, f"{there} processes")
+        # Somebody else's is left alone: in a session of its own, as old.
+        stranger = subprocess.Popen(["sleep", marker + "1"], env={}, start_new_session=True)
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        server.kill()
+        server.start()
+        self.assertEqual({pid: pathlib.Path(f"/proc/{pid}/stat").read_text() for pid in alive(marker)}, {})
+        self.assertIsNone(stranger.poll())
+        for job in jobs:
+            self.assertEqual(server.wait(job)["error"]["type"], "Lost")
+
+    def test_a_command_that_ended_in_time_has_not_timed_out_because_the_server_stood_still(self):
+        config = '[commands.brief]\ncommand = ["sh", "-c", "sleep 0.5; echo done"]\n'
+        server = Server("--config", "c.toml", "--processes", "4", "--threads", "2", files={"c.toml": config})
+        self.addCleanup(server.stop)
+        jobs = [server.submit("brief", timeout="1500ms") for _ in range(4)]
+        for job in jobs:
+            while server.get(f"/v1/jobs/{job}").json["state"] == "queued":
+                pass
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGSTOP)
+        # The deadline passes while it stands still.
+        while time.monotonic() < begun + 2:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGCONT)
+        for job in jobs:
+            done = server.wait(job)
+            self.assertEqual((done["state"], done["result"]), ("succeeded", "done"), done)
+
     def test_it_serves_again_within_a_second_whatever_is_stored(self):
         server = Server("--threads", "1", "--processes", "1")
         self.addCleanup(server.stop)
