@@ -234,6 +234,16 @@ class ProcessTests(NeighbourTest):
         done = server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"}).json
         self.assertEqual((done["cancel"]["how"], alive(m)), ("cooperative", []))
 
+    def test_what_a_python_task_starts_with_an_environment_of_its_own_does_not_outlive_a_killed_server(self):
+        mark = marker()
+        server = self.serve("--processes", "1", "--python", "tasks.py", files={"tasks.py": ALONE})
+        code = f"subprocess.Popen(['sleep', '{mark}'], env={{'PATH': os.environ['PATH']}}, start_new_session=True); time.sleep(600)"
+        server.submit("say", {"code": code})
+        wait_for(1, mark)
+        server.kill()
+        server.start()
+        wait_for(0, mark)
+
     def test_a_coroutines_processes_end_with_it_and_its_neighbours_do_not(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
         kept, left = marker(), marker()

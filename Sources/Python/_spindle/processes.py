@@ -95,8 +95,9 @@ def _output(call):
 
 def _marks(call):
     marks = {"SPINDLE_JOB": str(call.params.get("job")), "SPINDLE_ATTEMPT": str(call.params.get("attempt", 1))}
-    if "SPINDLE_CHILD" in os.environ:
-        marks["SPINDLE_CHILD"] = os.environ["SPINDLE_CHILD"]
+    for name in ("SPINDLE_CHILD", "SPINDLE_OWNER"):
+        if name in os.environ:
+            marks[name] = os.environ[name]
     return marks
 
 
