@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 import unittest
@@ -15,6 +16,7 @@ from server import PATIENCE, Server
 KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
 READERS = 8
 SOON = 0.25  # seconds that history may be in memory alone
+LIVE = "scheduled,blocked,queued,running,suspended,cancelling"
 ENDS = ("succeeded", "failed", "cancelled")
 TALK = '''i=0; while [ $i -lt 12 ]; do i=$((i + 1))
 for word in a b c; do echo "$SPINDLE_ATTEMPT $i $word $$"; done; echo "::progress $i/12 at $$"; sleep 0.03; done'''
@@ -169,8 +171,12 @@ class KilledServerTests(unittest.TestCase):
             readers.wait_for(rng.randrange(1, 60), rng.choice([SOON * rng.random(), PATIENCE]))
             readers.up.clear()
             server.kill()
+            ended = {view.job for view in list(readers.views) if view.has_end}
             server.start()
             readers.up.set()
+            for job in server.get(f"/v1/jobs?state={LIVE}&limit=500").json["jobs"]:
+                self.assertIn(job["state"], LIVE.split(","), job)
+                self.assertNotIn(job["id"], ended, f"SPINDLE_SEED={seed}, kill {kill}: among those that go on: {job}")
             self.assertEqual(readers.failures, [], f"SPINDLE_SEED={seed}, kill {kill}")
         readers.join()
         self.assertEqual(readers.failures, [], f"SPINDLE_SEED={seed}")
@@ -183,6 +189,35 @@ class KilledServerTests(unittest.TestCase):
             self.assertEqual(list(view.differences(stored[view.job])), [], f"SPINDLE_SEED={seed}, job {view.job}")
         print(f"{KILLS} kills, {len(readers.views)} readers of {len(readers.jobs)} jobs, {readers.count} events: ",
               end="", flush=True)
+
+    def test_a_start_writes_nothing_of_jobs_that_wait_as_before(self):
+        server = Server("--threads", "1", "--processes", "1")
+        self.addCleanup(server.stop)
+        jobs = [server.submit("squares", {"n": 1}, delay="1h") for _ in range(20)]
+        server.ask("PATCH", "/v1/queues/default", {"paused": True})
+        jobs += [server.submit("squares", {"n": 1}) for _ in range(20)]
+        for end, more in ((server.kill, 0), (server.kill, 0), (server.end, len(jobs)), (server.end, 0), (server.end, 0)):
+            before = self.history(server)
+            end()
+            self.assertEqual(self.history(server) - before, more)
+            before = self.history(server)
+            server.start()
+            # What is written after it would be behind what its start has written.
+            self.assertEqual(server.wait(server.submit("squares", {"n": 1}, queue="other"))["state"], "succeeded")
+            self.assertEqual(self.history(server) - before, 0)
+        # Whoever looks at one is shown where it stands all the same.
+        events = server.events(jobs[-1])
+        while next(events)["type"] != "queued":
+            pass
+        events.close()
+
+    def history(self, server):
+        """Rows of events that the store has of jobs that have not ended."""
+        store = sqlite3.connect(server.store)
+        try:
+            return store.execute("SELECT count(*) FROM events WHERE job IN (SELECT id FROM live)").fetchone()[0]
+        finally:
+            store.close()
 
     def stored(self, server, job):
         events, after = [], 0
