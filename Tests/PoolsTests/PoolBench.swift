@@ -52,6 +52,7 @@ final class PoolBench {
     private var reports = Reports()
     private var wanted = 0
     private var nextID: UInt64 = 1
+    private var onBegun: (() -> Void)?
     private var onProgress: (() -> Void)?
 
     /// - Parameter fleets: More workers of the process pool.
@@ -89,6 +90,7 @@ final class PoolBench {
         return String(path[..<path.lastIndex(of: "/")!]) + "/spindle"
     }()
 
+    /// - Parameter stopAfter: Counted from where the attempt has begun.
     func run(
         _ task: String, _ input: JSONValue, stopAfter: Duration? = nil, stopOnFirstProgress: Duration? = nil,
         grace: Duration = .seconds(30)
@@ -106,8 +108,12 @@ final class PoolBench {
         let id = start(task, input)
         var timer: Deadline?
         if let stopAfter {
-            timer = Deadline(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) }
+            // One that has not begun is stopped before its start, and says nothing of what it would have listened to.
+            onBegun = { [unowned self] in
+                timer = Deadline(after: stopAfter, on: loop) { [unowned self] in pool.stop(id, grace: grace) }
+            }
         }
+        defer { onBegun = nil }
         if let grace = stopOnFirstProgress {
             onProgress = { [unowned self] in
                 onProgress = nil
@@ -163,6 +169,7 @@ final class PoolBench {
         case .began(let id, let worker, _):
             if worker.isEmpty || reports.begun.contains(id) { reports.early.append("began twice, or nowhere") }
             reports.begun.append(id)
+            onBegun?()
         case .ended(let id, let result):
             if !reports.begun.contains(id) { reports.early.append("ended") }
             reports.ends.append(result)
