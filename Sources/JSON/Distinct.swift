@@ -43,8 +43,8 @@ extension JSONValue {
         switch self {
         case .null: hasher.combine(0)
         case .bool(let flag): hasher.combine(flag)
-        // What is the same number has the same nearest one.
-        case .integer, .decimal: hasher.combine(number ?? 0)
+        // By all of its digits: of what lies close together, or next to zero, any number has the same nearest `Double`.
+        case .integer, .decimal: Magnitude(self).hash(into: &hasher)
         case .string(let text): ExactText(text).hash(into: &hasher)
         case .array(let elements):
             hasher.combine(elements.count)
@@ -64,7 +64,7 @@ extension JSONValue {
 }
 
 /// A number exactly, however it is written: its digits without zeros at their ends, and where the point stands.
-private struct Magnitude: Equatable {
+private struct Magnitude: Hashable {
     private var isNegative = false
     private var digits: [UInt8] = []
     private var exponent = 0

@@ -85,7 +85,7 @@ struct Answer {
     func checked() throws -> Answer {
         guard !(200..<300).contains(status) else { return self }
         let problem = try? JSONReader.value(of: body)  // another server's error page is shown as it is
-        let detail = problem?["detail"]?.string ?? visible(String(decoding: body.prefix(500), as: UTF8.self))
+        let detail = visible(problem?["detail"]?.string ?? String(decoding: body.prefix(500), as: UTF8.self))
         let code: ExitStatus =
             switch status {
             case 401, 403, 429, 503, 507: .refused
@@ -160,7 +160,7 @@ final class Client {
             }
             hasAnswered = true
             let answer = Answer(status: result.status, body: lines.rest, source: name)
-            if let why = lines.broken { throw answer.notOurs(why) }
+            if let why = lines.broken ?? lines.nonsense(result.status) { throw answer.notOurs(why) }
             return answer
         } catch let failure as HTTPFailure {
             switch failure.code {
@@ -186,6 +186,7 @@ private struct EventLines {
     private(set) var rest: [UInt8] = []
     /// What is wrong with the stream.
     private(set) var broken: String?
+    private var hasEvents = false
 
     init(_ onLine: ((JSONValue) -> Void)?) { self.onLine = onLine }
 
@@ -207,9 +208,16 @@ private struct EventLines {
                 broken = "is no event: \(visible(String(decoding: line.prefix(100), as: UTF8.self)))"
                 break
             }
+            hasEvents = true
             onLine(event)
         }
         rest.removeSubrange(..<start)
+    }
+
+    /// What is wrong with a stream that is complete, and of which no line ever was.
+    func nonsense(_ status: Int) -> String? {
+        guard onLine != nil, status == 200, !hasEvents, !rest.isEmpty else { return nil }
+        return "is no event: \(visible(String(decoding: rest.prefix(100), as: UTF8.self)))"
     }
 }
 

@@ -352,7 +352,7 @@ class StrangerTests(HomeTest):
                    http('{"seq":1,"type":'), http("", "302 Found"))
         for answer in answers:
             for command in commands:
-                if command[0] in ("run", "watch") and answer in (answers[1], answers[2], answers[5]):
+                if command[0] in ("run", "watch") and answer == answers[1]:
                     continue  # a stream that ends before its job: taken up again, for a while
                 stranger = Stranger(self, answer)
                 done = self.ask(*command, "--url", f"http://127.0.0.1:{stranger.port}")
@@ -363,10 +363,11 @@ class StrangerTests(HomeTest):
     def test_statuses_say_who_is_to_blame(self):
         for status, code in (("401 x", 4), ("403 x", 4), ("404 x", 2), ("422 x", 2), ("429 x", 4), ("503 x", 4), ("507 x", 4), ("500 x", 3), ("502 x", 3)):
             for command in (("list",), ("submit", "squares"), ("run", "squares")):
-                stranger = Stranger(self, http('{"detail":"so it is"}', status))
+                stranger = Stranger(self, http('{"detail":"\\u001b[31mso it is"}', status))
                 done = self.ask(*command, "--url", f"http://127.0.0.1:{stranger.port}")
                 self.assertEqual(done.returncode, code, (status, command, done.stderr))
                 self.assertIn("so it is", done.stderr)
+                self.assertNotIn("\x1b", done.stderr)
 
     def test_the_machines_own_token_goes_to_this_machine_only(self):
         token = "e" * 64

@@ -77,14 +77,24 @@ import Testing
 }
 
 @Suite struct SchemaCostTests {
-    @Test(arguments: [
-        JSONValue.array((0..<20_000).map { .integer($0) }), .array((0..<20_000).map { .string("item \($0)") }),
-        .array((0..<10_000).map { .array([.integer($0)]) }), .array((0..<10_000).map { ["a": .integer($0)] }),
-    ])
-    func `that all items differ is found out in one pass`(value: JSONValue) throws {
+    /// By name: the values themselves are too long for a test's line in the log.
+    private static let different: [String: [JSONValue]] = [
+        "integers": (0..<20_000).map { .integer($0) },
+        "texts": (0..<20_000).map { .string("item \($0)") },
+        "arrays": (0..<10_000).map { .array([.integer($0)]) },
+        "objects": (0..<10_000).map { ["a": .integer($0)] },
+        // To a `Double` these are all the same.
+        "numbers next to zero": (0..<10_000).map { .decimal("1e-\($0 + 400)") },
+        "numbers next to one": (0..<10_000).map { .decimal("1.00000000000000000000\($0 + 100_001)") },
+    ]
+
+    @Test(arguments: different.keys.sorted())
+    func `that all items differ is found out in one pass`(name: String) throws {
+        let items = try #require(Self.different[name])
+        let value = JSONValue.array(items)
         let schema = try JSONSchema(["type": "array", "uniqueItems": true])
         #expect(schema.violations(in: value).isEmpty)
-        let again = JSONValue.array((value.elements ?? []) + [value.elements![77]])
+        let again = JSONValue.array(items + [items[77]])
         #expect(schema.violations(in: again).map(\.detail) == ["items must differ"])
     }
 
