@@ -4,7 +4,8 @@ import Glibc
 /// Reads a child's descriptor line by line, on the loop, and owns it.
 ///
 /// A child that writes as fast as it can gets its share of the loop and no more: so much is read in one turn, and a turn
-/// that took long is followed by a pause. Meanwhile its pipe fills, and it waits.
+/// that took long is followed by a pause. Meanwhile its pipe fills, and it waits. What was asked for is no flood: a turn of
+/// nothing but answers may take its time, and any answer as long as a short turn.
 final class LineReader {
     enum Problem: Equatable {
         /// End of file, or the descriptor broke.
@@ -19,8 +20,8 @@ final class LineReader {
     private static let someTurns = 4
     /// Lines handed on in one turn.
     private static let turnLines = 256
-    /// One child takes no more than one part in this many of the loop's time, but for turns as short as this, in
-    /// nanoseconds.
+    /// One child takes no more than one part in this many of the loop's time, but for answers and for turns as short as
+    /// this, in nanoseconds.
     private static let share: Int64 = 3
     private static let shortTurn: Int64 = 100_000
     /// What a worker that is gone has written last is shown up to so many lines.
@@ -41,6 +42,9 @@ final class LineReader {
     private var pause: Deadline?
     /// Bytes that are still to be read, once the child is gone; nil: all that come.
     private var left: Int?
+    /// Answers in this turn to what its owner has asked, as the owner counts them, and all lines of the turn.
+    var answers = 0
+    private var handedOn = 0
     var isClosed: Bool { owned == nil }
 
     /// - Parameters:
@@ -108,6 +112,18 @@ final class LineReader {
         return isClosed || held.isEmpty && unread == 0
     }
 
+    /// Whether there is certainly nothing to catch up with, in any of them: one system call, where each alone needs several.
+    static func isNothingThere(in readers: [LineReader]) -> Bool {
+        guard readers.allSatisfy(\.held.isEmpty) else { return false }
+        return withUnsafeTemporaryAllocation(of: pollfd.self, capacity: readers.count) { polled in
+            for (index, reader) in readers.enumerated() {
+                let descriptor = reader.isClosed ? -1 : reader.descriptor
+                polled.initializeElement(at: index, to: pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0))
+            }
+            return poll(polled.baseAddress, nfds_t(polled.count), 0) == 0
+        }
+    }
+
     /// Hands on a line that has not ended yet.
     func showRest() {
         let rest = splitter.takeRest()
@@ -124,14 +140,18 @@ final class LineReader {
 
     private func turn() {
         pause = nil
+        answers = 0
+        handedOn = 0
         let began = monotonicNanoseconds()
         step(lines: Self.turnLines)
         guard !isClosed else { return }
         if left == 0, held.isEmpty { return end() }
         let took = monotonicNanoseconds() - began
-        guard took > Self.shortTurn || !held.isEmpty || left != nil else { return }
+        let isShort =
+            took <= Self.shortTurn * Int64(max(answers, 1)) || handedOn > 0 && answers == handedOn
+        guard !isShort || !held.isEmpty || left != nil else { return }
         watch?.pause()
-        let wait = took > Self.shortTurn ? took * (Self.share - 1) : 0
+        let wait = !isShort ? took * (Self.share - 1) : 0
         pause = Deadline(after: .nanoseconds(wait), on: loop) { [unowned self] in
             // The event exists since init; adding it again allocates nothing.
             try? watch?.start()
@@ -176,6 +196,7 @@ final class LineReader {
         var lines: [[UInt8]] = []
         let (fits, used) = splitter.feed(bytes, atMost: most) { lines.append($0) }
         if used < bytes.count { held = Array(bytes[used...]) }
+        handedOn += lines.count
         if !lines.isEmpty { onLines(lines) }
         if !fits { fail(.tooLong) }
     }

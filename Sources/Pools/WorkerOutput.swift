@@ -47,7 +47,8 @@ final class WorkerOutput {
     func ended(_ call: Int, isIdle: Bool) {
         guard isIdle || suspects.count == 1 else { return }
         // It was written before the answer, which we have.
-        if catchUp() { suspects = isIdle ? [] : suspects.subtracting([call]) }
+        guard catchUp() else { return }
+        if isIdle { suspects.removeAll(keepingCapacity: true) } else { suspects.remove(call) }
     }
 
     /// The process is gone: what it has written last.
@@ -60,6 +61,10 @@ final class WorkerOutput {
     }
 
     private func catchUp() -> Bool {
+        if LineReader.isNothingThere(in: readers) {
+            for reader in readers { reader.showRest() }
+            return true
+        }
         var isEmpty = true
         for reader in readers {
             if reader.catchUp() { reader.showRest() } else { isEmpty = false }

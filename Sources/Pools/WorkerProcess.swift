@@ -330,6 +330,7 @@ final class WorkerProcess {
         if call.isConcurrent { concurrent[call.id] = nil } else { line.removeFirst() }
         var used = Usage(workerReported: usage) { doubt($0) }
         answered += 1
+        channel.answers += 1
         busyUntil = monotonicNanoseconds()
         used.wallNanoseconds = busyUntil - call.started
         if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
