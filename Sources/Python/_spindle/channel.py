@@ -23,7 +23,6 @@ class Channel:
     def __init__(self, descriptor):
         self.socket = socket.socket(fileno=descriptor)
         self.socket.set_inheritable(False)
-        self.process = os.getpid()
         self.state = State()
         self.pending = collections.deque()
         self.lock = threading.RLock()
@@ -31,7 +30,7 @@ class Channel:
 
     def add(self, line):
         """Takes a line, without its line feed; it goes with the next flush."""
-        if os.getpid() != self.process:
+        if not self.state.is_ours:
             raise RuntimeError("only the process that runs the task can speak for it, not one that it has forked")
         self.pending.append(line)
         self.work(sends=False)

@@ -20,15 +20,18 @@ PATIENCE = 2.0
 kept = set()
 
 
-#: Whether somebody has changed the working directory.
-has_moved = False
+#: Whether somebody has changed what a call is not to change for those after it: the working directory, a signal's handler,
+#: a timer. Asked of the system after each call, it would cost more than many a call does.
+has_changed = False
 
 
 def install():
     """Called before the file is imported."""
     global owner
     owner = os.getpid()
-    os.chdir, os.fchdir = _moving(os.chdir), _moving(os.fchdir)
+    for module, names in ((os, ("chdir", "fchdir")), (signal, ("signal", "setitimer", "alarm"))):
+        for name in names:
+            setattr(module, name, _changing(getattr(module, name)))
     subprocess.Popen.__init__ = _popen
     os.system, os.fork, os.forkpty, os._exit = _system, _fork, _forkpty, _exit
     os.posix_spawn, os.posix_spawnp = _spawner(os.posix_spawn), _spawner(os.posix_spawnp)
@@ -76,13 +79,13 @@ def _note(pid, call):
         kept.add(pid)
 
 
-def _moving(original):
+def _changing(original):
     @functools.wraps(original)
-    def move(path):
-        global has_moved
-        has_moved = True
-        original(path)
-    return move
+    def change(*arguments, **named):
+        global has_changed
+        has_changed = True
+        return original(*arguments, **named)
+    return change
 
 
 def _output(call):

@@ -23,6 +23,8 @@ class State:
         self.ring = memoryview(memory)[RING:]
         self.written = self.sent = 0
         self.words[SPOKEN] = 1
+        #: Whether this process is the one that it was made in, and not one that a task has forked.
+        self.is_ours = True
         # What a task forks is not to speak for it.
         os.register_at_fork(after_in_child=self.let_go)
 
@@ -39,6 +41,7 @@ class State:
             os.close(int(descriptor))
 
     def let_go(self):
+        self.is_ours = False
         self.words = memoryview(bytearray(RING)).cast("Q")
         self.ring = memoryview(bytearray(CAPACITY))
 

@@ -37,6 +37,8 @@ def encode(value, what="the result"):
     what: names the value in the message of the failure.
     Raises InvalidOutput, which says where in the value it is wrong.
     """
+    if type(value) is int and -MAX_INTEGER < value < MAX_INTEGER:
+        return b"%d" % value
     try:
         encoded = _encode(value).encode()
         is_plain = type(value) in _LEAVES or _is_plain(value)

@@ -33,6 +33,7 @@ QUICK = 0.0002
 #: Bytes of an error's message, and of its traceback.
 LONGEST_ERROR = 64 << 10
 PLACE = os.path.dirname(__file__)
+_decode = json.JSONDecoder().decode
 CANCELLED = -32800
 
 
@@ -91,7 +92,7 @@ class Worker:
         lines = (self.partial + data).split(b"\n")
         self.partial = lines.pop()
         for line in lines:
-            self.take(json.loads(line))
+            self.take(_decode(line.decode()))
         return True
 
     def take(self, message):
@@ -290,12 +291,13 @@ class Worker:
 
     def tidy(self):
         """Takes back what a call may have changed for those after it."""
-        if processes.has_moved:
-            os.chdir(self.home)
-            processes.has_moved = False
+        if not processes.has_changed:
+            return
+        os.chdir(self.home)
         if signal.getsignal(signal.SIGUSR1) != self.interrupted:
             signal.signal(signal.SIGUSR1, self.interrupted)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        processes.has_changed = False
 
     async def run_async(self, task, call):
         current.set(call)
@@ -337,7 +339,7 @@ class Worker:
     def conclude(self, call, value, error, before=None):
         """Ends what the call has left, and answers it, once."""
         try:
-            if os.getpid() != self.process:
+            if not self.channel.state.is_ours:
                 exit_now(0)  # forked by the task, and come back from it: the answer is not its to give
             if self.calls.pop(call.id, None) is None:
                 return
@@ -385,10 +387,14 @@ def _frames(error):
     return lines if len(lines) <= 200 else [*lines[:100], "…", *lines[-99:]]
 
 
+#: This thread, where the system can tell.
+_WHOSE = resource and getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+
+
 def _usage(before=None):
     if resource is None:
         return None
-    now = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    now = resource.getrusage(_WHOSE)
     # Some kernels count what getrusage says in ticks; the clock is exact everywhere.
     cpu = time.thread_time()
     if before is None:
