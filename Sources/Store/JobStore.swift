@@ -48,8 +48,16 @@ package enum Durability: String, Sendable {
 /// Something is wrong with the store, in words for people.
 package struct StoreFailure: Error, CustomStringConvertible {
     package let description: String
+    /// The disk has failed: what is written may not be there later.
+    package var isOfDisk = false
+    /// There is no room: later there may be.
+    package var isFull = false
 
-    package init(_ description: String) { self.description = description }
+    package init(_ description: String, isOfDisk: Bool = false, isFull: Bool = false) {
+        self.description = description
+        self.isOfDisk = isOfDisk
+        self.isFull = isFull
+    }
 }
 
 /// How long and how many finished jobs are kept.

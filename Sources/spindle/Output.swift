@@ -46,6 +46,10 @@ enum ExitStatus: CInt {
     case usage = 2
     case noServer = 3
     case refused = 4
+    /// Source: sysexits.h, EX_IOERR.
+    case diskFailed = 74
+    /// Later there may be room. Source: sysexits.h, EX_TEMPFAIL.
+    case diskFull = 75
     case interrupted = 130
 }
 

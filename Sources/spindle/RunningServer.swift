@@ -45,7 +45,8 @@ final class RunningServer {
         } catch let failure as ListenAddress.Failure {
             throw CommandFailure(.usage, failure.description)
         } catch let failure as StoreFailure {
-            throw CommandFailure(.usage, failure.description)
+            throw CommandFailure(
+                failure.isOfDisk ? .diskFailed : failure.isFull ? .diskFull : .usage, failure.description)
         } catch let failure as FleetFailure {
             throw CommandFailure(.usage, failure.description)
         }

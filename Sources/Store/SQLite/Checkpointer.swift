@@ -32,7 +32,7 @@ final class Checkpointer: @unchecked Sendable {
     private func checkpoint(_ db: Database) -> Int? {
         do {
             return try db.checkpoint(.passive).walFrameCount
-        } catch let error as DatabaseError where error.isFull || error.resultCode == .SQLITE_BUSY {
+        } catch let error as DatabaseError where error.isFull(on: db) || error.resultCode == .SQLITE_BUSY {
             return nil  // the next one will
         } catch {
             fail(StoreFailure("the store cannot be brought up to date: \(error)"))

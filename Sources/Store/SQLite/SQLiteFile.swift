@@ -8,6 +8,9 @@ enum SQLiteFile {
     /// How long a start may look for damage, in nanoseconds; `spindle store check` takes the time it needs.
     private static let checkTime: UInt64 = 300_000_000
 
+    /// What stays of a log that had to grow, in bytes.
+    private static let logLimit = 32 << 20
+
     /// Connections with what every one of them needs.
     static var configuration: Configuration {
         var configuration = Configuration()
@@ -18,16 +21,21 @@ enum SQLiteFile {
             // In KiB: the writer's pages are worth keeping; readers come rarely, and to all places.
             let cache = db.configuration.readonly ? 2048 : 32768
             try db.execute(
-                sql: "PRAGMA cache_size = -\(cache); PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0")
+                sql: "PRAGMA cache_size = -\(cache); PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0; "
+                    + "PRAGMA journal_size_limit = \(logLimit)")
         }
         return configuration
     }
 
-    static func open(_ path: String) throws(StoreFailure) -> DatabasePool {
+    /// - Parameter lock: Takes the file itself too, before SQLite has it.
+    static func open(
+        _ path: String, _ lock: StoreLock, waitingForOwner wait: Int = 0
+    ) throws(StoreFailure) -> DatabasePool {
         do {
             let isNew = access(path, F_OK) != 0
             if isNew { try make(path) }
             keepPrivate(path)
+            try lock.lockStore(waitingFor: wait)
             if !isNew { try look(at: path) }
             let pool = try DatabasePool(path: path, configuration: configuration)
             if isNew { try syncDirectory(of: path) }
@@ -46,9 +54,10 @@ enum SQLiteFile {
     static func make(_ path: String) throws {
         let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0, fchmod(descriptor, 0o600) == 0 else {
+            let isFull = [ENOSPC, EDQUOT].contains(errno)
             let why = String(cString: strerror(errno))
             if descriptor >= 0 { Glibc.close(descriptor) }
-            throw StoreFailure("cannot be made: \(why)")
+            throw StoreFailure("\(path) cannot be made: \(why)", isFull: isFull)
         }
         Glibc.close(descriptor)
     }
@@ -70,7 +79,7 @@ enum SQLiteFile {
         try db.execute(sql: "PRAGMA synchronous = FULL")
         guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2,
             try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal"
-        else { throw StoreFailure("cannot be made to sync fully") }
+        else { throw StoreFailure("cannot be made to sync fully", isOfDisk: true) }
     }
 
     /// A file that has just been made is not there after a power cut unless its directory is on disk too. SQLite tries,
@@ -80,7 +89,7 @@ enum SQLiteFile {
         let descriptor = Glibc.open(directory, O_RDONLY | O_CLOEXEC)
         defer { close(descriptor) }
         guard descriptor >= 0, fsync(descriptor) == 0 else {
-            throw StoreFailure("cannot be kept: \(directory): \(String(cString: strerror(errno)))")
+            throw StoreFailure("cannot be kept: \(directory): \(String(cString: strerror(errno)))", isOfDisk: true)
         }
     }
 
@@ -100,7 +109,8 @@ enum SQLiteFile {
                 }
             }
         } catch {
-            // Closing would copy the log into the file; it is to stay as it is, and the process is about to end.
+            // Closing would copy the log into the file; it is to stay as it is, and the process is about to end, or tries
+            // once more with the room that the reserve has left.
             _ = Unmanaged.passRetained(queue)
             throw error
         }
@@ -139,12 +149,16 @@ enum SQLiteFile {
     static func failure(_ path: String, _ error: any Error) -> StoreFailure {
         let why: String
         switch error {
+        case let failure as StoreFailure where failure.isOfDisk || failure.isFull: return failure
         case let failure as StoreFailure: why = failure.description
         case let error as DatabaseError
         where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
             why = "is damaged: \(error.message ?? "not a database")"
         case let error as DatabaseError where error.isFull:
-            why = "cannot be opened: the disk is full"
+            return StoreFailure("the store \(path) cannot be opened: the disk is full", isFull: true)
+        case let error as DatabaseError where error.resultCode == .SQLITE_IOERR:
+            return StoreFailure(
+                "the store \(path) cannot be read or written: \(error.message ?? "I/O error")", isOfDisk: true)
         case let error as DatabaseError: why = "cannot be opened: \(error.message ?? "error \(error.resultCode)")"
         default: why = "cannot be opened: \(error)"
         }

@@ -22,6 +22,7 @@ package final class SQLiteStore: JobStore {
 
     private let loop: EventLoop
     private let lock: StoreLock
+    private let reserve: Reserve
     private let pool: DatabasePool
     private var writer: Writer!
     private var checkpointer: Checkpointer!
@@ -41,23 +42,38 @@ package final class SQLiteStore: JobStore {
         fail: @escaping @Sendable (StoreFailure) -> Void
     ) throws(StoreFailure) {
         self.loop = loop
+        let path = OpenedFiles.resolved(path)
         lock = try StoreLock(beside: path, waitingFor: wait)
-        pool = try SQLiteFile.open(path)
+        reserve = Reserve(beside: path)
+        let isFull: Bool
+        (pool, isFull) = try Self.open(path, lock, wait, reserve)
         keys = IdempotencyKeys(lifetime: retention.keys)
-        let reserve = Reserve(beside: path)
         let bound = LoopBound(WeakStore(self), on: loop)
-        writer = Writer(pool, reserve, retention) { receipts in
+        writer = Writer(pool, try OpenedFiles(path), reserve, retention) { receipts in
             loop.submit { bound.value.store?.receive(receipts) }
         } fail: {
             fail($0)
         }
-        if !reserve.fill() { writer.isFull.store(true, ordering: .relaxed) }
+        if isFull || !reserve.fill() { writer.isFull.store(true, ordering: .relaxed) }
         do {
             checkpointer = try Checkpointer(path, writer, fail: fail)
         } catch {
             throw SQLiteFile.failure(path, error)
         }
         countFinished()
+    }
+
+    /// On a full disk the reserve makes the room that a start needs: what waits in the store is to be reached.
+    private static func open(
+        _ path: String, _ lock: StoreLock, _ wait: Int, _ reserve: Reserve
+    ) throws(StoreFailure) -> (DatabasePool, isFull: Bool) {
+        do throws(StoreFailure) {
+            return (try SQLiteFile.open(path, lock, waitingForOwner: wait), false)
+        } catch {
+            guard error.isFull else { throw error }
+            reserve.giveUp()
+            return (try SQLiteFile.open(path, lock, waitingForOwner: wait), true)
+        }
     }
 
     private struct WeakStore {
@@ -172,8 +188,14 @@ package final class SQLiteStore: JobStore {
             arguments.append(value)
         }
         for label in query.filter.labels {
-            conditions.append("json_extract(labels, ?) = ?")
-            arguments.append("$.\"\(label.name)\"")
+            // A path has no way to say every name.
+            if label.name.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\"") }) {
+                conditions.append("EXISTS (SELECT 1 FROM json_each(finished.labels) WHERE key = ? AND value = ?)")
+                arguments.append(label.name)
+            } else {
+                conditions.append("json_extract(labels, ?) = ?")
+                arguments.append("$.\"\(label.name)\"")
+            }
             arguments.append(label.value)
         }
         arguments.append(query.limit + 1)
@@ -230,8 +252,15 @@ extension SQLiteStore {
     ///   - boot: The machine's boot id.
     ///   - name: What the store is to be called if it is new.
     package func begin(at now: Instant, boot: String, name: String) throws(StoreFailure) -> Found {
+        let begin = { (db: Database) in try Self.begin(db, at: now, boot: boot, name: name) }
         do {
-            return try pool.write { db in try Self.begin(db, at: now, boot: boot, name: name) }
+            do {
+                return try pool.write(begin)
+            } catch let error as DatabaseError where error.isFull {
+                reserve.giveUp()
+                writer.isFull.store(true, ordering: .relaxed)
+                return try pool.write(begin)
+            }
         } catch {
             throw SQLiteFile.failure(pool.path, error)
         }

@@ -24,29 +24,57 @@ package enum StoreCare {
     ///
     /// - Returns: What is wrong, a line each; nothing when all is well.
     package static func check(_ path: String) throws(StoreFailure) -> [String] {
-        try read(path) { db in
+        let (found, last) = try read(path) { db -> ([String], Int64?) in
             var found: [String]
             do {
                 found = try String.fetchAll(db, sql: "PRAGMA integrity_check(100)").filter { $0 != "ok" }
             } catch let error as DatabaseError where error.resultCode == .SQLITE_CORRUPT {
-                return ["\(error.message ?? "the file is malformed")"]
+                return (["\(error.message ?? "the file is malformed")"], nil)
             }
-            guard found.isEmpty else { return found }
+            guard found.isEmpty else { return (found, nil) }
             let both = try Int.fetchOne(db, sql: "SELECT count(*) FROM live JOIN finished USING (id)") ?? 0
             if both > 0 { found.append("\(both) jobs are live and finished at once") }
             for row in try Row.fetchAll(db, sql: "SELECT id FROM live WHERE attempt > max_attempts") {
                 found.append("job \(JobID(column: row[0])) has run more often than it may")
             }
-            let jobs = try Row.fetchCursor(db, sql: "SELECT * FROM finished ORDER BY id")
-            while let row = try jobs.next() {
-                do throws(StoreFailure) {
-                    _ = try Rows.finished(row)
-                } catch {
-                    found.append("job \(JobID(column: row["id"])) cannot be read")
-                }
-            }
-            return found
+            return (found, try Int64.fetchOne(db, sql: "SELECT max(id) FROM finished"))
         }
+        guard let last else { return found }
+        return try found + readAll(path, to: last)
+    }
+
+    /// Rows that are read at once: a longer look would keep the log of a server at work from beginning anew.
+    private static let glance = 2_000
+
+    /// - Returns: Which finished jobs cannot be read.
+    private static func readAll(_ path: String, to last: Int64) throws(StoreFailure) -> [String] {
+        var found: [String] = []
+        do {
+            let queue = try open(path)
+            var next = Int64.min
+            while next <= last {
+                let count = try queue.read { db in
+                    let rows = try Row.fetchCursor(
+                        db, sql: "SELECT * FROM finished WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                        arguments: [next, last, glance])
+                    var count = 0
+                    while let row = try rows.next() {
+                        count += 1
+                        next = (row["id"] as Int64) + 1
+                        do throws(StoreFailure) {
+                            _ = try Rows.finished(row)
+                        } catch {
+                            found.append("job \(JobID(column: row["id"])) cannot be read")
+                        }
+                    }
+                    return count
+                }
+                if count < glance { break }
+            }
+        } catch {
+            throw SQLiteFile.failure(path, error)
+        }
+        return found
     }
 
     package static func figures(_ path: String) throws(StoreFailure) -> Figures {
@@ -83,33 +111,62 @@ package enum StoreCare {
     package static func backup(_ path: String, to target: String) throws(StoreFailure) {
         guard access(target, F_OK) != 0 else { throw StoreFailure("\(target) is there already") }
         let partial = target + ".partial"
-        unlink(partial)
+        let path = OpenedFiles.resolved(path)
+        let source: DatabaseQueue
+        do { source = try open(path) } catch { throw SQLiteFile.failure(path, error) }
+        clear(partial)
         do {
-            let source = try open(path)
             // For its owner only from the beginning.
             try SQLiteFile.make(partial)
             let copy = try DatabaseQueue(path: partial)
+            // It is complete or it is thrown away: nothing of it has to be taken back.
+            try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = OFF") }
             try source.backup(to: copy)
             let found = try copy.read { try String.fetchAll($0, sql: "PRAGMA quick_check(1)") }
-            guard found == ["ok"] else { throw StoreFailure("is damaged: \(found.first ?? "")") }
             try copy.close()
+            guard found == ["ok"] else {
+                clear(partial)
+                throw SQLiteFile.failure(path, StoreFailure("is damaged: \(found.first ?? "")"))
+            }
             try source.close()
-        } catch {
-            unlink(partial)
+        } catch let error as DatabaseError where isOfSource(error) {
+            clear(partial)
             throw SQLiteFile.failure(path, error)
+        } catch let failure as StoreFailure {
+            clear(partial)
+            throw failure
+        } catch {
+            clear(partial)
+            throw StoreFailure("cannot write \(target): \((error as? DatabaseError)?.message ?? "\(error)")")
         }
         let file = Glibc.open(partial, O_RDONLY | O_CLOEXEC)
         let isSynced = file >= 0 && fsync(file) == 0
         close(file)
         guard isSynced, rename(partial, target) == 0 else {
-            throw StoreFailure("cannot write \(target): \(String(cString: strerror(errno)))")
+            let why = String(cString: strerror(errno))
+            clear(partial)
+            throw StoreFailure("cannot write \(target): \(why)")
         }
+        clear(partial)
+    }
+
+    /// Removes a copy that is not complete, and what SQLite has put beside it.
+    private static func clear(_ partial: String) {
+        for suffix in ["", "-journal", "-wal", "-shm"] { unlink(partial + suffix) }
+    }
+
+    /// What is wrong with the store, not with its copy.
+    private static func isOfSource(_ error: DatabaseError) -> Bool {
+        [.SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_BUSY].contains(error.resultCode)
+            || [.SQLITE_IOERR_READ, .SQLITE_IOERR_SHORT_READ].contains(error.extendedResultCode)
     }
 
     /// Gives unused space back. No server may own the store.
     package static func vacuum(_ path: String) throws(StoreFailure) {
         guard access(path, F_OK) == 0 else { throw StoreFailure("the store \(path) is not there") }
+        let path = OpenedFiles.resolved(path)
         let lock = try StoreLock(beside: path)
+        try lock.lockStore()
         do {
             let queue = try open(path)
             try queue.writeWithoutTransaction { db in
@@ -139,6 +196,9 @@ package enum StoreCare {
         let queue = try DatabaseQueue(path: path, configuration: SQLiteFile.configuration)
         let id = try queue.read { try Int32.fetchOne($0, sql: "PRAGMA application_id") }
         guard id == Schema.applicationID else { throw StoreFailure("is no store of Spindle") }
+        guard try !queue.read({ try Schema.migrator.hasBeenSuperseded($0) }) else {
+            throw StoreFailure("was made by a newer Spindle than this one")
+        }
         return queue
     }
 

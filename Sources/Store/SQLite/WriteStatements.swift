@@ -53,6 +53,9 @@ final class WriteStatements {
         controls = try ControlStatements(db)
     }
 
+    /// The transaction came to nothing: what it added is not there.
+    func rolledBack(to finished: Int) { self.finished = finished }
+
     func apply(_ change: Change) throws -> Receipt {
         switch change {
         case .submitted(let job, let attempt, let identity): return try submit(job, attempt, identity)
