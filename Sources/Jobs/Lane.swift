@@ -54,6 +54,11 @@ struct Lane {
         return nil
     }
 
+    /// The first good ticket of each priority.
+    func heads(isGood: (Ticket) -> Bool) -> [JobID] {
+        levels.compactMap { level in level.waiting == 0 ? nil : level.tickets.first(where: isGood)?.id }
+    }
+
     /// Takes the ticket that `first` returned.
     mutating func popFirst(priority: Int) {
         let index = levelIndex(for: priority)

@@ -45,6 +45,20 @@ extension Scheduler {
         return queues[index].depth
     }
 
+    /// Of a queue's jobs that wait for a pool, those that are next: one for each pool and priority. The one that has waited
+    /// longest is among them.
+    package func heads(of queue: String) -> [JobID] {
+        guard let index = queueIndex[queue] else { return [] }
+        var heads: [JobID] = []
+        for room in 0..<JobSpec.rooms {
+            heads += queues[index].lanes[room].heads { ticket in
+                guard let life = lives[ticket.id] else { return false }
+                return life.order == ticket.order && life.state == .queued && life.place == .none
+            }
+        }
+        return heads
+    }
+
     /// Jobs that wait for a pool, over all queues.
     package func waiting(for pool: PoolName) -> Int {
         waiting(in: pool.index) + (pool == .process ? waiting(in: JobSpec.lightRoom) : 0)

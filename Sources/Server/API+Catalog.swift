@@ -18,17 +18,15 @@ extension API {
     }
 
     func listQueues(_ exchange: Exchange, _: String) throws(Problem) {
-        let oldest = engine.oldestWaiting()
         let names = Set(engine.scheduler.queueNames + ["default"]).sorted()
-        list(exchange, "queues", names) { $0.append(queue: $1, of: self.engine, oldest: oldest[$1]) }
+        list(exchange, "queues", names) { $0.append(queue: $1, of: self.engine) }
     }
 
     func showQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
         guard name == "default" || engine.scheduler.queueNames.contains(name) else {
             throw .notFound("there is no queue \"\(name)\"; a queue exists once a job has named it")
         }
-        let oldest = engine.oldestWaiting()[name]
-        show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+        show(exchange) { $0.append(queue: name, of: engine) }
     }
 
     func listPools(_ exchange: Exchange, _: String) throws(Problem) {
@@ -80,8 +78,7 @@ extension API {
         }
         if engine.store.refusesJobs != nil { throw .notStored }
         engine.set(controls) { [unowned self] in
-            let oldest = engine.oldestWaiting()[name]
-            show(exchange) { $0.append(queue: name, of: engine, oldest: oldest) }
+            show(exchange) { $0.append(queue: name, of: engine) }
         }
     }
 
@@ -109,14 +106,9 @@ extension API {
 }
 
 extension Engine {
-    /// Since when the oldest waiting job of each queue waits.
-    func oldestWaiting() -> [String: Instant] {
-        var oldest: [String: Instant] = [:]
-        for job in live.values where job.record.state == .queued {
-            let record = job.record
-            oldest[record.queue] = min(oldest[record.queue] ?? record.createdAt, record.createdAt)
-        }
-        return oldest
+    /// Since when the oldest job of a queue that waits for a pool has been there.
+    func oldestWaiting(in queue: String) -> Instant? {
+        scheduler.heads(of: queue).compactMap { live[$0]?.record.createdAt }.min()
     }
 }
 
@@ -146,7 +138,8 @@ extension [UInt8] {
         append("}}")
     }
 
-    mutating func append(queue name: String, of engine: Engine, oldest: Instant?) {
+    mutating func append(queue name: String, of engine: Engine) {
+        let oldest = engine.oldestWaiting(in: name)
         append(#"{"name":"#)
         append(jsonString: name)
         append(#","depth":"#)

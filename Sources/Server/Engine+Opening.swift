@@ -71,6 +71,8 @@ extension Engine {
     private func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
         // What has run goes first: it holds its keys.
         let order = jobs.filter { $0.remains.tally.attempt > 0 } + jobs.filter { $0.remains.tally.attempt == 0 }
+        var known: [(job: LiveJob, remains: Remains)] = []
+        known.reserveCapacity(order.count)
         for (record, remains) in order {
             guard let entry = registry[record.task] else {
                 endUnknown(record, grant: remains.grant)
@@ -81,8 +83,10 @@ extension Engine {
                 let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
                 job.lastResult = AttemptResult(.crashed, error: error)
             }
-            takeOver(job, remains)
+            known.append((job, remains))
         }
+        restore(known.map(\.job))
+        for (job, remains) in known { takeOver(job, remains) }
     }
 
     /// A job whose task is not there any more.

@@ -453,14 +453,15 @@ package final class Engine {
 
     // MARK: Starting again
 
+    /// Makes known what an earlier server has left on disk; each of them then goes on.
+    func restore(_ jobs: [LiveJob]) { live.restore(jobs) }
+
     /// Goes on with a job that an earlier server has left on disk.
     func takeOver(_ job: LiveJob, _ remains: Remains) {
         job.storedGrant = remains.grant
         job.hasHistory = job.record.events.lastStored > 0
         // The disk knows times of the day only.
         job.followsWall = job.record.attempt == 0
-        live.add(job)
-        live.accept(job)
         // That it waits again is nothing new to the disk: a million of them are not to be written at each start.
         if !remains.wasRunning, !remains.wasCancelled { standing = job }
         feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))

@@ -71,8 +71,10 @@ final class Historian {
             let events = job.record.events
             guard events.lastSeq > events.lastStored || events.reserved > events.lastSeq else { continue }
             guard job.history != .clean || events.reserved > events.lastStored else { continue }
-            if !job.hasHistory, job.record.attempt == 0 { fresh += 1 }
-            guard fresh <= Self.lastWords else { continue }
+            if !job.hasHistory, job.record.attempt == 0 {
+                fresh += 1
+                guard fresh <= Self.lastWords else { continue }
+            }
             journal.write(
                 .happened(job.record.id, events.unstored, reserved: events.lastSeq),
                 then: .nothing(job.record.id))

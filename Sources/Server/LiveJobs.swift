@@ -178,6 +178,15 @@ struct LiveJobs: ~Copyable {
         order = order.filter { table.contains($0) }
     }
 
+    /// Takes jobs that an earlier server had accepted, in any order.
+    mutating func restore(_ jobs: [LiveJob]) {
+        for job in jobs {
+            add(job)
+            job.isAccepted = true
+        }
+        order = (order + jobs.map(\.record.id)).sorted()
+    }
+
     @discardableResult
     mutating func remove(_ id: JobID) -> LiveJob? {
         guard let job = table.removeValue(forKey: id) else { return nil }

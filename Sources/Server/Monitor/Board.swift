@@ -111,7 +111,7 @@ final class Board {
         out.append("}")
         out.append(latencies: monitor.latencies())
         out.append(poolsOf: engine)
-        out.append(queuesOf: engine, oldest: monitor.counts.oldest)
+        out.append(queuesOf: engine)
         out.append(tasksOf: engine, monitor.counts)
         out.append(#","jobs":["#)
         out.append(list: jobs) { $0.append(brief: $1) }

@@ -51,7 +51,6 @@ final class Monitor {
         }
 
         var tasks: [String: Task] = [:]
-        var oldest: [String: Instant] = [:]
         fileprivate var due: Int64 = 0
     }
 
@@ -189,7 +188,6 @@ final class Monitor {
             }
         }
         counts.tasks = tasks
-        counts.oldest = engine.oldestWaiting()
         let ended = monotonicNanoseconds()
         counts.due = ended + max(Self.countPause, (ended - began) * Self.countShare)
     }

@@ -53,9 +53,9 @@ extension [UInt8] {
         append("]")
     }
 
-    mutating func append(queuesOf engine: Engine, oldest: [String: Instant]) {
+    mutating func append(queuesOf engine: Engine) {
         append(#","queues":["#)
-        append(list: engine.scheduler.queueNames.sorted()) { $0.append(queue: $1, of: engine, oldest: oldest[$1]) }
+        append(list: engine.scheduler.queueNames.sorted()) { $0.append(queue: $1, of: engine) }
         append("]")
     }
 
