@@ -156,7 +156,9 @@ class WorkerStartTest(ServerTest):
     TASKS = "import spindle\n" + "".join(
         f"@spindle.task\ndef task_{number}(first: int, second: list[dict[str, int]], third: str = 'x') -> int:\n    return first\n"
         for number in range(100))
-    arguments = ("--python", "tasks.py", "--threads", "1", "--processes", "1", "--worker-max-jobs", "1", "--store", "memory")
+    # How many jobs go by until a successor is ready is a matter of speed: they are not kept.
+    arguments = ("--python", "tasks.py", "--threads", "1", "--processes", "1", "--worker-max-jobs", "1", "--store", "memory",
+                 "--keep-jobs", "1")
     files = {"tasks.py": TASKS}
 
     def resident(self):
