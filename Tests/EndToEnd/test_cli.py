@@ -304,9 +304,11 @@ class InterruptTests(ServerTest):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             for command in (("list",), ("run", "squares"), ("cancel", "06f3k9q2v8x4g"), ("bench",)):
                 asking = Spectator(self, self.server.environment, *command, "--url", f"http://127.0.0.1:{silent.getsockname()[1]}")
-                silent.accept()[0].recv(100)
-                asking.interrupt()
-                self.assertEqual(asking.end()[0], 130, command)
+                connection = silent.accept()[0]
+                with connection:  # held open: one that is closed is a server that has gone
+                    connection.recv(100)
+                    asking.interrupt()
+                    self.assertEqual(asking.end()[0], 130, command)
 
     def status(self, spectator):
         return pathlib.Path(f"/proc/{spectator.process.pid}/status").read_text()
