@@ -183,10 +183,11 @@ class FullDiskTests(unittest.TestCase):
         while server.ask("POST", "/v1/jobs", job).status != status:
             self.assertLess(time.monotonic(), deadline)
 
-    def test_600_running_jobs_that_report_progress_all_record_their_ends(self):
+    def test_600_running_jobs_all_record_their_ends(self):
         server = self.serve("--threads", "1", "--processes", "1")
-        jobs = [server.submit("sleep", {"seconds": 1 + n / 100}) for n in range(600)]
-        while server.get("/v1/jobs?state=running&limit=500").json["jobs"] == []:
+        jobs = [server.submit("sleep", {"seconds": 8 + n / 200}) for n in range(600)]
+        # What has not started yet would wait for room.
+        while server.get("/v1/pools/loop").json["busy"] < 600:
             pass
         self.fill()
         states = [server.wait(job)["state"] for job in jobs]
@@ -207,7 +208,7 @@ class FullDiskTests(unittest.TestCase):
 @unittest.skipUnless(shutil.which("strace"), "strace is not here")
 class CallsThatFailTests(unittest.TestCase):
     def test_a_sync_that_fails_during_the_start_ends_with_74(self):
-        for when in (1, 2):
+        for when in (1,):  # how many there are is a matter of the build
             with self.subTest(when), tempfile.TemporaryDirectory() as home:
                 done = subprocess.run(
                     ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync",
