@@ -10,6 +10,9 @@ static const unsigned char facade_py[] = {
 static const unsigned char package_py[] = {
 #embed "../Python/_spindle/__init__.py"
 };
+static const unsigned char allowance_py[] = {
+#embed "../Python/_spindle/allowance.py"
+};
 static const unsigned char api_py[] = {
 #embed "../Python/_spindle/api.py"
 };
@@ -58,6 +61,7 @@ static const unsigned char zygote_py[] = {
 static const struct python_sdk_file files[] = {
     FILE_OF("spindle.py", facade_py),
     FILE_OF("_spindle/__init__.py", package_py),
+    FILE_OF("_spindle/allowance.py", allowance_py),
     FILE_OF("_spindle/api.py", api_py),
     FILE_OF("_spindle/channel.py", channel_py),
     FILE_OF("_spindle/models.py", models_py),

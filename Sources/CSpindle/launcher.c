@@ -34,6 +34,15 @@ static void limit(int resource, uint64_t value) {
     setrlimit(resource, &bound);
 }
 
+/// At the soft limit comes SIGXCPU, which says why; at the hard one SIGKILL (setrlimit(2)).
+static void limit_cpu(uint64_t seconds, int moves) {
+    struct rlimit bound;
+    if (getrlimit(RLIMIT_CPU, &bound)) return;
+    if (seconds < bound.rlim_cur) bound.rlim_cur = seconds;
+    if (!moves && seconds + 1 < bound.rlim_max) bound.rlim_max = seconds + 1;
+    setrlimit(RLIMIT_CPU, &bound);
+}
+
 /// Puts the wanted descriptors at 0 to 4, wherever they stand now, and closes all others.
 static int arrange_descriptors(const int wanted[first_free_descriptor]) {
     int moved[first_free_descriptor];
@@ -75,7 +84,7 @@ static int launch(void *argument) {
     }
     limit(RLIMIT_CORE, 0);
     if (child->limit_memory) limit(RLIMIT_AS, child->limit_memory);
-    if (child->limit_cpu) limit(RLIMIT_CPU, child->limit_cpu);
+    if (child->limit_cpu) limit_cpu(child->limit_cpu, child->moves_limit_cpu);
     if ((launch->error = drop_privileges(child))) _exit(127);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     // After setuid, which clears it. The parent may have died before this line: then nobody would tell us.

@@ -26,6 +26,7 @@ struct ChildSpec: Sendable {
 
 /// Limits of one child, by `setrlimit`. Zero: none.
 package struct ChildLimits: Sendable {
+    /// Of a command; of each call in a worker, which moves the limit as it begins one.
     package var cpuSeconds: UInt64 = 0
     package var files: UInt64 = 1024
     /// Resident memory of the child and all below it, watched from outside, in bytes.
@@ -170,6 +171,7 @@ final class Spawner: @unchecked Sendable {
             ends.errors.write.number, ends.channel.write.number, ends.stateDescriptor.number
         )
         child.limit_cpu = spec.limits.cpuSeconds
+        child.moves_limit_cpu = spec.channel == .socket ? 1 : 0
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
         let pid = withCStrings(spec.argv) { argv in

@@ -29,6 +29,7 @@ package final class WorkerMain {
     /// Tasks whose last run was quick.
     private var quick: Set<String> = []
     private var meter = UsageMeter()
+    private var cpu = CPUAllowance()
 
     private struct Call {
         let id: Int
@@ -191,6 +192,7 @@ package final class WorkerMain {
 
     /// From here on its effects are possible, and the server knows.
     private func begin(_ id: Int) {
+        cpu.renew()
         state[.since] = UInt64(monotonicNanoseconds())
         state[.begun] = UInt64(id)
     }

@@ -112,6 +112,7 @@ extension WorkerProcess {
 
     private func end(of call: WorkerCall, _ exit: Child.Exit, _ why: String, isBystander: Bool) -> AttemptResult {
         var usage = Usage(exit.usage)
+        usage.cpuNanoseconds = max(0, usage.cpuNanoseconds - accountedCPU)
         usage.wallNanoseconds = monotonicNanoseconds() - call.started
         if call.wasCancelled {
             return AttemptResult(.stopped(child.stopped ?? .cooperative), usage: usage)

@@ -58,6 +58,8 @@ final class WorkerProcess {
     var lastWritten: UInt64 = 0
     /// Calls that it has answered.
     private(set) var answered = 0
+    /// CPU that was not taken by what is in hand: by its start, and by the calls that were answered; in nanoseconds.
+    private(set) var accountedCPU: Int64 = 0
     /// When it became ready, and when it last had something to do, in nanoseconds.
     private(set) var readySince: Int64 = 0
     private(set) var busyUntil: Int64 = 0
@@ -268,6 +270,7 @@ final class WorkerProcess {
             let description = try WorkerDescription(answer, fleet: fleet, saysBeginnings: speaks)
             isReady = true
             readySince = monotonicNanoseconds()
+            accountedCPU = cpuNanoseconds(of: pid)
             busyUntil = readySince
             startTimer = nil
             onChange(self, .ready(description))
@@ -330,6 +333,7 @@ final class WorkerProcess {
         if call.isConcurrent { concurrent[call.id] = nil } else { line.removeFirst() }
         var used = Usage(workerReported: usage) { doubt($0) }
         answered += 1
+        accountedCPU = accountedCPU.adding(saturating: used.cpuNanoseconds)
         channel.answers += 1
         busyUntil = monotonicNanoseconds()
         used.wallNanoseconds = busyUntil - call.started
@@ -387,6 +391,14 @@ final class WorkerProcess {
 }
 
 /// `SIGSEGV` for 11.
+/// What a process that has not been reaped has taken so far.
+private func cpuNanoseconds(of pid: pid_t) -> Int64 {
+    var clock = clockid_t()
+    var taken = timespec()
+    guard clock_getcpuclockid(pid, &clock) == 0, clock_gettime(clock, &taken) == 0 else { return 0 }
+    return Int64(taken.tv_sec) * 1_000_000_000 + Int64(taken.tv_nsec)
+}
+
 func signalName(_ number: Int) -> String {
     guard let name = strsignal(CInt(number)) else { return "unknown" }
     return String(cString: name)

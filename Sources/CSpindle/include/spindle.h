@@ -13,7 +13,8 @@ struct spindle_child {
     const char *directory;       ///< Working directory, or NULL to keep the parent's.
     int descriptors[5];          ///< What becomes 0, 1, 2, 3 and 4 in the child.
     uint64_t limit_memory;       ///< RLIMIT_AS in bytes; 0: none.
-    uint64_t limit_cpu;          ///< RLIMIT_CPU in seconds; 0: none.
+    uint64_t limit_cpu;          ///< RLIMIT_CPU in seconds; 0: none. SIGXCPU then, and SIGKILL a second later.
+    int moves_limit_cpu;         ///< The child may raise that itself, and nobody sends SIGKILL.
     uint64_t limit_files;        ///< RLIMIT_NOFILE; 0: as the parent.
     uid_t uid;                   ///< To become, when the parent is root; 0: stay.
     gid_t gid;

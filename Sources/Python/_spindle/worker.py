@@ -13,6 +13,7 @@ import traceback
 import types
 
 from . import processes
+from .allowance import CPUAllowance
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
 from .state import Steps
@@ -43,6 +44,7 @@ class Worker:
     def __init__(self, tasks, descriptor):
         self.tasks = tasks
         self.channel = Channel(descriptor)
+        self.cpu = CPUAllowance()
         self.process = os.getpid()
         self.calls = {}
         self.queue = queue.SimpleQueue()
@@ -259,6 +261,7 @@ class Worker:
         if call.cancelled:
             call.told = True
             raise Cancelled()
+        self.cpu.renew()
         self.channel.state.begin(call.id)
         places, names = task.bind(call.params.get("input") or {})
         value = task.function(*places, **names)
@@ -301,6 +304,7 @@ class Worker:
 
     async def run_async(self, task, call):
         current.set(call)
+        self.cpu.renew()
         self.channel.state.begin_beside(call.id)
         value = error = None
         try:

@@ -8,6 +8,7 @@ import time
 import traceback
 
 from . import processes, state
+from .allowance import CPUAllowance
 from .worker import Worker
 
 
@@ -34,12 +35,14 @@ class Zygote:
         gc.collect()
         gc.freeze()  # what is there stays where it is, on pages that the workers share
         self.send({"method": "ready"})
+        cpu = CPUAllowance()
         while True:
             line, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 8)
             if not line:
                 return  # the server is gone
             # A message with descriptors is never joined with the next one (unix(7)).
             request = json.loads(line)
+            cpu.renew()
             try:
                 pid = self.fork(request["params"], descriptors)
                 self.send({"id": request["id"], "result": {"pid": pid}})

@@ -1,0 +1,31 @@
+"""Seconds of CPU for each call."""
+import time
+
+try:
+    import resource
+except ImportError:  # not on every system
+    resource = None
+
+#: What the limit is checked against, which may count by ticks and be a good part away from `time.process_time`: this
+#: process's (0) clock of the kind that ITIMER_PROF runs by. Source: Linux, include/linux/posix-timers_types.h.
+_CLOCK = ~0 << 3
+
+
+class CPUAllowance:
+    """The kernel's limit counts from the start of the process, so it is moved as a call begins: what earlier calls took is
+    not charged to the next one. What the process was started with is what each call gets."""
+
+    def __init__(self):
+        self.soft, self.hard = resource.getrlimit(resource.RLIMIT_CPU) if resource else (-1, -1)
+        is_limited = resource and self.soft != resource.RLIM_INFINITY and self.soft != self.hard
+        #: Of one call; 0: no limit.
+        self.seconds = self.soft if is_limited else 0
+
+    def renew(self):
+        if not self.seconds:
+            return
+        # In whole seconds, as the kernel has it; the one that has begun is given.
+        moved = int(time.clock_gettime(_CLOCK)) + 1 + self.seconds
+        if moved != self.soft:
+            self.soft = moved if self.hard == resource.RLIM_INFINITY else min(moved, self.hard)
+            resource.setrlimit(resource.RLIMIT_CPU, (self.soft, self.hard))
