@@ -1,5 +1,4 @@
 """The cancel contract, row by row: what the job says, and what the process table says."""
-import http.client
 import json
 import time
 

@@ -1,13 +1,13 @@
 """The configuration file: what is refused, by name and place, and what is found beside it."""
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import unittest
 
 from server import BINARY, PATIENCE
-from test_files import HomeTest, wait_until
+from test_files import HomeTest
+from waiting import logged
 
 
 class ConfigTest(HomeTest):
@@ -125,7 +125,7 @@ class ProgramTests(ConfigTest):
         server = self.server("--config", str(path), "--no-auth")
         path.write_text("[commands.one]\ncommand = ['./script.sh']\n[commands.two]\ncommand = ['./gone.sh']\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "gone.sh" in pathlib.Path(server.log.name).read_text(), "the log says nothing")
+        logged(server, "gone.sh")
         self.assertEqual(server.ask("POST", "/v1/run/one", {}).json, "found")
         self.assertEqual(server.ask("GET", "/v1/tasks/two").status, 404)
         script.write_text("#!/bin/sh\necho anew\n")

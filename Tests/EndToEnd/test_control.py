@@ -1,9 +1,9 @@
 """Acting on what runs as a process: input, signals, standing still."""
 import pathlib
 import re
-import time
 
-from server import PATIENCE, ServerTest
+from server import ServerTest
+from waiting import asking, begun
 
 CONFIG = r"""
 [commands.echo]
@@ -27,14 +27,9 @@ class ControlTests(ServerTest):
 
     def started(self, task):
         job = self.server.submit(task)
-        deadline = time.monotonic() + PATIENCE
-        while not (pid := self.pid(job)):
-            self.assertLess(time.monotonic(), deadline)
-        return job, pid
-
-    def pid(self, job):
+        begun(self.server, job)
         workers = self.server.get("/v1/pools/process").json["workers"]
-        return next((w["pid"] for w in workers if w["job"] == job), None)
+        return job, next(w["pid"] for w in workers if w["job"] == job)
 
     def test_a_program_reads_what_is_written_to_it(self):
         job, _ = self.started("echo")
@@ -46,14 +41,11 @@ class ControlTests(ServerTest):
     def test_a_program_that_stands_still_does_nothing_until_it_goes_on(self):
         job, pid = self.started("ticks")
         self.assertEqual(self.act(job, "suspend").json["state"], "suspended")
-        deadline = time.monotonic() + PATIENCE
         # A shell that is just making a child by vfork waits for it in D when both are stopped.
-        while not self.stands_still(pid):
-            self.assertLess(time.monotonic(), deadline)
+        asking(lambda: self.stands_still(pid), "it does not stand still")
         self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "suspended")
         self.assertEqual(self.act(job, "resume").json["state"], "running")
-        while self.stands_still(pid):
-            self.assertLess(time.monotonic(), deadline)
+        asking(lambda: not self.stands_still(pid), "it does not go on")
         self.act(job, "suspend")
         # What stands still can be cancelled too.
         answer = self.act(job, "cancel", Prefer="wait=20")
@@ -68,9 +60,7 @@ class ControlTests(ServerTest):
     def test_a_signal_arrives(self):
         job, _ = self.started("ticks")
         # Once it has printed something its trap is set.
-        deadline = time.monotonic() + PATIENCE
-        while not any(e["type"] == "log" for e in self.server.get(f"/v1/jobs/{job}/events", Accept="application/json").json["events"]):
-            self.assertLess(time.monotonic(), deadline)
+        next(event for event in self.server.events(job) if event["type"] == "log")
         self.assertEqual(self.act(job, "signal", {"signal": "SIGUSR1"}).status, 200)
         done = self.server.wait(job)
         self.assertEqual(done["state"], "succeeded")
@@ -104,13 +94,14 @@ class ResizeTests(ServerTest):
         for pool in ("thread", "process", "loop"):
             self.assertEqual(self.patch(f"/v1/pools/{pool}", {"capacity": 3}).json["capacity"], 3)
             jobs = [self.server.submit("sleep", {"seconds": 60}, pool=pool) for _ in range(4)]
-            self.until(lambda: self.states(jobs).count("running") == 3)
+            for job in jobs[:3]:
+                begun(self.server, job)
             self.assertEqual(self.patch(f"/v1/pools/{pool}", {"capacity": 1}).json["capacity"], 1)
             for job in jobs[:3]:
                 self.server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=20"})
-            self.until(lambda: self.states(jobs)[3] == "running")
+            begun(self.server, jobs[3])
             if pool != "loop":
-                self.until(lambda: len(self.server.get(f"/v1/pools/{pool}").json["workers"]) == 1)
+                asking(lambda: len(self.server.get(f"/v1/pools/{pool}").json["workers"]) == 1, "there are still too many workers")
             self.server.ask("POST", f"/v1/jobs/{jobs[3]}/cancel", headers={"Prefer": "wait=20"})
         for body in ({"capacity": 0}, {"capacity": "3"}, {}, {"slots": 3}):
             self.assertEqual(self.patch("/v1/pools/thread", body).status, 422, body)
@@ -128,8 +119,3 @@ class ResizeTests(ServerTest):
 
     def states(self, jobs):
         return [self.server.get(f"/v1/jobs/{job}").json["state"] for job in jobs]
-
-    def until(self, holds):
-        deadline = time.monotonic() + PATIENCE
-        while not holds():
-            self.assertLess(time.monotonic(), deadline)

@@ -17,8 +17,9 @@ import threading
 import time
 import unittest
 
-from processes import alive
+from processes import alive, wait_for
 from server import PATIENCE, Server
+from waiting import begun, clock, ended, there
 
 KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
 SYNC_FAILURES = int(os.environ.get("SPINDLE_SYNC_FAILURES", "12"))
@@ -31,7 +32,7 @@ class Ledger:
     """What clients were told: the accepted jobs, and the ends that they have seen."""
 
     def __init__(self):
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.accepted = {}
         self.ended = {}
         self.answers = 0
@@ -39,9 +40,15 @@ class Ledger:
     def note(self, job, state=None, attempts=1):
         with self.lock:
             self.answers += 1
+            self.lock.notify_all()
             self.accepted.setdefault(job, attempts)
             if state:
                 assert self.ended.setdefault(job, state) == state, f"{job} ended as {self.ended[job]} and as {state}"
+
+    def until(self, answers):
+        """Waits until clients have had so many."""
+        with self.lock:
+            assert self.lock.wait_for(lambda: self.answers >= answers, PATIENCE), f"{self.answers} answers, not {answers}"
 
     def check(self, test, server):
         """Every accepted job has ended exactly once, and as clients were told."""
@@ -147,8 +154,7 @@ class KilledServerTests(unittest.TestCase):
             with self.subTest(f"SPINDLE_SEED={seed}, cycle {cycle}"):
                 load = Load(server, ledger, seed + cycle)
                 enough = ledger.answers + rng.randrange(60)
-                while ledger.answers < enough and server.process.poll() is None:
-                    pass
+                ledger.until(enough)
                 server.kill()
                 load.join()
                 server.start()
@@ -171,19 +177,14 @@ class KilledServerTests(unittest.TestCase):
         server = Server("--config", "c.toml", "--processes", str(count), "--drain", "0s", files={"c.toml": config})
         self.addCleanup(server.stop)
         jobs = [server.submit("family", max_attempts=2) for _ in range(count)]
-        deadline = time.monotonic() + PATIENCE
-        while (there := len(alive(marker))) < 3 * count:
-            self.assertLess(time.monotonic(), deadline, f"{there} processes")
-        old = set(alive(marker))
+        old = set(wait_for(3 * count, marker))
         server.kill()
         started = time.monotonic()
         server.start()
-        while old & set(alive(marker)):
-            self.assertLess(time.monotonic(), started + 2, "children of the killed server are alive after 2 s")
+        ended(*old)
+        self.assertLess(time.monotonic(), started + PATIENCE / 2, "children of the killed server lived on")
         # All of the second run, with all that it starts.
-        deadline = time.monotonic() + PATIENCE
-        while (there := len(alive(marker))) < 3 * count:
-            self.assertLess(time.monotonic(), deadline, f"{there} processes")
+        wait_for(3 * count, marker)
         self.assertEqual({server.get(f"/v1/jobs/{job}").json["attempt"] for job in jobs}, {2})
         for job in jobs:
             server.ask("DELETE", f"/v1/jobs/{job}")
@@ -212,9 +213,7 @@ class KilledServerTests(unittest.TestCase):
         jobs = [server.submit(f"w{n}") for n in range(len(ways))]
         for way, job in zip(ways, jobs):
             self.assertIn("started", (event["type"] for event in server.events(job)), way)
-        deadline = time.monotonic() + PATIENCE
-        while (there := len(alive(marker))) < 2 * len(ways) + 2:
-            self.assertLess(time.monotonic(), deadline, f"{there} processes")
+        wait_for(2 * len(ways) + 2, marker)
         # Somebody else's is left alone: in a session of its own, as old.
         stranger = subprocess.Popen(["sleep", marker + "1"], env={}, start_new_session=True)
         self.addCleanup(stranger.wait)
@@ -227,18 +226,23 @@ class KilledServerTests(unittest.TestCase):
             self.assertEqual(server.wait(job)["error"]["type"], "Lost")
 
     def test_a_command_that_ended_in_time_has_not_timed_out_because_the_server_stood_still(self):
-        config = '[commands.brief]\ncommand = ["sh", "-c", "sleep 0.5; echo done"]\n'
+        config = '[commands.brief]\ncommand = ["sh", "-c", "read go < $1; echo $go", "sh", "{gate}"]\n'
         server = Server("--config", "c.toml", "--processes", "4", "--threads", "2", files={"c.toml": config})
         self.addCleanup(server.stop)
-        jobs = [server.submit("brief", timeout="1500ms") for _ in range(4)]
-        for job in jobs:
-            while server.get(f"/v1/jobs/{job}").json["state"] == "queued":
-                pass
-        begun = time.monotonic()
+        gates = [f"{server.home.name}/gate-{n}" for n in range(4)]
+        for gate in gates:
+            os.mkfifo(gate)
+        submitted = time.monotonic()
+        jobs = [server.submit("brief", {"gate": gate}, timeout="5s") for gate in gates]
+        pids = [int(begun(server, job)["worker"].rpartition("-")[2]) for job in jobs]
+        started = time.monotonic()
         server.process.send_signal(signal.SIGSTOP)
+        for gate in gates:
+            pathlib.Path(gate).write_text("done\n")
+        ended(*pids)
+        self.assertLess(time.monotonic(), submitted + 5, "the machine is too slow for a deadline of 5 s")
         # The deadline passes while it stands still.
-        while time.monotonic() < begun + 2:
-            time.sleep(0.05)
+        clock(started + 5.5 - time.monotonic())
         server.process.send_signal(signal.SIGCONT)
         for job in jobs:
             done = server.wait(job)
@@ -287,26 +291,33 @@ def fill(path, finished, live):
 
 
 class KilledWorkerTests(unittest.TestCase):
+    HOLD = "import spindle\n\n@spindle.task\ndef hold(gate: str):\n    return open(gate).read()\n"
+
     def setUp(self):
-        self.server = Server("--processes", "2", "--threads", "1")
+        self.server = Server("--python", "hold.py", "--processes", "2", "--threads", "1", files={"hold.py": self.HOLD})
         self.addCleanup(self.server.stop)
 
+    def held(self, name, **options):
+        """A job that runs until its gate is opened, and the gate."""
+        gate = pathlib.Path(self.server.home.name, name)
+        os.mkfifo(gate)
+        return self.server.submit("hold", {"gate": str(gate)}, **options), gate
+
     def busy_worker(self, job):
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            for worker in self.server.get("/v1/pools/process").json["workers"]:
-                if worker["job"] == job and worker["state"] == "busy":
-                    return worker["pid"]
-            self.assertLess(time.monotonic(), deadline)
+        return int(begun(self.server, job)["worker"].rpartition("-")[2])
 
     def test_only_its_job_runs_again_and_the_death_is_noticed_at_once(self):
         delays = []
-        for _ in range(8):
-            other = self.server.submit("sleep", {"seconds": 0.8}, pool="process")
-            job = self.server.submit("sleep", {"seconds": 0.8}, pool="process", max_attempts=3)
+        for n in range(8):
+            other, others_gate = self.held(f"other-{n}")
+            job, gate = self.held(f"gate-{n}", max_attempts=3)
             pid = self.busy_worker(job)
+            self.busy_worker(other)
             killed = time.time()
             os.kill(pid, signal.SIGKILL)
+            ended(pid)
+            for opened in (gate, others_gate):
+                opened.write_text("go")  # waits for who reads it
             events = list(self.server.events(job))
             retrying = next(event for event in events if event["type"] == "retrying")
             self.assertEqual((retrying["error"]["type"], retrying["error"]["signal"]), ("Crashed", 9))
@@ -338,10 +349,7 @@ class KilledWorkerTests(unittest.TestCase):
         go = server.home.name + "/go"
         os.mkfifo(go)
         job = server.submit("deaf", {"go": go}, timeout="500ms", max_attempts=3)
-        deadline = time.monotonic() + PATIENCE
-        while not os.path.exists(go + ".asked"):
-            self.assertLess(time.monotonic(), deadline, "it was not asked to stop")
-            time.sleep(0.01)
+        there(go + ".asked")
         with open(go, "w") as opened:
             opened.write("x")
         done = server.wait(job)

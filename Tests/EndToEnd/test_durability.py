@@ -10,6 +10,7 @@ import threading
 import unittest
 
 from server import PATIENCE, Server
+from waiting import asking, logged
 
 
 class RestartTests(unittest.TestCase):
@@ -194,8 +195,7 @@ class DrainTests(unittest.TestCase):
         self.addCleanup(server.stop)
         server.submit("sleep", {"seconds": 3600})
         server.process.send_signal(signal.SIGTERM)
-        while server.process.poll() is None and '"stopping"' not in pathlib.Path(server.log.name).read_text():
-            pass
+        logged(server, '"stopping"')
         self.assertEqual(server.end(), 0)
 
     def test_a_client_that_waits_for_a_kept_job_is_told(self):
@@ -205,8 +205,7 @@ class DrainTests(unittest.TestCase):
         connection = server.connect()
         connection.request("POST", "/v1/run/burn", '{"milliseconds":5}', {
             "Content-Type": "application/json", "Authorization": "Bearer " + server.token})
-        while len(server.get("/v1/jobs").json["jobs"]) < 2:
-            pass
+        asking(lambda: len(server.get("/v1/jobs").json["jobs"]) == 2, "the second job does not come")
         server.process.send_signal(signal.SIGTERM)
         answer = connection.getresponse()
         self.assertEqual(answer.status, 503)

@@ -7,10 +7,10 @@ import pathlib
 import random
 import signal
 import threading
-import time
 import unittest
 
-from server import PATIENCE, Server
+from server import Server
+from waiting import changed
 
 JOBS = int(os.environ.get("SPINDLE_EFFECTS", "2000"))
 KILLS = int(os.environ.get("SPINDLE_KILLS", "20"))
@@ -149,10 +149,7 @@ class KilledServerTests(EffectsTest):
                 client.start()
             # At a random moment of its work: when so many more effects have happened.
             enough = len(self.marks.read_bytes()) + random.randrange(50, 4000)
-            deadline = time.monotonic() + PATIENCE
-            while len(self.marks.read_bytes()) < enough:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.001)
+            changed(self.marks, lambda: self.marks.stat().st_size >= enough, "no effects")
             gone.set()
             server.kill()
             for client in clients:

@@ -2,13 +2,11 @@
 closed twice, nothing hangs, and whoever ends says why.
 
 SPINDLE_SWEEP=all goes through every call; otherwise a part of each sweep is tried, another one in each run."""
-import ctypes
 import mmap
 import os
 import pathlib
 import random
 import shutil
-import signal
 import socket
 import ssl
 import struct
@@ -17,7 +15,8 @@ import tempfile
 import time
 import unittest
 
-from server import BINARY, PATIENCE, Server
+from server import PATIENCE, Server
+from waiting import asking, clock
 
 HERE = pathlib.Path(__file__).parent
 ALL = os.environ.get("SPINDLE_SWEEP") == "all"
@@ -64,9 +63,9 @@ def compiler():
     return shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
 
 
-def shim(directory):
-    library = directory + "/failing.so"
-    subprocess.run([compiler(), "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing.c", "-ldl"], check=True)
+def shim(directory, name="failing"):
+    library = f"{directory}/{name}.so"
+    subprocess.run([compiler(), "-shared", "-fPIC", "-O1", "-o", library, HERE / f"{name}.c", "-ldl"], check=True)
     return library
 
 
@@ -108,32 +107,45 @@ class FailingCallsTest(unittest.TestCase):
         return found
 
     def children(self, server):
-        """The server's children, those that nobody has waited for too."""
+        """How many children the server has, those that nobody has waited for too."""
+        return len(self.those_below(server))
+
+    def those_below(self, server):
         found = []
         for task in os.listdir(f"/proc/{server.process.pid}/task"):
             try:
                 found += pathlib.Path(f"/proc/{server.process.pid}/task/{task}/children").read_text().split()
             except FileNotFoundError:
                 continue
-        return len(found)
+        return found
 
     def until(self, what, wanted, tell):
-        """Waits until it is as wanted; what others still close takes a moment."""
-        end = time.monotonic() + PATIENCE
-        while (found := what()) != wanted:
-            if time.monotonic() > end:
-                self.fail(f"seed {self.seed}, {tell}: {found}, but before it was {wanted}")
-            time.sleep(0.01)
+        """Waits until it is as wanted; that somebody closes a descriptor or waits for a child, nobody is told."""
+        try:
+            asking(lambda: what() == wanted, "")
+        except AssertionError:
+            self.fail(f"seed {self.seed}, {tell}: {what()}, but before it was {wanted}")
 
     def rest(self, server):
-        """What the server has when nothing goes on any more: the same for a while."""
+        """What the server has when nothing goes on any more: for a while none of its threads has run, or wanted to."""
         found, since = None, time.monotonic()
         while time.monotonic() - since < 0.3:
             now = (self.descriptors(server), self.children(server))
-            if now != found:
+            if now != found or self.is_at_work(server):
                 found, since = now, time.monotonic()
-            time.sleep(0.01)
+            clock(0.01)
         return found
+
+    def is_at_work(self, server):
+        """Whether a thread of it or of its children wants to run, or waits for the disk."""
+        for process in (server.process.pid, *self.those_below(server)):
+            for thread in pathlib.Path(f"/proc/{process}/task").glob("*/stat"):
+                try:
+                    if thread.read_text().rpartition(")")[2].split()[0] in "RD":
+                        return True
+                except OSError:
+                    return True  # it has ended meanwhile
+        return False
 
     def sweep(self, server, act):
         """Does the same again and again, and lets another call of it fail each time."""
@@ -155,18 +167,17 @@ class FailingCallsTest(unittest.TestCase):
             self.plan.arm(0)
             tell = f"call {number} ({self.plan.last}), {said}"
             self.assertIsNone(server.process.poll(), f"seed {self.seed}, the server has ended: {tell}")
-            # It goes on, whatever it was.
-            end = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    act()
-                    break
-                except (OSError, AssertionError, ValueError):
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(0.02)
+            # It goes on, whatever it was: what it could not have it asks for again by itself.
+            asking(lambda: self.works(act), f"seed {self.seed}, it does not go on: {tell}")
             self.until(lambda: (self.descriptors(server), self.children(server)), before, tell)
             self.assertEqual(self.plan.numbers[3], 0, f"seed {self.seed}, a descriptor was closed twice: {tell}")
+
+    def works(self, act):
+        try:
+            act()
+        except (OSError, AssertionError, ValueError):
+            return False
+        return True
 
     def test_requests(self):
         server = self.server()

@@ -6,10 +6,10 @@ import socket
 import stat
 import subprocess
 import tempfile
-import time
 import unittest
 
 from server import BINARY, PATIENCE, ROOT, Server
+from waiting import gone, unlocked
 
 NOBODY = 65534
 
@@ -19,13 +19,6 @@ def serve(*arguments, prefix=(), **variables):
     env = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
     done = subprocess.run([*prefix, BINARY, "serve", *arguments], env=env, capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stderr
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 class HomeTest(unittest.TestCase):
@@ -98,7 +91,7 @@ class WorkDirectoryTests(HomeTest):
         dead.kill()
         self.assertTrue(left.exists())
         dead.start()
-        wait_until(lambda: not left.exists(), "what a killed server left is still there")
+        gone(left)
         self.assertLessEqual(mine, set(self.shelf().iterdir()))
         self.assertEqual(living.ask("POST", "/v1/run/squares?pool=process", {"n": 3}).json, {"sum": 5})
 
@@ -111,14 +104,11 @@ class WorkDirectoryTests(HomeTest):
             self.assertEqual(server.ask("POST", "/v1/run/squares?pool=process", {"n": 3}).json, {"sum": 5})
             server.kill()
             # The store is free once process 1 of the name space has gone, too.
-            wait_until(lambda: self.is_free(server.store), "the killed server still holds its store")
+            unlocked(server.store + ".lock")
             server.start()
         pid = int(subprocess.check_output(["pgrep", "-P", str(server.process.pid)]))
         os.kill(pid, signal.SIGTERM)
         self.assertEqual(server.process.wait(PATIENCE), 0)
-
-    def is_free(self, store):
-        return subprocess.run(["flock", "-n", store + ".lock", "true"]).returncode == 0
 
 
 LITTER = r"""
@@ -145,7 +135,7 @@ class ChildDirectoryTests(HomeTest):
         (self.home / "litter.py").write_text(LITTER)
         server = self.server("--config", "c.toml", files={"c.toml": config})
         where = pathlib.Path(server.ask("POST", "/v1/run/litter", {}).json)
-        wait_until(lambda: not where.exists(), f"{where} is still there")
+        gone(where)
         self.assertEqual((victim / "below" / "file").read_text(), "kept")
         self.assertEqual(server.stop(), 0)
         self.assertFalse(self.shelf().exists())

@@ -3,6 +3,7 @@ import subprocess
 import unittest
 
 from server import ServerTest
+from waiting import asking
 
 
 class JobTests(ServerTest):
@@ -173,9 +174,7 @@ class CancelTests(ServerTest):
         connection = self.server.connect()
         connection.request("POST", "/v1/run/sleep?label.who=leaver", '{"seconds":60}', {
             "Content-Type": "application/json", "Authorization": "Bearer " + self.server.token})
-        jobs = []
-        while not jobs:
-            jobs = [j for j in self.server.get("/v1/jobs?state=running").json["jobs"] if j["labels"]]
+        jobs = asking(lambda: self.server.get("/v1/jobs?state=running&label.who=leaver").json["jobs"], "it does not run")
         connection.close()
         self.assertEqual(self.server.wait(jobs[0]["id"])["state"], "cancelled")
 

@@ -5,11 +5,11 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 import unittest
 
-from server import PATIENCE, Server
+from server import Server
 from wire import Wire, request
+from waiting import asking
 
 JSON = ("Content-Type", "application/json")
 
@@ -40,10 +40,7 @@ class LeavingTests(unittest.TestCase):
 
     def running(self, who):
         """The job with this label, once it runs."""
-        deadline = time.monotonic() + PATIENCE
-        while not (jobs := self.server.get(f"/v1/jobs?state=running&label.who={who}").json["jobs"]):
-            self.assertLess(time.monotonic(), deadline)
-        return jobs[0]["id"]
+        return asking(lambda: self.server.get(f"/v1/jobs?state=running&label.who={who}").json["jobs"], "it does not run")[0]["id"]
 
     def assertCancelled(self, who, leave):
         job = self.running(who)
@@ -136,9 +133,7 @@ class LeavingTests(unittest.TestCase):
         self.assertGreaterEqual(self.streams(), len(asks))
         for wire in wires:
             wire.socket.close()
-        deadline = time.monotonic() + PATIENCE
-        while self.streams() > 0:
-            self.assertLess(time.monotonic(), deadline)
+        asking(lambda: self.streams() == 0, "streams without a reader are open")
         self.server.ask("DELETE", f"/v1/jobs/{job}")
 
     def streams(self):

@@ -2,7 +2,7 @@
 import json
 import time
 
-from server import PATIENCE, Server, ServerTest
+from server import Server, ServerTest
 
 
 class MonitorTests(ServerTest):
@@ -28,9 +28,7 @@ class MonitorTests(ServerTest):
         self.assertIn("squares", first["task_names"])
         job = self.server.submit("sleep", {"seconds": 0.3}, pool="thread", labels={"a": "b"})
         states, spans, ran, number = [], [], False, first["number"]
-        deadline = time.monotonic() + PATIENCE
         while not spans:
-            self.assertLess(time.monotonic(), deadline)
             frame = next(frames)
             number += 1
             self.assertEqual(frame["number"], number)

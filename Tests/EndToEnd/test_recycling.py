@@ -9,7 +9,8 @@ import time
 import unittest
 
 from processes import is_alive
-from server import PATIENCE, ROOT, Server
+from server import ROOT, Server
+from waiting import asking, begun, ended
 
 TASKS = str(ROOT / "Tests/Workers/tasks.py")
 PID = "import os, spindle\n\n@spindle.task\ndef pid() -> int:\n    return os.getpid()\n"
@@ -26,12 +27,6 @@ class WorkersTest(unittest.TestCase):
         self.assertEqual(answer.status, 200, answer.body)
         return answer.json
 
-    def until(self, condition, what):
-        deadline = time.monotonic() + PATIENCE
-        while not (found := condition()):
-            self.assertLess(time.monotonic(), deadline, what)
-        return found
-
     def workers(self, server, *states):
         pools = {pool["name"]: pool for pool in server.get("/v1/pools").json["pools"]}
         return {worker["pid"] for worker in pools["process"]["workers"] if worker["state"] in states}
@@ -47,23 +42,23 @@ class RecyclingTests(WorkersTest):
     def test_by_jobs(self):
         server = self.serve("--python", "t.py", "--processes", "1", "--worker-max-jobs", "10", files={"t.py": PID})
         runs = []
-        self.until(lambda: runs.append(self.run_task(server, "pid")) or len(set(runs)) > 2, "always the same workers")
+        asking(lambda: runs.append(self.run_task(server, "pid")) or len(set(runs)) > 2, "always the same workers")
         counts = [runs.count(pid) for pid in dict.fromkeys(runs)]
         # A tenth more or less, and what came while the successor started.
         self.assertTrue(all(9 <= count for count in counts[:-1]), counts)
-        self.until(lambda: self.ended(server, "jobs") >= 2, "the old ones stay")
+        asking(lambda: self.ended(server, "jobs") >= 2, "the old ones stay")
         self.assertEqual(self.ended(server, "died"), 0)
 
     def test_by_age(self):
         server = self.serve("--python", "t.py", "--processes", "1", "--worker-max-age", "300ms", files={"t.py": PID})
         first = self.run_task(server, "pid")
-        self.until(lambda: self.run_task(server, "pid") != first, "the same worker after its time")
-        self.until(lambda: not is_alive(first), "the old worker lives")
+        asking(lambda: self.run_task(server, "pid") != first, "the same worker after its time")
+        ended(first)
 
     def test_idle_workers_go_and_come_back_with_work(self):
         server = self.serve("--python", "t.py", "--processes", "2", "--worker-idle", "200ms", files={"t.py": PID})
         first = self.run_task(server, "pid")
-        self.until(lambda: not self.workers(server, "idle", "busy", "starting", "stopping"), "idle workers stay")
+        asking(lambda: not self.workers(server, "idle", "busy", "starting", "stopping"), "idle workers stay")
         self.assertFalse(is_alive(first))
         self.assertNotEqual(self.run_task(server, "pid"), first)
         self.assertGreaterEqual(self.ended(server, "idle"), 4)
@@ -73,8 +68,8 @@ class RecyclingTests(WorkersTest):
         server = self.serve("--python", "t.py", "--processes", "1", "--worker-memory", "128MiB", files={"t.py": source})
         first = self.run_task(server, "pid")
         self.assertEqual(self.run_task(server, "keep", {"mib": 200}), first)
-        self.until(lambda: self.run_task(server, "pid") != first, "the worker stays, with all its memory")
-        self.until(lambda: self.ended(server, "memory") == 1, "nobody counts it")
+        asking(lambda: self.run_task(server, "pid") != first, "the worker stays, with all its memory")
+        asking(lambda: self.ended(server, "memory") == 1, "nobody counts it")
 
     def test_protocol_error(self):
         source = PID + "\n@spindle.task\ndef babble():\n    os.write(int(os.environ['SPINDLE_FD']), b'no json\\n')\n"
@@ -97,10 +92,10 @@ class RecyclingTests(WorkersTest):
             "import os, spindle, threading\n\n@spindle.task\ndef nothing():\n    pass\n\n"
             "if 'SPINDLE_CHILD' in os.environ:\n    threading.Timer(0.01, os._exit, (1,)).start()\n")
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": source})
-        begun = time.monotonic()
-        self.until(lambda: self.ended(server, "died") >= 7, "they do not die")
+        since = time.monotonic()
+        asking(lambda: self.ended(server, "died") >= 7, "they do not die")
         # The first three at once, the next ones after 100, 200, 400 ms.
-        self.assertGreater(time.monotonic() - begun, 0.7)
+        self.assertGreater(time.monotonic() - since, 0.7)
 
 
 class ZygoteTests(WorkersTest):
@@ -126,24 +121,22 @@ class ZygoteTests(WorkersTest):
         workers = self.workers(server, "idle", "busy")
         self.assertIn(pid, workers)
         server.kill()
-        self.until(lambda: not any(map(is_alive, workers)), "workers outlive the server")
+        ended(*workers)
 
     def test_a_killed_worker_is_noticed_and_replaced_at_once(self):
         server = self.serve("--python", TASKS, "--processes", "2", "--preload", "--store", "memory")
         noticed, replaced = [], []
         for _ in range(30):
             job = server.submit("hanging")
-            pid = self.until(
-                lambda: next((int(e["worker"].rpartition("-")[2]) for e in server.events(job) if e["type"] == "started"), None),
-                "it does not start")
+            pid = int(begun(server, job)["worker"].rpartition("-")[2])
             before = self.workers(server, "idle", "busy")
             os.kill(pid, signal.SIGKILL)
-            begun = time.monotonic()
+            killed = time.monotonic()
             done = server.wait(job)
-            noticed.append(time.monotonic() - begun)
+            noticed.append(time.monotonic() - killed)
             self.assertEqual(done["error"]["signal"], 9)
-            self.until(lambda: len(self.workers(server, "idle", "busy") - {pid}) >= len(before), "no replacement")
-            replaced.append(time.monotonic() - begun)
+            asking(lambda: len(self.workers(server, "idle", "busy") - {pid}) >= len(before), "no replacement")
+            replaced.append(time.monotonic() - killed)
         noticed.sort()
         replaced.sort()
         print(f"noticed {noticed[15] * 1e3:.1f} ms (most {noticed[-1] * 1e3:.1f}), replaced {replaced[15] * 1e3:.1f} ms"
@@ -194,39 +187,41 @@ class ReloadTests(WorkersTest):
                 for version in range(1, 6):
                     self.write(server, "t.py", self.source(version))
                     self.reload(server)
-                    self.until(lambda: seen and seen[-1] == version, f"version {version} does not come")
+                    asking(lambda: seen and seen[-1] == version, f"version {version} does not come")
                 stop.set()
                 for client in clients:
                     client.join()
                 self.assertEqual(failed, [])
                 self.assertEqual(set(seen), set(range(6)))
-                self.until(lambda: not self.workers(server, "stopping"), "old workers stay")
+                asking(lambda: not self.workers(server, "stopping"), "old workers stay")
                 self.assertEqual(self.ended(server, "died"), 0)
 
     def test_what_runs_ends_where_it_began(self):
-        slow = "\n@spindle.task\ndef slow(path: str) -> int:\n    import os\n    while not os.path.exists(path):\n        time.sleep(0.01)\n    return version()\n"
+        slow = "\n@spindle.task\ndef slow(path: str) -> int:\n    open(path).read()\n    return version()\n"
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": self.source(1, slow)})
         gate = server.home.name + "/gate"
+        os.mkfifo(gate)
         job = server.submit("slow", {"path": gate})
-        self.until(lambda: server.get(f"/v1/jobs/{job}").json["state"] == "running", "it does not run")
+        begun(server, job)
         self.write(server, "t.py", self.source(2, slow))
         self.reload(server)
-        self.until(lambda: any(line["message"] == "workers are ready" for line in self.log(server)[3:]), "no new workers")
-        pathlib.Path(gate).touch()
+        asking(lambda: any(line["message"] == "workers are ready" for line in self.log(server)[3:]), "no new workers")
+        pathlib.Path(gate).write_text("go")
         done = server.wait(job)
         self.assertEqual((done["state"], done["result"], done["attempt"]), ("succeeded", 1, 1))
         self.assertEqual(self.run_task(server, "version"), 2)
 
     def test_a_long_result_is_read_though_its_worker_and_all_its_fleet_are_gone(self):
-        long = "\n@spindle.task\ndef long(path: str) -> str:\n    import os\n    while not os.path.exists(path):\n        time.sleep(0.01)\n    return 'x' * 40_000_000\n"
+        long = "\n@spindle.task\ndef long(path: str) -> str:\n    open(path).read()\n    return 'x' * 40_000_000\n"
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": self.source(1, long)})
         gate = server.home.name + "/gate"
+        os.mkfifo(gate)
         job = server.submit("long", {"path": gate})
-        self.until(lambda: server.get(f"/v1/jobs/{job}").json["state"] == "running", "it does not run")
+        begun(server, job)
         self.write(server, "t.py", self.source(2, long))
         self.reload(server)
-        self.until(lambda: any(line["message"] == "workers are ready" for line in self.log(server)[3:]), "no new workers")
-        pathlib.Path(gate).touch()
+        asking(lambda: any(line["message"] == "workers are ready" for line in self.log(server)[3:]), "no new workers")
+        pathlib.Path(gate).write_text("go")
         done = server.wait(job)
         self.assertEqual((done["state"], done["attempt"], len(done["result"])), ("succeeded", 1, 40_000_000))
 
@@ -239,13 +234,13 @@ class ReloadTests(WorkersTest):
             f'[workers.python]\ncommand = ["python3", "{sdk}/spindle.py", "{server.home.name}/t.py"]\n'
             'max_jobs = 100\nmax_age = "1h"\nidle = "10m"\nmemory = "512MiB"\npreload = true\n'))
         self.reload(server)
-        self.until(lambda: server.get("/v1/tasks/version").status == 200, "the new workers' task does not come")
+        asking(lambda: server.get("/v1/tasks/version").status == 200, "the new workers' task does not come")
         self.assertEqual(self.run_task(server, "say", {"word": "two"}), "now: two")
         self.assertEqual(self.run_task(server, "more"), "more")
         self.assertEqual(self.run_task(server, "version"), 7)
         self.write(server, "c.toml", self.CONFIG)
         self.reload(server)
-        self.until(lambda: server.get("/v1/tasks/version").status == 404, "the removed workers' task stays")
+        asking(lambda: server.get("/v1/tasks/version").status == 404, "the removed workers' task stays")
         self.assertEqual(server.get("/v1/tasks/more").status, 404)
         self.assertEqual(server.ask("POST", "/v1/run/version").status, 422)
 
@@ -259,7 +254,7 @@ class ReloadTests(WorkersTest):
                 lines = len(self.log(server))
                 self.write(server, name, text)
                 self.reload(server)
-                self.until(
+                asking(
                     lambda: any(line["level"] == "error" and why in line["why"] for line in self.log(server)[lines:]),
                     "nobody says what is wrong")
                 self.assertEqual(self.run_task(server, "version"), 1)

@@ -1,10 +1,10 @@
 """HTTP as RFC 9110, 9112 and the contract have it, clause by clause, on raw bytes where that matters."""
 import tempfile
-import time
 import unittest
 
-from server import PATIENCE, Server, ServerTest
+from server import Server, ServerTest
 from wire import Wire, request
+from waiting import asking
 
 CLOSE = ("Connection", "close")
 
@@ -215,9 +215,7 @@ class SpecificationTests(ServerTest):
 
     def all_events(self, who):
         """The events of the first job with this label, once it is there."""
-        deadline = time.monotonic() + PATIENCE
-        while not (jobs := self.server.get(f"/v1/jobs?label.who={who}").json["jobs"]):
-            self.assertLess(time.monotonic(), deadline)
+        jobs = asking(lambda: self.server.get(f"/v1/jobs?label.who={who}").json["jobs"], "the job does not come")
         return self.server.events(jobs[0]["id"])
 
 

@@ -1,6 +1,5 @@
 """How a server ends: what it says, what it keeps, and what its clients notice."""
 import http.client
-import json
 import os
 import pathlib
 import signal
@@ -8,11 +7,10 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 
 from server import BINARY, PATIENCE, Server
-from test_files import wait_until
+from waiting import asking, begun, logged, there
 
 CONFIG = """
 [commands.chatty]
@@ -33,7 +31,7 @@ class StoppedTests(unittest.TestCase):
 
     def begun(self, server, *jobs):
         for job in jobs:
-            wait_until(lambda: server.get(f"/v1/jobs/{job}").json["state"] == "running", "a job does not begin")
+            begun(server, job)
 
     def test_what_is_stopped_for_good_says_so_and_never_that_it_took_too_long(self):
         server = self.start()
@@ -70,7 +68,7 @@ class StoppedTests(unittest.TestCase):
         for name, options in (("running", "max_attempts=3"), ("waiting", "max_attempts=1"), ("later", "delay=1h")):
             threads.append(threading.Thread(target=run, args=(name, f"/v1/run/sleep?pool=thread&{options}", {"seconds": 60})))
             threads[-1].start()
-            wait_until(lambda: len(server.get("/v1/jobs").json["jobs"]) == len(threads), "a job does not come")
+            asking(lambda: len(server.get("/v1/jobs").json["jobs"]) == len(threads), "a job does not come")
         self.assertEqual(server.end(), 0)
         for thread in threads:
             thread.join(PATIENCE)
@@ -107,7 +105,7 @@ class StoppedTests(unittest.TestCase):
         job = server.submit("sleep", {"seconds": 3600})
         self.begun(server, job)
         server.process.terminate()
-        wait_until(lambda: "stopping" in pathlib.Path(server.log.name).read_text(), "it does not stop")
+        logged(server, "stopping")
         self.assertIsNone(server.process.poll())
         self.assertEqual(server.end(), 0)
 
@@ -122,8 +120,7 @@ class StartTests(unittest.TestCase):
             [*prefix, BINARY, "serve", "--listen", "127.0.0.1:0", "--python", "slow.py"], env=env, cwd=home,
             stderr=subprocess.DEVNULL)
         self.addCleanup(process.kill)
-        places = ("importing", "spindle-*/*/*/importing")
-        wait_until(lambda: any(found for place in places for found in home.glob(place)), "the worker does not start")
+        there(home / "importing")
         return process
 
     def test_a_signal_ends_a_server_that_has_not_begun(self):
@@ -154,7 +151,7 @@ class ConnectionsTests(unittest.TestCase):
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
             first = b'{"seconds":1}'
             connection.sendall(request % (len(first), first))
-            wait_until(lambda: server.get("/v1/jobs?state=running").json["jobs"], "the job does not begin")
+            asking(lambda: server.get("/v1/jobs?state=running").json["jobs"], "the job does not begin")
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
             server.process.terminate()
             received = b""
@@ -210,7 +207,7 @@ class RestartTests(unittest.TestCase):
         try:
             for _ in range(4):
                 enough = len(self.answers) + 200
-                wait_until(lambda: len(self.answers) > enough, "no answers come")
+                asking(lambda: len(self.answers) > enough, "no answers come")
                 self.assertEqual(self.server.end(), 0)
                 self.server.start()
         finally:

@@ -8,11 +8,11 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 from urllib.parse import quote
 
 from server import BINARY, PATIENCE, Server
+from waiting import asking
 
 
 def log(server):
@@ -178,10 +178,8 @@ class FullDiskTests(unittest.TestCase):
         self.submit_until(server, 202)
 
     def submit_until(self, server, status):
-        deadline = time.monotonic() + PATIENCE
         job = {"task": "squares", "labels": {"p": "x" * 200}}
-        while server.ask("POST", "/v1/jobs", job).status != status:
-            self.assertLess(time.monotonic(), deadline)
+        asking(lambda: server.ask("POST", "/v1/jobs", job).status == status, f"{status} is not answered")
 
     def test_a_stop_does_not_wait_for_room(self):
         server = self.serve("--threads", "1", "--processes", "1")
@@ -221,9 +219,7 @@ class CallsThatFailTests(unittest.TestCase):
         finally:
             tracer.terminate()
             tracer.communicate(timeout=PATIENCE)
-        deadline = time.monotonic() + PATIENCE
-        while server.ask("POST", "/v1/jobs", {"task": "squares"}).status != 202:
-            self.assertLess(time.monotonic(), deadline)
+        asking(lambda: server.ask("POST", "/v1/jobs", {"task": "squares"}).status == 202, "it takes no jobs again")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import subprocess
 import time
 import unittest
 
-from server import BINARY, PATIENCE, ROOT, Server
-from test_files import NOBODY, HomeTest, serve, wait_until
+from server import BINARY, PATIENCE
+from test_files import NOBODY, HomeTest, serve
+from waiting import asking, logged
 
 ADMIN, READER, SUBMITTER, OTHER = "a" * 64, "b" * 40, "c" * 40, "d" * 64
 
@@ -83,13 +84,13 @@ class TokenFileTests(TokenTest):
         page = self.sign_in(server, READER)
         pathlib.Path(path).write_text(f"{ADMIN}\n{OTHER} submit\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.status(server, READER) == 401, "an old token still holds")
+        asking(lambda: self.status(server, READER) == 401, "an old token still holds")
         self.assertEqual(self.scope(server, OTHER), "submit")
         # Who came with it has gone with it.
         self.assertEqual(server.ask("GET", "/v1/jobs", headers={"Cookie": page}, token=False).status, 401)
         pathlib.Path(path).write_text(f"{ADMIN}\n{OTHER} everything\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "line 2" in pathlib.Path(server.log.name).read_text(), "the log says nothing of it")
+        logged(server, "line 2")
         self.assertEqual(self.scope(server, OTHER), "submit")
 
     def sign_in(self, server, token):
@@ -215,7 +216,7 @@ class SessionTests(TokenTest):
         head, line = path.read_text().splitlines()
         path.write_text(f"{head}\n{line.rsplit(' ', 1)[0]} {time.time_ns() + 2 * 10**9}\n")
         server.start()
-        wait_until(lambda: self.visit(server, cookie) == 401, "a session goes on after its end")
+        asking(lambda: self.visit(server, cookie) == 401, "a session goes on after its end")
 
     def test_browsers_that_sign_in_for_ever_take_no_memory_for_ever(self):
         server = self.server("--store", "memory")

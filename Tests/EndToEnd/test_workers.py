@@ -2,7 +2,6 @@
 import concurrent.futures
 import os
 import pathlib
-import signal
 import subprocess
 import time
 import unittest

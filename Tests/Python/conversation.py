@@ -107,6 +107,16 @@ class Conversation:
                 place += 1
             self.receive()
 
+    def until_own(self, text):
+        """Receives until it has said this for nobody."""
+        self.until(lambda message: message.get("method") == "log" and "id" not in message["params"] and text in message["params"]["text"])
+
+    def gate(self, name):
+        """A file that whoever opens it waits at, until the test has opened it too."""
+        path = pathlib.Path(self.home.name, name)
+        os.mkfifo(path)
+        return path
+
     def log(self, id, stream=None):
         """What the log of a call says so far."""
         return [message["params"]["text"] for message in self.said if message.get("method") == "log"
@@ -128,11 +138,11 @@ def _once(pairs):
 
 
 def eventually(test):
-    """Waits until it is so."""
+    """Looks until it is so: for what is seen in the list of all processes, of which no event tells."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := test()):
         assert time.monotonic() < deadline, "it never came to be so"
-        time.sleep(0.005)
+        os.sched_yield()
     return answer
 
 

@@ -119,11 +119,16 @@ async def parent():
     await asyncio.create_task(leave())
 @spindle.task
 async def beside():
-    await asyncio.sleep(0.2)
+    global over
+    over = asyncio.Event()
+    await over.wait()
     return "well"
+@spindle.task
+async def go_on(): over.set()
 ''') as worker:
         beside = worker.start("beside")
         assert worker.run("parent")["data"]["type"] == "SystemExit"
+        worker.run("go_on")
         assert worker.outcome(beside) == "well"
 
 
@@ -167,7 +172,7 @@ def printing():
 
 LOGS = [
     ("print('a\\nb')", ["a", "b"]), ("print('a', end='')", ["a"]), ("sys.stderr.write('x\\ny')", ["x", "y"]),
-    ("threading.Thread(target=print, args=('t',)).start(); time.sleep(0.1)", ["t"]),
+    ("t = threading.Thread(target=print, args=('t',)); t.start(); t.join()", ["t"]),
     ("kept.submit(print, 'pool').result()", ["pool"]),
     ("sys.stdout.buffer.write('é'.encode()[:1]); sys.stdout.buffer.write('é\\n'.encode()[1:])", ["é"]),
     ("logging.getLogger('mine').error('logged')", ["logged"]), ("logging.getLogger('other').warning('last resort')", ["last resort"]),
@@ -248,30 +253,38 @@ def test_what_nobody_that_runs_has_printed_is_in_no_log(printing):
     id = printing.start("asay", code="""
 async def fail(): raise ValueError('of a neighbour')
 task = asyncio.get_running_loop().create_task(fail())
-threading.Timer(0.3, print, ['too late']).start()
-await asyncio.sleep(0.01)""")
+sys.late, sys.later = threading.Event(), threading.Thread(target=lambda: (sys.late.wait(), print('too late')))
+sys.later.start()
+await asyncio.sleep(0)""")
     printing.answer(id)
-    next = printing.start("asay", code="import gc; gc.collect(); await asyncio.sleep(0.5)")
+    next = printing.start("asay", code="""
+import gc; gc.collect()
+sys.late.set()
+await asyncio.get_running_loop().run_in_executor(None, sys.later.join)""")
     printing.answer(next)
+    printing.until_own("too late")
+    printing.until_own("of a neighbour")
     assert printing.log(id) + printing.log(next) == []
-    eventually(lambda: "too late" in printing.own() and "of a neighbour" in printing.own())
     assert before < len(printing.said)
 
 
 def test_a_thread_that_outlives_its_job_speaks_for_nobody(printing):
     id = printing.start("say", code="""
+sys.over = threading.Event()
 def late():
-    time.sleep(0.3)
+    sys.over.wait()
     try: spindle.job()
     except RuntimeError as error: print('refused:', error)
 threading.Thread(target=late).start()""")
     printing.answer(id)
-    eventually(lambda: "refused:" in printing.own())
-    assert printing.log(id) == []
+    next = printing.start("say", code="sys.over.set()")
+    printing.answer(next)
+    printing.until_own("refused:")
+    assert printing.log(id) + printing.log(next) == []
 
 
 def test_a_forked_child_cannot_answer(printing):
-    id = printing.start("say", code="result = 'child' if os.fork() == 0 else (time.sleep(0.3), 'parent')[1]")
+    id = printing.start("say", code="pid = os.fork(); result = 'child' if pid == 0 else (os.waitpid(pid, 0), 'parent')[1]")
     assert printing.outcome(id) == "parent"
     printing.ask("ping")
     assert sum(message.get("id") == id for message in printing.said) == 1
@@ -317,11 +330,15 @@ def test_what_a_call_has_started_is_gone_when_it_is_answered(code, how, kind):
         task = "say"
         if kind == "beside":
             task, end = "asay", end.replace("time.sleep", "await asyncio.sleep")
-        id = worker.start(task, code=code.format(m=m) + "\nprint('started')\n" + ("" if "exec" not in code else "time.sleep(0.3)\n") + end)
+        gate = worker.gate("gate")
+        wait = "" if how == "cancel" else f"open({str(gate)!r}).read()\n"
+        id = worker.start(task, code=code.format(m=m) + "\nprint('started')\n" + wait + end)
         worker.until(lambda message: message.get("method") == "log")
+        eventually(lambda: sleepers(m))
         if how == "cancel":
-            eventually(lambda: sleepers(m))
             worker.cancel(id)
+        else:
+            gate.write_text("go")
         worker.answer(id)
         assert sleepers(m) == []
         assert worker.run("say", code="result = 5") == 5
@@ -347,9 +364,10 @@ def test_what_the_files_own_processes_print_is_in_nobodys_log():
     with Conversation('''
 import concurrent.futures, multiprocessing
 helper = subprocess.Popen("while read line; do echo helper $line; done", shell=True, stdin=subprocess.PIPE)
+os.mkfifo("gate-executor"), os.mkfifo("gate-pool"), os.mkfifo("gate-look")
 pool = concurrent.futures.ProcessPoolExecutor(1)
 def late(name):
-    time.sleep(0.2)
+    open("gate-" + name).read()
     print(name, "printed late")
     os.write(1, f"{name} wrote late\\n".encode())
 early = multiprocessing.get_context("fork").Pool(1)
@@ -361,11 +379,17 @@ def leave():
     early.apply_async(late, ("pool",))
 @spindle.task
 def look():
-    time.sleep(0.6)
     print("mine")
+    open("gate-look").read()
 ''') as worker:
         worker.run("leave")
         id = worker.start("look")
+        worker.until(lambda message: message.get("method") == "log" and message["params"].get("id") == id)
+        for name in ("executor", "pool"):
+            pathlib.Path(worker.home.name, "gate-" + name).write_text("go")
+            worker.until_own(name + " wrote late")
+        worker.until_own("helper spoke")
+        pathlib.Path(worker.home.name, "gate-look").write_text("go")
         worker.answer(id)
         assert worker.log(id) == ["mine"]
         own = [message["params"]["text"] for message in worker.said if message.get("method") == "log" and "id" not in message["params"]]
@@ -430,8 +454,12 @@ async def slow():
         await asyncio.sleep(60)
 @spindle.task
 async def beside():
-    await asyncio.sleep(0.6)
+    global over
+    over = asyncio.Event()
+    await over.wait()
     return "well"
+@spindle.task
+async def go_on(): over.set()
 @spindle.task
 async def own():
     raise asyncio.CancelledError
@@ -439,6 +467,7 @@ async def own():
         id, beside = worker.start("slow"), worker.start("beside")
         worker.cancel(id, grace=100)
         assert worker.outcome(id)["code"] == -32800
+        worker.run("go_on")
         assert worker.outcome(beside) == "well"
         assert worker.run("own")["data"]["type"] == "CancelledError"
 
@@ -465,8 +494,9 @@ def hang(): time.sleep(60)
         id = worker.start("hang")
         worker.cancel(id)
         assert worker.outcome(id)["code"] == -32800
-        time.sleep(1.1)
-        assert worker.process.poll() is None
+        # An alarm that is not taken back ends the worker after a second: only time can show that none comes.
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.process.wait(1.1)
 
 
 # ---------------------------------------------------------------- other interpreters
