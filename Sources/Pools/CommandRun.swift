@@ -50,7 +50,7 @@ final class CommandRun {
             spawned, limits: limits, on: loop, spawner: spawner, onExcess: { [unowned self] in exceeded($0) },
             onExit: { [unowned self] in exited($0) })
         if let descriptor = spawned.takeInput() { input = ChildInput(descriptor, on: loop) }
-        if let pattern = command.progress { progress = (0..<2).map { _ in progressReader(pattern, spawner.errands) } }
+        if let pattern = command.progress { progress = (0..<2).map { _ in progressReader(pattern, spawner.looks) } }
         readers = [
             try reader(
                 spawned.takeOutput(),
@@ -104,9 +104,9 @@ final class CommandRun {
             })
     }
 
-    private func progressReader(_ pattern: Pattern, _ errands: Errands) -> ProgressReader {
+    private func progressReader(_ pattern: Pattern, _ looks: Errands) -> ProgressReader {
         ProgressReader(
-            pattern, on: errands, and: loop, found: { [unowned self] in report(.progress(attempt.id, $0)) },
+            pattern, on: looks, and: loop, found: { [unowned self] in report(.progress(attempt.id, $0)) },
             whenIdle: { [unowned self] wasTooCostly in
                 if wasTooCostly, !self.wasTooCostly {
                     self.wasTooCostly = true

@@ -1,48 +1,57 @@
 import CSpindle
+import DequeModule
 import EventLoop
 import Glibc
 
-/// A thread that does what may take long or block, one after the other: reading files, looking through text. The loop only
-/// hears of the outcome.
+/// Threads that do what may take long or block: reading files, looking through text. The loop only hears of the outcome.
+///
+/// On one thread errands are done one after the other, in the order in which they were given; on several an errand that
+/// takes long keeps only those waiting that come when all are busy.
 // Guard: `waiting` by `lock`.
-final class Errands: @unchecked Sendable {
+package final class Errands: @unchecked Sendable {
     private let lock = Lock()
     private let arrived = Condition()
-    private var waiting: [@Sendable () -> Void] = []
+    private var waiting: Deque<@Sendable () -> Void> = []
     private let name: String
 
-    /// - Parameter name: Of the thread, at most 15 bytes.
-    init(_ name: String) {
+    /// - Parameter name: Of the threads, at most 15 bytes.
+    package init(_ name: String, threads: Int = 1) {
         self.name = name
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let created = pthread_create(&thread, nil, Self.main, context)
-        precondition(created == 0, "no memory for the thread \(name)")
-        pthread_detach(thread)
+        for _ in 0..<threads {
+            var thread = pthread_t()
+            let context = Unmanaged.passRetained(self).toOpaque()
+            let created = pthread_create(&thread, nil, Self.main, context)
+            precondition(created == 0, "no memory for the thread \(name)")
+            pthread_detach(thread)
+        }
     }
 
-    /// Does `work` on the thread, and then tells the loop.
-    func run<Outcome: Sendable>(
+    /// Does `work` on a thread, and then tells the loop.
+    package func run<Outcome: Sendable>(
         on loop: EventLoop, _ work: @escaping @Sendable () -> Outcome, then done: @escaping (Outcome) -> Void
     ) {
         let done = LoopBound(done, on: loop)
+        run {
+            let outcome = work()
+            done.loop.submit { done.value(outcome) }
+        }
+    }
+
+    /// Does `work` on a thread, and tells nobody.
+    func run(_ work: @escaping @Sendable () -> Void) {
         lock.withLock {
-            waiting.append {
-                let outcome = work()
-                done.loop.submit { done.value(outcome) }
-            }
+            waiting.append(work)
             arrived.signal()
         }
     }
 
     private func work() -> Never {
         while true {
-            var batch: [@Sendable () -> Void] = []
-            lock.withLock {
+            let next = lock.withLock {
                 while waiting.isEmpty { arrived.wait(lock) }
-                swap(&batch, &waiting)
+                return waiting.removeFirst()
             }
-            for work in batch { work() }
+            next()
         }
     }
 

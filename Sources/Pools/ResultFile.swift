@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import JSON
 import Jobs
@@ -5,11 +6,11 @@ import Jobs
 /// A result that was too long for a line: a file in its worker's directory.
 ///
 /// Opened at once, without waiting for anybody and without following a link; read elsewhere, because that takes its time.
-struct ResultFile: ~Copyable {
+struct ResultFile: ~Copyable, Sendable {
     /// In bytes.
     private static let longest = 64 << 20
 
-    private let descriptor: CInt
+    private let file: Descriptor
 
     /// - Parameters:
     ///   - path: As the worker says it; what counts is where it leads from the worker's directory.
@@ -21,52 +22,35 @@ struct ResultFile: ~Copyable {
         // The directory may have another name for the worker, by a link above it.
         if inside.hasPrefix("/") { steps = Array(steps.suffix(1)) }
         guard let name = steps.popLast(), !(steps + [name]).contains("..") else { return nil }
-        var place = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard var place = Descriptor(opening: directory, O_RDONLY | O_DIRECTORY) else { return nil }
         for step in steps {
-            guard place >= 0 else { return nil }
-            let below = openat(place, step, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-            close(place)
+            guard let below = Descriptor(opening: step, in: place.number, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) else {
+                return nil
+            }
             place = below
         }
-        guard place >= 0 else { return nil }
-        let file = openat(place, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-        unlinkat(place, name, 0)
-        close(place)
-        guard file >= 0 else { return nil }
+        let file = Descriptor(opening: name, in: place.number, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+        unlinkat(place.number, name, 0)
+        guard let file else { return nil }
         var status = stat()
-        guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= Self.longest else {
-            close(file)
-            return nil
-        }
-        descriptor = file
+        guard fstat(file.number, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= Self.longest
+        else { return nil }
+        self.file = file
     }
 
-    deinit { close(descriptor) }
+    /// What is in it; nil when that is too long, or cannot be read.
+    consuming func contents() -> [UInt8]? { file.contents(atMost: Self.longest) }
+}
 
-    /// Its descriptor, for who reads it elsewhere and closes it then.
-    consuming func handOver() -> CInt {
-        let descriptor = descriptor
-        discard self
-        return descriptor
-    }
+/// Carries the file to the thread that reads it.
+// Guard: `file` is taken once, by that thread; handing it over orders the two.
+final class ResultCarrier: @unchecked Sendable {
+    private var file: ResultFile?
 
-    /// Reads it, and closes it.
-    ///
-    /// - Returns: nil when it is too long, or cannot be read.
-    static func contents(of descriptor: CInt) -> [UInt8]? {
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        while bytes.count <= longest {
-            let count = read(descriptor, &buffer, buffer.count)
-            if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { return nil }
-            guard count > 0 else { return bytes }
-            bytes += buffer[..<count]
-        }
-        return nil
-    }
+    init(_ file: consuming ResultFile?) { self.file = file }
+
+    /// nil: there was none.
+    func contents() -> [UInt8]? { file.take()?.contents() }
 }
 
 extension JSONSchema {

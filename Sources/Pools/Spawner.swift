@@ -79,7 +79,12 @@ final class Spawner: @unchecked Sendable {
     /// Tells our children from those of any other server.
     private let name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     let warden = Warden()
-    let errands = Errands("errands")
+    /// Looking through output: each takes some tens of milliseconds at most.
+    let looks = Errands("looks")
+    /// Reading results that came as files: a large one takes seconds, and is not to keep every other one waiting.
+    let results = Errands("results", threads: 2)
+    /// Removing what children have left: as much as they liked.
+    private let removals = Errands("removals")
 
     init() {
         spindle_become_subreaper()
@@ -142,7 +147,7 @@ final class Spawner: @unchecked Sendable {
         case .own(let pid): owned.insert(pid)
         case .release(let pid, let directory):
             owned.remove(pid)
-            removeDirectory(directory)
+            removals.run { removeDirectory(directory) }
             reapNow()
         }
     }

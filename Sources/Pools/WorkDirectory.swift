@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import Jobs
 import Synchronization
@@ -11,8 +12,7 @@ import Synchronization
 /// ```
 ///
 /// The system takes the lock back however the server ends, and the next one clears what nobody holds.
-// Guard: immutable but for the descriptors, which are closed once, when nobody holds the object any more.
-package final class WorkDirectory: @unchecked Sendable {
+package final class WorkDirectory: Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
     }
@@ -20,9 +20,9 @@ package final class WorkDirectory: @unchecked Sendable {
     package let path: String
     private let shelfPath: String
     private let name: String
-    private let shelf: CInt
+    private let shelf: Descriptor
     /// Holds the lock.
-    private let descriptor: CInt
+    private let descriptor: Descriptor
     private let isCleared = Atomic(false)
 
     /// Makes it.
@@ -38,58 +38,63 @@ package final class WorkDirectory: @unchecked Sendable {
         // A server that ends removes an empty shelf, perhaps at this moment.
         for _ in 0..<10 where made == nil { made = try Self.make(below: shelfPath) }
         guard let made else { throw Self.failed("cannot make a directory in \(shelfPath)") }
-        (shelf, descriptor, name) = made
+        name = made.name
+        descriptor = made.directory
+        shelf = made.shelf
         path = "\(shelfPath)/\(name)"
     }
 
     /// Removes it with all that is in it.
     package func remove() {
-        TreeRemoval.clear(descriptor)
-        unlinkat(shelf, name, AT_REMOVEDIR)
+        // What a child has left may be on its way out already, moved about by another thread.
+        for _ in 0..<10 {
+            TreeRemoval.clear(descriptor.number)
+            if unlinkat(shelf.number, name, AT_REMOVEDIR) == 0 || errno == ENOENT { break }
+        }
         // Not empty where others work; gone where others have just done the same.
         rmdir(shelfPath)
     }
 
-    deinit {
-        remove()
-        close(descriptor)
-        close(shelf)
+    deinit { remove() }
+
+    private struct Made: ~Copyable {
+        let shelf: Descriptor
+        let directory: Descriptor
+        let name: String
     }
 
     /// - Returns: nil when the shelf went away meanwhile.
-    private static func make(below path: String) throws(Failure) -> (shelf: CInt, directory: CInt, name: String)? {
+    private static func make(below path: String) throws(Failure) -> Made? {
         let shelf = try openShelf(path)
         // Held until the new directory is locked: nobody takes it for one without a server.
-        flock(shelf, LOCK_EX)
-        defer { flock(shelf, LOCK_UN) }
+        let held = shelf.number
+        flock(held, LOCK_EX)
+        defer { flock(held, LOCK_UN) }
         var template = Array("\(path)/XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
-            defer { close(shelf) }
             if errno == ENOENT { return nil }
             throw failed("cannot make a directory in \(path)")
         }
         let name = String(decoding: template.suffix(7).dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let directory = openDirectory(name, in: shelf)
-        guard directory >= 0, flock(directory, LOCK_EX | LOCK_NB) == 0 else {
-            defer { close(shelf) }
-            throw failed("cannot use the directory \(path)/\(name)")
-        }
-        return (shelf, directory, name)
+        guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf.number)),
+            flock(directory.number, LOCK_EX | LOCK_NB) == 0
+        else { throw failed("cannot use the directory \(path)/\(name)") }
+        return Made(shelf: shelf, directory: directory, name: name)
     }
 
     /// The directory that all servers of this user share.
-    private static func openShelf(_ path: String) throws(Failure) -> CInt {
+    private static func openShelf(_ path: String) throws(Failure) -> Descriptor {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failed("cannot make \(path)") }
-        let shelf = openDirectory(path, in: AT_FDCWD)
-        guard shelf >= 0 else { throw failed("\(path) is no directory to work in; remove it, or set TMPDIR") }
+        guard let shelf = Descriptor(ifOpen: openDirectory(path, in: AT_FDCWD)) else {
+            throw failed("\(path) is no directory to work in; remove it, or set TMPDIR")
+        }
         var status = stat()
-        guard fstat(shelf, &status) == 0, status.st_uid == geteuid() else {
-            close(shelf)
+        guard fstat(shelf.number, &status) == 0, status.st_uid == geteuid() else {
             throw Failure(
                 description: "\(path) belongs to user \(status.st_uid), not to us: remove it, or set TMPDIR"
             )
         }
-        fchmod(shelf, 0o700)
+        fchmod(shelf.number, 0o700)
         return shelf
     }
 
@@ -117,19 +122,18 @@ package final class WorkDirectory: @unchecked Sendable {
 
     private func clearDead() {
         var names: [String] = []
-        TreeRemoval.forEachEntry(of: shelf) { names.append(String(cString: $0)) }
+        TreeRemoval.forEachEntry(of: shelf.number) { names.append(String(cString: $0)) }
         for name in names where name != self.name {
-            let directory = openDirectory(name, in: shelf)
-            guard directory >= 0 else { continue }
-            defer { close(directory) }
-            flock(shelf, LOCK_EX)
+            guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf.number)) else { continue }
+            flock(shelf.number, LOCK_EX)
             var status = stat()
             let isDead =
-                fstat(directory, &status) == 0 && status.st_uid == geteuid() && flock(directory, LOCK_EX | LOCK_NB) == 0
-            flock(shelf, LOCK_UN)
+                fstat(directory.number, &status) == 0 && status.st_uid == geteuid()
+                && flock(directory.number, LOCK_EX | LOCK_NB) == 0
+            flock(shelf.number, LOCK_UN)
             guard isDead else { continue }
-            TreeRemoval.clear(directory)
-            unlinkat(shelf, name, AT_REMOVEDIR)
+            TreeRemoval.clear(directory.number)
+            unlinkat(shelf.number, name, AT_REMOVEDIR)
         }
     }
 

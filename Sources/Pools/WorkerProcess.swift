@@ -302,13 +302,13 @@ final class WorkerProcess {
     private func succeeded(_ id: Int, _ value: [UInt8], _ file: String?, _ usage: JSONValue?) {
         guard let call = asked(id) else { return }
         guard let file else { return ended(call, AttemptResult(result: value, of: call.attempt.task), usage) }
-        let descriptor = ResultFile(file, below: directory)?.handOver() ?? -1
+        let carrier = ResultCarrier(ResultFile(file, below: directory))
         let task = call.attempt.task
         if !call.isSaidToHaveBegun { say(call, at: call.started) }
         let used = answered(call, usage)
         reading += 1
-        spawner.errands.run(on: loop) {
-            AttemptResult(file: ResultFile.contents(of: descriptor), named: file, of: task, usage: used)
+        spawner.results.run(on: loop) {
+            AttemptResult(file: carrier.contents(), named: file, of: task, usage: used)
         } then: { [self] result in
             reading -= 1
             tell(.ended(call.attempt.id, result))

@@ -43,7 +43,13 @@ extension API {
         }
         var response = Response(204)
         response.set("Set-Cookie", cookie)
-        exchange.respond(response)
+        respondOnceKept(response, to: exchange)
+    }
+
+    /// Who is signed in or out stays so, whatever happens to the server once it has said so.
+    private func respondOnceKept(_ response: Response, to exchange: Exchange) {
+        guard let keyring = gate.keyring else { return exchange.respond(response) }
+        keyring.keep(on: engine.loop) { exchange.respond(response) }
     }
 
     /// The page and its files; `/?token=` trades the token for a cookie and leads to the address without it.
@@ -58,7 +64,7 @@ extension API {
             response.set("Location", "/")
             response.set("Set-Cookie", cookie)
             response.set("Referrer-Policy", "no-referrer")
-            return exchange.respond(response)
+            return respondOnceKept(response, to: exchange)
         }
         guard var response = pages.page("/" + file) else { throw .notFound("there is nothing at \(head.pathText)") }
         response.set(

@@ -120,13 +120,13 @@ package struct Gate: Sendable {
         return nil
     }
 
-    /// The cookie that a browser gets for a token; nil when the token is none of ours.
+    /// The cookie that a browser gets for a token; nil when the token is none of ours. To be sent once the keyring has kept it.
     func cookie(forToken token: String, isTLS: Bool) -> String? {
         guard let keyring, let value = keyring.begin(withSecret: token) else { return nil }
         return cookie(keyring, value, lifetime: Session.lifetime, isTLS)
     }
 
-    /// Signs a browser out.
+    /// Signs a browser out. To be answered once the keyring has kept it.
     ///
     /// - Returns: What makes it forget its cookie; nil when it was not signed in.
     func endSession(of head: RequestHead, isTLS: Bool) -> String? {

@@ -1,9 +1,11 @@
 import EventLoop
+import Pools
 import Synchronization
 
 /// Who may do what: the tokens of the file, and the browsers that have traded one for a cookie.
 ///
-/// Asked on every loop; changed by a sign-in, a sign-out, and when the token file is read again.
+/// Asked on every loop; changed by a sign-in, a sign-out, and when the token file is read again. A change holds at once;
+/// whoever has made it is told when it is on disk too.
 final class Keyring: Sendable {
     /// Browsers that are signed in at once; beyond it the one that has been for longest is signed out.
     private static let maximumSessions = 1000
@@ -12,19 +14,26 @@ final class Keyring: Sendable {
         var tokens: Tokens
         /// By the digest of the cookie: what is kept is of no use to a thief.
         var sessions: [[UInt8]: Session]
+        /// How often it has changed, and how many of these changes are on disk.
+        var changes = 0
+        var written = 0
     }
 
     /// Tells this server's cookie from those of others under the same host name: ports do not part cookies.
     let cookieName: String
     private let file: SessionFile?
+    private let errands: Errands
     private let state: Mutex<State>
 
-    /// - Parameter file: Where sessions are kept, so that they outlive the server; nil: nowhere.
-    init(_ tokens: Tokens, keptIn file: SessionFile?) {
+    /// - Parameters:
+    ///   - file: Where sessions are kept, so that they outlive the server; nil: nowhere.
+    ///   - errands: Where the file is written.
+    init(_ tokens: Tokens, keptIn file: SessionFile?, by errands: Errands) {
         let kept = file?.read()
         let name = kept?.name ?? String(decoding: hex(randomBytes(8)), as: UTF8.self)
         cookieName = "spindle_\(name)"
         self.file = file
+        self.errands = errands
         state = Mutex(State(tokens: tokens, sessions: kept?.sessions ?? [:]))
     }
 
@@ -82,9 +91,29 @@ final class Keyring: Sendable {
         state.withLock { state in
             guard let value = body(&state) else { return nil }
             state.sessions = state.sessions.filter { $0.value.expires > Self.now }
-            file?.write(String(cookieName.dropFirst("spindle_".count)), state.sessions)
+            state.changes += 1
             return value
         }
+    }
+
+    // MARK: Keeping
+
+    /// Calls `done` on the loop once all that has changed by now is on disk, or cannot be.
+    func keep(on loop: EventLoop, then done: @escaping () -> Void) {
+        guard file != nil else { return done() }
+        errands.run(on: loop) { [self] in
+            writeChanges()
+        } then: { _ in
+            done()
+        }
+    }
+
+    /// On the errands' thread, one after the other: what was changed while the last one was written is written at once.
+    private func writeChanges() {
+        let (changes, written, sessions) = state.withLock { ($0.changes, $0.written, $0.sessions) }
+        guard written < changes else { return }
+        file?.write(String(cookieName.dropFirst("spindle_".count)), sessions)
+        state.withLock { $0.written = changes }
     }
 
     private static var now: Int64 { wallNanoseconds() }

@@ -1,5 +1,5 @@
 import CDashboard
-import Glibc
+import EventLoop
 import HTTP
 
 /// The dashboard's files: the copy inside the binary, or a directory that is read anew for each request.
@@ -27,19 +27,10 @@ struct Pages {
         guard let known = builtIn[path] else { return nil }
         guard let directory else { return known }
         // Only names of the built-in copy are served: no path of a request reaches the file system.
-        guard let body = read(directory + (path == "/" ? "/index.html" : path)) else { return nil }
-        return Response(200, Self.contentType(of: path), body)
-    }
-
-    private func read(_ path: String) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_size <= Self.maximumBytes else { return nil }
-        return [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
-            count = max(Glibc.read(descriptor, buffer.baseAddress, buffer.count), 0)
+        guard let body = wholeFile(directory + (path == "/" ? "/index.html" : path), atMost: Self.maximumBytes) else {
+            return nil
         }
+        return Response(200, Self.contentType(of: path), body)
     }
 
     private static func contentType(of path: String) -> StaticString {

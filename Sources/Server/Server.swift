@@ -50,7 +50,7 @@ package final class Server {
         let pages = Pages(directory: options.publicDirectory)
         var sessions: SessionFile?
         if case .file(let path) = options.store { sessions = SessionFile(path: path + ".sessions") }
-        let keyring = options.tokens.map { Keyring($0, keptIn: sessions) }
+        let keyring = options.tokens.map { Keyring($0, keptIn: sessions, by: Errands("sessions")) }
         let gate = Gate(options, keyring, openPaths: ["/healthz", "/readyz"] + pages.paths)
         api = API(engine, gate, pages)
     }
@@ -75,7 +75,10 @@ package final class Server {
     }
 
     /// Other tokens hold from now on. Whether there is a check at all is settled at the start.
-    package func replace(_ tokens: Tokens) { api.gate.keyring?.replace(tokens) }
+    package func replace(_ tokens: Tokens) {
+        api.gate.keyring?.replace(tokens)
+        api.gate.keyring?.keep(on: loop) {}
+    }
 
     /// Ends everything in order: no new connections, running jobs get their time, then all is stopped.
     ///

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// Sessions of browsers, beside the store, so that a restart signs nobody out. A line with the server's name, then one for
@@ -10,16 +11,11 @@ struct SessionFile: Sendable {
 
     /// nil for a file that is not there, not ours, or not whole: then all browsers sign in anew.
     func read() -> (name: String, sessions: [[UInt8]: Session])? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
+        guard let file = Descriptor(opening: path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) else { return nil }
         var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_uid == geteuid(), status.st_mode & 0o077 == 0,
-            status.st_mode & S_IFMT == S_IFREG, status.st_size <= Self.maximumBytes
+        guard fstat(file.number, &status) == 0, status.st_uid == geteuid(), status.st_mode & 0o077 == 0,
+            status.st_mode & S_IFMT == S_IFREG, let bytes = file.contents(atMost: Self.maximumBytes)
         else { return nil }
-        let bytes = [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
-            count = max(Glibc.read(descriptor, buffer.baseAddress, buffer.count), 0)
-        }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ") }
         guard let head = lines.first, head.count == 2, head[0] == Self.mark else { return nil }
         var sessions: [[UInt8]: Session] = [:]
@@ -31,19 +27,13 @@ struct SessionFile: Sendable {
         return (String(head[1]), sessions)
     }
 
-    /// Writes the file anew. Where that fails, the sessions last as long as the server.
+    /// Writes the file anew and waits for the disk: not on a loop. Where that fails, the sessions last as long as the server.
     func write(_ name: String, _ sessions: [[UInt8]: Session]) {
         var text = Array("\(Self.mark) \(name)\n".utf8)
         for (cookie, session) in sessions {
             text += hex(cookie) + [0x20] + hex(session.token) + Array(" \(session.expires)\n".utf8)
         }
-        let fresh = "\(path).new"
-        unlink(fresh)
-        let descriptor = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { return }
-        let isWritten = Glibc.write(descriptor, text, text.count) == text.count
-        close(descriptor)
-        if isWritten { rename(fresh, path) } else { unlink(fresh) }
+        _ = replaceFile(path, with: text)
     }
 
     private func digest(_ text: Substring) -> [UInt8]? {

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// The file that tokens are read from: a regular file of our own, which nobody else may read or write.
@@ -41,32 +42,19 @@ package struct TokenFile: Sendable {
 
     private func contents(isPrivate: Bool) throws(Tokens.Failure) -> [UInt8]? {
         // A pipe without a writer would keep us for ever.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-        guard descriptor >= 0 else {
+        guard let file = Descriptor(opening: path, O_RDONLY | O_NONBLOCK | O_NOCTTY) else {
             if errno == ENOENT { return nil }
             throw failed("cannot read")
         }
-        defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw failed("cannot read") }
+        guard fstat(file.number, &status) == 0 else { throw failed("cannot read") }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw Tokens.Failure(description: "the token file \(path) is no regular file")
         }
         if isPrivate { try checkPrivacy(status) }
-        guard status.st_size <= Self.maximumBytes else {
-            throw Tokens.Failure(description: "the token file \(path) has more than \(Self.maximumBytes) bytes")
-        }
-        var bytes = [UInt8](repeating: 0, count: Self.maximumBytes)
-        var count = 0
-        while count < bytes.count {
-            let more = bytes.withUnsafeMutableBytes {
-                Glibc.read(descriptor, $0.baseAddress! + count, $0.count - count)
-            }
-            if more == 0 { break }
-            guard more > 0 else { throw failed("cannot read") }
-            count += more
-        }
-        return Array(bytes[..<count])
+        if let bytes = file.contents(atMost: Self.maximumBytes) { return bytes }
+        guard errno == EFBIG else { throw failed("cannot read") }
+        throw Tokens.Failure(description: "the token file \(path) has more than \(Self.maximumBytes) bytes")
     }
 
     private func checkPrivacy(_ status: stat) throws(Tokens.Failure) {
@@ -82,17 +70,15 @@ package struct TokenFile: Sendable {
     /// Appears whole, or not at all.
     private func make() throws(Tokens.Failure) {
         let fresh = "\(path).\(String(decoding: hex(randomBytes(8)), as: UTF8.self))"
-        let descriptor = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw failed("cannot make") }
-        defer {
-            close(descriptor)
-            unlink(fresh)
+        guard let file = Descriptor(opening: fresh, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600) else {
+            throw failed("cannot make")
         }
-        let line = hex(randomBytes(32)) + [UInt8(ascii: "\n")]
-        guard fchmod(descriptor, 0o600) == 0, write(descriptor, line, line.count) == line.count, fsync(descriptor) == 0
+        defer { unlink(fresh) }
+        guard fchmod(file.number, 0o600) == 0, file.write(all: hex(randomBytes(32)) + [UInt8(ascii: "\n")]),
+            fsync(file.number) == 0
         else { throw failed("cannot write") }
         // Another server may have made it at the same moment: then that one holds.
-        guard link(fresh, path) == 0 || errno == EEXIST else { throw failed("cannot make") }
+        guard link(fresh, path) == 0 || errno == EEXIST, syncDirectory(of: path) else { throw failed("cannot make") }
     }
 
     private func failed(_ what: String) -> Tokens.Failure {

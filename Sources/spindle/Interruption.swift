@@ -5,7 +5,8 @@ import Glibc
 /// Ctrl-C: the first one is an event of the loop, any further one ends the process at once, whatever it does.
 final class Interruption {
     /// A pipe, which the handler of the signal writes to.
-    private let ends: [CInt]
+    private let reading: Descriptor
+    private let writing: Descriptor
     private var watch: Watch?
     /// The command ends with 130 from now on, however it ends.
     private(set) var hasCome = false
@@ -13,7 +14,8 @@ final class Interruption {
     init(on loop: EventLoop, fire: @escaping () -> Void) throws {
         var ends: [CInt] = [-1, -1]
         guard spindle_pipe(&ends) == 0 else { throw LoopError(.outOfMemory, call: "pipe") }
-        self.ends = ends
+        reading = Descriptor(owning: ends[0])
+        writing = Descriptor(owning: ends[1])
         let watch = try Watch(ends[0], for: .readable, on: loop) { [unowned self] _ in
             guard !hasCome else { return }
             hasCome = true
@@ -25,10 +27,7 @@ final class Interruption {
         spindle_watch_interrupts(ends[1])
     }
 
-    deinit {
-        watch = nil
-        for end in ends { close(end) }
-    }
+    deinit { watch = nil }
 }
 
 /// Runs an async command on a loop of its own, which is this thread, and ends the process with its status.

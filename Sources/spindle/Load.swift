@@ -6,6 +6,9 @@ import Jobs
 
 /// A closed loop of requests over many connections, and its latencies. Lives on one loop.
 final class Load {
+    /// How much longer than it was to last a load waits for its first answer.
+    private static let patience = Duration.seconds(10)
+
     private let target: LoadTarget
     private let request: [UInt8]
     private let loop: EventLoop
@@ -17,6 +20,7 @@ final class Load {
     private(set) var answered = 0
     private(set) var failed = 0
     private var elapsed = 0.0
+    private var isOver = false
     private var firstFailure: Int?
 
     init(_ target: LoadTarget, _ request: [UInt8], on loop: EventLoop, rate: Double?) {
@@ -33,16 +37,25 @@ final class Load {
                 try LoadLane(descriptor, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
         }
         guard !lanes.isEmpty else { return }
-        let timer = try Timer(on: loop) { [unowned self] in loop.stop() }
+        let timer = try Timer(on: loop) { [unowned self] in end() }
         try timer.arm(after: time)
+        let patience = try Timer(on: loop) { [unowned self] in loop.stop() }
+        try patience.arm(after: time + Self.patience)
         let start = monotonicNanoseconds()
         for lane in lanes { lane.begin() }
         loop.run()
         elapsed = Double(monotonicNanoseconds() - start) / 1e9
     }
 
+    /// The time is over. A server that has not answered anything by then is given some more to show that it is one.
+    private func end() {
+        isOver = true
+        if answered > 0 { loop.stop() }
+    }
+
     private func take(_ nanoseconds: Int64, _ status: Int) {
         answered += 1
+        if isOver { loop.stop() }
         latencies.record(UInt64(max(nanoseconds / 1000, 1)))
         guard status != 200 else { return }
         failed += 1

@@ -1,5 +1,6 @@
 import CPythonSDK
 import CSpindle
+import EventLoop
 import Glibc
 import Pools
 

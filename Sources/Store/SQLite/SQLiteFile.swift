@@ -1,3 +1,4 @@
+import EventLoop
 import GRDB
 import GRDBSQLite
 import Glibc
@@ -38,7 +39,7 @@ enum SQLiteFile {
             try lock.lockStore(waitingFor: wait)
             if !isNew { try look(at: path) }
             let pool = try DatabasePool(path: path, configuration: configuration)
-            if isNew { try syncDirectory(of: path) }
+            if isNew { try keepName(of: path) }
             try pool.writeWithoutTransaction { db in
                 try setFullSync(db)
                 try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
@@ -84,12 +85,10 @@ enum SQLiteFile {
 
     /// A file that has just been made is not there after a power cut unless its directory is on disk too. SQLite tries,
     /// but ignores that it may fail.
-    private static func syncDirectory(of path: String) throws {
-        let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        let descriptor = Glibc.open(directory, O_RDONLY | O_CLOEXEC)
-        defer { close(descriptor) }
-        guard descriptor >= 0, fsync(descriptor) == 0 else {
-            throw StoreFailure("cannot be kept: \(directory): \(String(cString: strerror(errno)))", isOfDisk: true)
+    private static func keepName(of path: String) throws {
+        guard syncDirectory(of: path) else {
+            throw StoreFailure(
+                "cannot be kept: the directory of \(path): \(String(cString: strerror(errno)))", isOfDisk: true)
         }
     }
 

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// Says that one server owns the store; the system takes it back when the process ends, however it does.
@@ -9,55 +10,57 @@ final class StoreLock {
     private static let askForLock: CInt = 36
 
     private let store: String
-    private let file: CInt
+    private let file: Descriptor
     /// The store. Closing it would drop SQLite's locks: it outlives all connections.
-    private var itself: CInt = -1
+    private var itself: Descriptor?
 
     /// - Parameter wait: How long to wait for another owner to end, in seconds.
     init(beside store: String, waitingFor wait: Int = 0) throws(StoreFailure) {
         self.store = store
         let path = store + ".lock"
-        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard file >= 0 else { throw StoreFailure("cannot open \(path): \(String(cString: strerror(errno)))") }
-        self.file = file
-        guard try Self.lock(file, path, waitingFor: wait) else {
+        guard let file = Descriptor(opening: path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600) else {
+            throw StoreFailure("cannot open \(path): \(String(cString: strerror(errno)))")
+        }
+        guard try Self.lock(file.number, path, waitingFor: wait) else {
             var text = [UInt8](repeating: 0, count: 20)
-            let count = max(pread(file, &text, text.count, 0), 0)
+            let count = max(pread(file.number, &text, text.count, 0), 0)
             let owner = String(decoding: text[..<count], as: UTF8.self)
             throw StoreFailure(
                 "\(store) is in use by process \(owner): stop that server first, or give another --store")
         }
-        ftruncate(file, 0)
+        ftruncate(file.number, 0)
         let pid = Array("\(getpid())".utf8)
-        pwrite(file, pid, pid.count, 0)
+        pwrite(file.number, pid, pid.count, 0)
+        self.file = file
     }
 
     /// Locks the store itself, once it is there and before SQLite opens it.
     func lockStore(waitingFor wait: Int = 0) throws(StoreFailure) {
-        guard itself < 0 else { return }
-        itself = open(store, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-        guard itself >= 0 else { throw StoreFailure("cannot open \(store): \(String(cString: strerror(errno)))") }
-        guard try Self.lock(itself, store, waitingFor: wait) else {
+        guard itself == nil else { return }
+        guard let opened = Descriptor(opening: store, O_RDONLY | O_NOFOLLOW) else {
+            throw StoreFailure("cannot open \(store): \(String(cString: strerror(errno)))")
+        }
+        let number = opened.number
+        itself = consume opened
+        guard try Self.lock(number, store, waitingFor: wait) else {
             throw StoreFailure(
                 "\(store) is in use under another name: stop that server first, or give another --store")
         }
         guard isInTheWay else { return }
-        flock(itself, LOCK_UN)
+        flock(number, LOCK_UN)
         var status = stat()
-        guard fstat(itself, &status) == 0, status.st_nlink == 1 else {
+        guard fstat(number, &status) == 0, status.st_nlink == 1 else {
             throw StoreFailure("\(store) has a second name: two servers could use it at once")
         }
     }
 
     /// Whether the lock is a record lock too, as on network file systems: SQLite could not have its own beside it.
     private var isInTheWay: Bool {
-        let second = open(store, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
-        guard second >= 0 else { return false }
-        defer { close(second) }
+        guard let second = Descriptor(opening: store, O_RDWR | O_NOFOLLOW) else { return false }
         var lock = flock()
         lock.l_type = Int16(F_WRLCK)
         lock.l_whence = Int16(SEEK_SET)
-        return fcntl(second, Self.askForLock, &lock) == 0 && lock.l_type != Int16(F_UNLCK)
+        return fcntl(second.number, Self.askForLock, &lock) == 0 && lock.l_type != Int16(F_UNLCK)
     }
 
     /// - Returns: Whether it is ours now.
@@ -77,10 +80,5 @@ final class StoreLock {
             }
         }
         return true
-    }
-
-    deinit {
-        if itself >= 0 { close(itself) }
-        close(file)
     }
 }
