@@ -1,4 +1,6 @@
+import EventLoop
 import Jobs
+import Store
 
 /// How the engine ends.
 extension Engine {
@@ -8,6 +10,7 @@ extension Engine {
         isDraining = true
         whenIdle = done
         if isDurable { feed(.drained) }
+        store.hurry()
         checkIdle()
     }
 
@@ -28,6 +31,25 @@ extension Engine {
     func checkIdle() {
         guard let done = whenIdle, isDurable ? scheduler.takenPlaces == 0 : live.isEmpty else { return }
         whenIdle = nil
-        whenStored(done)
+        whenRecorded = done
+        whenStored { [unowned self] in recorded() }
+        awaitRoom()
+    }
+
+    /// How long the end of what has run waits for room.
+    private static let lastWait = Duration.seconds(1)
+
+    /// On a full disk the server's end does not wait for what cannot be recorded.
+    private func awaitRoom() {
+        lastWait = Deadline(after: Self.lastWait, on: loop) { [unowned self] in
+            store.refusesJobs == nil ? awaitRoom() : recorded()
+        }
+    }
+
+    private func recorded() {
+        lastWait = nil
+        guard let done = whenRecorded else { return }
+        whenRecorded = nil
+        done()
     }
 }

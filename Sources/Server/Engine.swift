@@ -52,6 +52,9 @@ package final class Engine {
     let monitor = Monitor()
     let startedAt: Instant
     var whenIdle: (() -> Void)?
+    /// What is to happen once nothing runs any more and the disk knows it.
+    var whenRecorded: (() -> Void)?
+    var lastWait: Deadline?
     /// Told when a fleet's tasks are known, or why they are not.
     var whenDescribed: ((_ fleet: String, _ why: String?) -> Void)?
     let isDurable: Bool
@@ -320,9 +323,13 @@ package final class Engine {
         case (.submission(let id), .stored):
             if let job = live[id] { job.record.acceptNanoseconds = now.nanoseconds(since: job.record.createdAt) }
             feed(.persisted(id))
+            if isDraining { checkIdle() }
         case (.submission(let id), .refused): drop(id, .refused)
         case (.submission(let id), .duplicate(let other, let isSame)): drop(id, .duplicate(of: other, isSame: isSame))
-        case (.start(let id, let grant), .stored): feed(.startPersisted(id, grant: grant))
+        case (.start(let id, let grant), .stored):
+            feed(.startPersisted(id, grant: grant))
+            // It was taken back.
+            if isDraining { checkIdle() }
         case (.end(let id), .stored):
             guard let job = live[id], let outcome = job.outcome else { return }
             job.record.apply(outcome)

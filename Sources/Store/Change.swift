@@ -23,7 +23,8 @@ package enum Change: Sendable {
     case childEnded(pid: Int32)
     /// Somebody has set something that is to hold for the next server too.
     case controlled(Control)
-    /// Nothing; its receipt says that all before it is on disk.
+    /// Nothing; its receipt says that all before it is on disk, but for what waits for room: starts, which have not
+    /// happened before they are, and histories.
     case reached
 }
 

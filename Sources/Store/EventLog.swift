@@ -125,4 +125,28 @@ package struct EventLog: Sendable {
 
     /// All of them.
     package var all: [JobEvent] { events }
+
+    /// What of them deserves its place on a full disk: progress and lines of the log make way, for a gap.
+    var brief: [JobEvent] {
+        var kept: [JobEvent] = []
+        for event in events {
+            switch event.kind {
+            case .progress, .log:
+                var from = event.seq
+                if case .gap(let earlier, _)? = kept.last?.kind {
+                    from = earlier
+                    kept.removeLast()
+                }
+                let gap = JobEvent.Kind.gap(from: from, reason: "the disk was full")
+                kept.append(JobEvent(seq: event.seq, time: event.time, attempt: event.attempt, kind: gap))
+            case .accepted, .queued, .started, .output, .retrying, .cancelling, .suspended, .resumed, .succeeded,
+                .failed, .cancelled, .gap:
+                kept.append(event)
+            }
+        }
+        return kept
+    }
+
+    /// What the rest of them weighs, in bytes, roughly.
+    var briefBytes: Int { outputBytes + 2 * Self.boxBytes }
 }

@@ -30,12 +30,19 @@ package protocol JobStore: AnyObject {
     /// Finished jobs, newest first.
     func list(_ query: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void)
 
+    /// The server is about to end: starts do not wait for room any more, they are to be taken back.
+    func hurry()
     /// Once a second: forgets what is too old.
     func tick(at now: Instant)
     /// Writes what is left. Nothing may be written after it.
     ///
     /// - Parameter inOrder: Whether nothing runs any more, so that the next server need not look for it.
     func close(inOrder: Bool, _ done: @escaping () -> Void)
+}
+
+extension JobStore {
+    /// Where nothing ever waits for room.
+    package func hurry() {}
 }
 
 /// What an answer is worth when the machine fails.

@@ -23,7 +23,12 @@ package struct LogTail: Sendable {
     }
 
     /// The last bytes, at most as many as are promised.
-    package var tail: [UInt8] { read(from: end - min(count, Self.kept), limit: Self.kept).bytes }
+    package var tail: [UInt8] { tail(atMost: Self.kept) }
+
+    func tail(atMost bytes: Int) -> [UInt8] { read(from: end - min(count, bytes), limit: bytes).bytes }
+
+    /// What is kept, in bytes, where there is hardly any room.
+    static let brief = 16 * 1024
 
     /// One past the last byte, counted from the log's beginning.
     package var end: Int { dropped + count }

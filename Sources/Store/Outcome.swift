@@ -41,4 +41,9 @@ package final class Outcome: Sendable {
         end = JobEvent(seq: record.events.lastSeq + 1, time: now, attempt: record.attempt, kind: kind)
         history = isWritten ? (record.events, record.log) : nil
     }
+
+    /// What its short form weighs, in bytes, roughly.
+    var briefBytes: Int {
+        result.count + (error?.bytes ?? 0) + (history.map { $0.events.briefBytes + min($0.log.end, LogTail.brief) } ?? 0)
+    }
 }

@@ -26,6 +26,8 @@ struct Spindle: ParsableCommand {
 
     static func main() {
         signal(SIGPIPE, SIG_IGN)
+        // Who writes beyond a limit for files is told by the error. Caught, not ignored: a child begins without that.
+        signal(SIGXFSZ) { _ in }
         Self.keepStandardDescriptors()
         // A worker is started by the process pool, thousands of times in a server's life: no parsing of arguments.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }

@@ -55,7 +55,7 @@ enum SQLiteFile {
     static func make(_ path: String) throws {
         let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0, fchmod(descriptor, 0o600) == 0 else {
-            let isFull = [ENOSPC, EDQUOT].contains(errno)
+            let isFull = DatabaseError.meansFull(errno)
             let why = String(cString: strerror(errno))
             if descriptor >= 0 { Glibc.close(descriptor) }
             throw StoreFailure("\(path) cannot be made: \(why)", isFull: isFull)
@@ -153,7 +153,10 @@ enum SQLiteFile {
         case let error as DatabaseError
         where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
             why = "is damaged: \(error.message ?? "not a database")"
-        case let error as DatabaseError where error.isFull:
+        case let error as DatabaseError
+        where error.isFull
+            || [.SQLITE_IOERR_WRITE, .SQLITE_CANTOPEN].contains(error.extendedResultCode)
+                && Reserve.isDenied(beside: path):
             return StoreFailure("the store \(path) cannot be opened: the disk is full", isFull: true)
         case let error as DatabaseError where error.resultCode == .SQLITE_IOERR:
             return StoreFailure(

@@ -54,7 +54,10 @@ package final class SQLiteStore: JobStore {
         } fail: {
             fail($0)
         }
-        if isFull || !reserve.fill() { writer.isFull.store(true, ordering: .relaxed) }
+        if isFull || !reserve.fill() {
+            writer.isFull.store(true, ordering: .relaxed)
+            reserve.fillPartly()
+        }
         do {
             checkpointer = try Checkpointer(path, writer, fail: fail)
         } catch {
@@ -121,8 +124,14 @@ package final class SQLiteStore: JobStore {
         guard !isClosed else { return }
         keys.expire(now: now)
         writer.tick(at: now)
-        if wasWritten { checkpointer.run() }
+        // On a full disk the writer copies by itself, into room that it alone has.
+        if wasWritten, refusesJobs == nil { checkpointer.run() }
         wasWritten = false
+    }
+
+    package func hurry() {
+        flush()
+        writer.hurry()
     }
 
     package func close(inOrder: Bool, _ done: @escaping () -> Void) {
@@ -256,9 +265,9 @@ extension SQLiteStore {
         do {
             do {
                 return try pool.write(begin)
-            } catch let error as DatabaseError where error.isFull {
-                reserve.giveUp()
+            } catch where SQLiteFile.failure(pool.path, error).isFull {
                 writer.isFull.store(true, ordering: .relaxed)
+                _ = pool.writeWithoutTransaction { reserve.move(into: $0) }
                 return try pool.write(begin)
             }
         } catch {

@@ -1,4 +1,5 @@
 import EventLoop
+import GRDB
 import Glibc
 
 /// Says that one server owns the store; the system takes it back when the process ends, however it does.
@@ -19,7 +20,9 @@ final class StoreLock {
         self.store = store
         let path = store + ".lock"
         guard let file = Descriptor(opening: path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600) else {
-            throw StoreFailure("cannot open \(path): \(String(cString: strerror(errno)))")
+            let code = errno
+            throw StoreFailure(
+                "cannot open \(path): \(String(cString: strerror(code)))", isFull: DatabaseError.meansFull(code))
         }
         guard try Self.lock(file.number, path, waitingFor: wait) else {
             var text = [UInt8](repeating: 0, count: 20)
@@ -28,9 +31,10 @@ final class StoreLock {
             throw StoreFailure(
                 "\(store) is in use by process \(owner): stop that server first, or give another --store")
         }
-        ftruncate(file.number, 0)
+        // On a full disk the room that an earlier number had is taken again, not given away first.
         let pid = Array("\(getpid())".utf8)
         pwrite(file.number, pid, pid.count, 0)
+        ftruncate(file.number, off_t(pid.count))
         self.file = file
     }
 

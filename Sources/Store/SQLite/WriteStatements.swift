@@ -56,7 +56,8 @@ final class WriteStatements {
     /// The transaction came to nothing: what it added is not there.
     func rolledBack(to finished: Int) { self.finished = finished }
 
-    func apply(_ change: Change) throws -> Receipt {
+    /// - Parameter isBrief: There is hardly any room: an end comes without its progress and most of its log.
+    func apply(_ change: Change, isBrief: Bool = false) throws -> Receipt {
         switch change {
         case .submitted(let job, let attempt, let identity): return try submit(job, attempt, identity)
         case .started(let id, let attempt, let grant, let time):
@@ -85,7 +86,7 @@ final class WriteStatements {
                 deleteEvents.bind(job.id.column)
                 try deleteEvents.run()
             }
-            try finish(job, outcome)
+            try finish(job, outcome, isBrief)
         case .childStarted(let child):
             insertChild.bind(Int64(child.pid))
             insertChild.bind(child.startedAt)
@@ -156,9 +157,10 @@ final class WriteStatements {
         return .stored
     }
 
-    private func finish(_ job: JobRecord, _ outcome: Outcome) throws {
-        let (events, log) = (outcome.history?.events.all ?? [], outcome.history?.log ?? LogTail())
-        let tail = log.tail
+    private func finish(_ job: JobRecord, _ outcome: Outcome, _ isBrief: Bool) throws {
+        let (history, log) = (outcome.history?.events, outcome.history?.log ?? LogTail())
+        let events = (isBrief ? history?.brief : history?.all) ?? []
+        let tail = log.tail(atMost: isBrief ? LogTail.brief : LogTail.kept)
         insertFinished.bind(job.id.column)
         insertFinished.bind(outcome.state.rawValue)
         insertFinished.bind(job.task)

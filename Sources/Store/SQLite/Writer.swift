@@ -8,10 +8,10 @@ import Synchronization
 /// The one who writes: takes what has come, commits it as one, says what became of it, and takes what has come since.
 ///
 /// Group commit: while one batch waits for the disk the next one gathers. It runs on GRDB's writing queue, which is serial.
-// Guard: `inbox` by `lock`; all else belongs to the writing queue, but for `isFull` and `isClosing`, which are atomic.
+// Guard: `inbox` by `lock`; all else belongs to the writing queue, but for `isFull` and `isHurried`, which are atomic.
 final class Writer: @unchecked Sendable {
     /// Changes of one transaction, and how long it gathers work before it commits, in nanoseconds.
-    private static let batch = 512
+    static let batch = 512
     private static let batchNanoseconds: UInt64 = 2_000_000
 
     private struct Inbox {
@@ -27,24 +27,22 @@ final class Writer: @unchecked Sendable {
     let pool: DatabasePool
     private let lock = Lock()
     private var inbox = Inbox()
-    private let reserve: Reserve
+    let reserve: Reserve
     private let files: OpenedFiles
     private let retention: Retention
-    private let report: Report
-    private let fail: @Sendable (StoreFailure) -> Void
+    let report: Report
+    let fail: @Sendable (StoreFailure) -> Void
     /// The disk is full: submissions are refused until there is room again.
     let isFull = Atomic(false)
-    /// The server ends: nothing waits for room any more.
-    private let isClosing = Atomic(false)
+    /// The server ends: starts wait for room no longer.
+    let isHurried = Atomic(false)
+    /// What came while the disk was full and is not written yet.
+    var backlog = Backlog()
+    var lastProbe: UInt64 = 0
     /// How long a server that ends waits for room, in nanoseconds.
     private static let lastWait: UInt64 = 1_000_000_000
-    /// On a full disk, how long ends gather so that they share pages, in microseconds.
-    private static let gathering: UInt32 = 20_000
-    /// Histories that came while the disk was full. They wait, so that nobody writes more of them.
-    private var held: [(number: Int, change: Change)] = []
     private var isCleaning = false
     private var statements: WriteStatements?
-    private var lastProbe: UInt64 = 0
     private let cleaner = Cleaner()
 
     /// - Parameters:
@@ -86,8 +84,10 @@ final class Writer: @unchecked Sendable {
     ///
     /// - Parameter inOrder: Whether nothing runs any more, so that the next server need not look for it.
     func close(inOrder: Bool, _ done: @escaping @Sendable () -> Void) {
-        isClosing.store(true, ordering: .relaxed)
         whenIdle { [self] db in
+            // Nobody is there any more who could take a start back.
+            isHurried.store(false, ordering: .relaxed)
+            guard emptyBacklog(within: Self.lastWait, db) else { return }
             // A statement that is still there would keep the connection open.
             statements = nil
             // What fails here is mended by the next start: it reads the log and looks for orphans.
@@ -95,6 +95,12 @@ final class Writer: @unchecked Sendable {
             _ = try? db.checkpoint(.truncate)
             done()
         }
+    }
+
+    /// Starts wait for room no longer: the server ends, and takes them back.
+    func hurry() {
+        isHurried.store(true, ordering: .relaxed)
+        whenIdle { [self] db in if isFull.load(ordering: .relaxed) { writeDue(db) } }
     }
 
     private func start() {
@@ -136,29 +142,52 @@ final class Writer: @unchecked Sendable {
         while start < changes.count {
             if isFull.load(ordering: .relaxed) {
                 probe(db)
-                if isFull.load(ordering: .relaxed) {
-                    return writeWithoutRoom(Array(changes[start...]), first + start, db)
-                }
+                if isFull.load(ordering: .relaxed) { return hold(changes[start...], first, db) }
             }
             do {
                 let (receipts, next) = try commit(changes, from: start, db)
                 report(receipts.enumerated().map { (first + start + $0.offset, $0.element) })
                 start = next
-            } catch let error as DatabaseError where error.isFull(on: db) {
-                writeWithoutRoom(Array(changes[start...]), first + start, db)
-                return
-            } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY {
-                // Another program holds the file: it has had the busy time already, and gets more.
-                usleep(10_000)
             } catch {
-                fail(StoreFailure("the store cannot be written: \(error)"))
-                return
+                switch setback(error, db) {
+                case .otherProgram: continue
+                case .noRoom: return hold(changes[start...], first, db)
+                case .theEnd: return
+                }
             }
         }
     }
 
+    /// What an error means for one who wanted to write.
+    enum Setback {
+        /// It holds the file, has had the busy time already, and gets more.
+        case otherProgram
+        /// - Parameter isEased: The store has got the reserve just now.
+        case noRoom(isEased: Bool)
+        /// Nothing may be written any more.
+        case theEnd
+    }
+
+    func setback(_ error: any Error, _ db: Database) -> Setback {
+        switch error {
+        case let error as DatabaseError where error.isFull(on: db):
+            isFull.store(true, ordering: .relaxed)
+            return .noRoom(isEased: reserve.move(into: db))
+        case let error as DatabaseError where error.resultCode == .SQLITE_BUSY:
+            usleep(10_000)
+            return .otherProgram
+        case let failure as StoreFailure: fail(failure)
+        default: fail(StoreFailure("the store cannot be written: \(error)"))
+        }
+        return .theEnd
+    }
+
     /// Commits a prefix of what remains; how long it is, time decides.
-    private func commit(_ changes: [Change], from start: Int, _ db: Database) throws -> ([Receipt], next: Int) {
+    ///
+    /// - Parameter isBrief: There is hardly any room: ends are written short.
+    func commit(
+        _ changes: [Change], from start: Int = 0, isBrief: Bool = false, _ db: Database
+    ) throws -> ([Receipt], next: Int) {
         let statements = try self.statements ?? WriteStatements(db)
         self.statements = statements
         var receipts: [Receipt] = []
@@ -169,7 +198,7 @@ final class Writer: @unchecked Sendable {
         do {
             try db.inTransaction(.immediate) {
                 repeat {
-                    receipts.append(try statements.apply(changes[next]))
+                    receipts.append(try statements.apply(changes[next], isBrief: isBrief))
                     next += 1
                 } while next < changes.count && nanoseconds() - began < Self.batchNanoseconds
                 return .commit
@@ -181,82 +210,6 @@ final class Writer: @unchecked Sendable {
         // Before anybody is told: into a file that has lost its name everything can be written.
         try files.check()
         return (receipts, next)
-    }
-
-    /// There is no room: submissions are refused at once, histories wait, and what concerns running jobs gets the reserve.
-    private func writeWithoutRoom(_ changes: [Change], _ first: Int, _ db: Database) {
-        isFull.store(true, ordering: .relaxed)
-        reserve.giveUp()
-        var refused: [(number: Int, receipt: Receipt)] = []
-        var kept: [(number: Int, change: Change)] = []
-        for (offset, change) in changes.enumerated() {
-            switch change {
-            case .submitted: refused.append((first + offset, .refused))
-            case .happened: held.append((first + offset, change))
-            case .started, .requeued, .cancelRequested, .ended, .childStarted, .childEnded, .controlled, .reached:
-                kept.append((first + offset, change))
-            }
-        }
-        report(refused)
-        if !kept.isEmpty { usleep(Self.gathering) }
-        var closingSince: UInt64?
-        while !kept.isEmpty {
-            do {
-                let (receipts, next) = try commit(kept.map(\.change), from: 0, db)
-                report(receipts.enumerated().map { (kept[$0.offset].number, $0.element) })
-                kept.removeFirst(next)
-            } catch let error as DatabaseError where error.isFull(on: db) || error.resultCode == .SQLITE_BUSY {
-                // The reserve is used up too: what has ended waits untold until there is room, or the server ends.
-                usleep(50_000)
-                guard waitsOn(kept.count, since: &closingSince) else { return }
-            } catch {
-                fail(StoreFailure("the store cannot be written: \(error)"))
-                return
-            }
-        }
-    }
-
-    /// - Returns: Whether there is still a file to wait for, and time.
-    private func waitsOn(_ count: Int, since closing: inout UInt64?) -> Bool {
-        do throws(StoreFailure) {
-            try files.check()
-        } catch {
-            fail(error)
-            return false
-        }
-        guard isClosing.load(ordering: .relaxed) else { return true }
-        let now = nanoseconds()
-        closing = closing ?? now
-        guard let closing, now - closing > Self.lastWait else { return true }
-        fail(StoreFailure("the disk is full: what became of \(count) jobs cannot be recorded"))
-        return false
-    }
-
-    /// Looks now and then whether there is room again.
-    private func probe(_ db: Database) {
-        let now = nanoseconds()
-        guard now - lastProbe > 250_000_000 else { return }
-        lastProbe = now
-        guard reserve.fill() else { return }
-        isFull.store(false, ordering: .relaxed)
-        writeHeld(db)
-    }
-
-    /// Histories that have waited for room. The end of a job that has ended meanwhile has brought its own.
-    private func writeHeld(_ db: Database) {
-        while !held.isEmpty {
-            do {
-                let (receipts, next) = try commit(held.prefix(Self.batch).map(\.change), from: 0, db)
-                report(receipts.enumerated().map { (held[$0.offset].number, .stored) })
-                held.removeFirst(next)
-            } catch let error as DatabaseError where error.isFull(on: db) || error.resultCode == .SQLITE_BUSY {
-                isFull.store(true, ordering: .relaxed)
-                return
-            } catch {
-                fail(StoreFailure("the store cannot be written: \(error)"))
-                return
-            }
-        }
     }
 
     /// How many finished jobs there were when the writer began.
@@ -273,7 +226,9 @@ final class Writer: @unchecked Sendable {
             } catch {
                 return fail(error)
             }
-            if isFull.load(ordering: .relaxed) { probe(db) }
+            guard isFull.load(ordering: .relaxed) else { return }
+            probe(db)
+            if isFull.load(ordering: .relaxed) { writeDue(db) }
         }
         guard !isFull.load(ordering: .relaxed) else { return }
         pool.asyncWriteWithoutTransaction { [self] _ in
@@ -301,31 +256,9 @@ final class Writer: @unchecked Sendable {
         }
     }
 
-    private func nanoseconds() -> UInt64 {
+    func nanoseconds() -> UInt64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
-}
-
-extension DatabaseError {
-    /// Nothing was written for want of room; in the shared-memory file this is an error of its own.
-    var isFull: Bool {
-        resultCode == .SQLITE_FULL || extendedResultCode == .SQLITE_IOERR_SHMSIZE
-    }
-
-    /// The same for one who has a quota, for SQLite an error like any other: the file that was written to knows which.
-    func isFull(on db: Database) -> Bool {
-        if isFull { return true }
-        guard [.SQLITE_IOERR, .SQLITE_IOERR_WRITE].contains(extendedResultCode), let connection = db.sqliteConnection
-        else { return false }
-        return [SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER].contains { which in
-            var file: UnsafeMutablePointer<sqlite3_file>?
-            var code: CInt = 0
-            sqlite3_file_control(connection, "main", which, &file)
-            guard let methods = file?.pointee.pMethods else { return false }
-            _ = methods.pointee.xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &code)
-            return code == EDQUOT
-        }
     }
 }
