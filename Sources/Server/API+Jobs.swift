@@ -261,7 +261,7 @@ extension API {
             guard !record.state.isFinal else { throw .alreadyEnded(record) }
             engine.cancel(record.id, grace: grace)
             // What the answer says is to be on disk: at least the wish.
-            engine.whenStored { [unowned self] in
+            engine.whenStored(of: record.id) { [unowned self] in
                 answerCancel(exchange, record, preferences)
             }
         }

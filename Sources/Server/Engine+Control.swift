@@ -7,11 +7,17 @@ import Store
 extension Engine {
     /// Does what somebody has set, and calls `done` once the next server would find it.
     func set(_ controls: [Control], _ done: @escaping () -> Void) {
+        var left = controls.count
+        guard left > 0 else { return done() }
         for control in controls.map(normalised) {
             perform(control)
-            journal.write(.controlled(control), then: .nothing(nil))
+            journal.write(
+                .controlled(control),
+                then: .then {
+                    left -= 1
+                    if left == 0 { done() }
+                })
         }
-        whenStored(done)
     }
 
     /// Whoever puts a pool back to what is configured wants what will be configured.

@@ -162,8 +162,10 @@ package final class Engine {
         append(.log(stream: "control", text: text), to: job)
     }
 
-    /// Calls `done` once everything that has been decided so far is on disk.
-    func whenStored(_ done: @escaping () -> Void) { journal.write(.reached, then: .then(done)) }
+    /// Calls `done` once everything that has been decided so far, of a job if one is given, is on disk.
+    func whenStored(of job: JobID? = nil, _ done: @escaping () -> Void) {
+        journal.write(.reached(job), then: .then(done))
+    }
 
     /// Lets a client wait for a job; false when the job has ended or is unknown.
     func wait(for id: JobID, _ waiter: Waiter) -> Bool {

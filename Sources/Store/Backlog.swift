@@ -15,8 +15,8 @@ import Jobs
 struct Backlog {
     typealias Entry = (number: Int, change: Change)
 
-    /// Ends that weigh more than this, in bytes, wait behind all others.
-    private static let light = 64 << 10
+    /// Ends that weigh more than this, in bytes, wait behind all others, and get only part of the reserve.
+    static let light = 64 << 10
 
     private struct Queue {
         var entries: [Entry] = []
@@ -31,7 +31,9 @@ struct Backlog {
     private var jobs: [JobID: Queue] = [:]
     /// Of no job.
     private var others: [Entry] = []
-    private var reached: [Int] = []
+    private var reached: [(number: Int, job: JobID?)] = []
+    /// Bytes of the reserve that heavy ends may still have: it is to last for those that come later, too.
+    var heavyShare = 0
 
     var isEmpty: Bool { jobs.isEmpty && others.isEmpty && reached.isEmpty }
     /// Jobs with something that is due.
@@ -48,7 +50,7 @@ struct Backlog {
             jobs[job.id]?.hasEnd = true
             jobs[job.id]?.weight = job.input.count + outcome.briefBytes
         case .childStarted, .childEnded, .controlled: others.append((number, change))
-        case .reached: reached.append(number)
+        case .reached(let job): reached.append((number, job))
         }
     }
 
@@ -57,14 +59,20 @@ struct Backlog {
         if isDue { jobs[job]?.isDue = true }
     }
 
-    /// What is to be written now: as it came, but for long ends, which come last, the longest after all others.
+    /// What is to be written now: as it came, but for heavy ends, which come last, the heaviest after all others.
     ///
-    /// - Parameter startsToo: Starts do not wait either.
-    func due(startsToo: Bool) -> [Entry] {
+    /// - Parameters:
+    ///   - startsToo: Starts do not wait either.
+    ///   - heavyToo: No matter what is left for others.
+    func due(startsToo: Bool = false, heavyToo: Bool = false) -> [Entry] {
         let due = jobs.values.filter { $0.isDue || startsToo && $0.entries.contains { $0.change.isStart } }
         let light = due.filter { $0.weight <= Self.light }.flatMap(\.written).sorted { $0.number < $1.number }
-        let heavy = due.filter { $0.weight > Self.light }.sorted { $0.weight < $1.weight }.flatMap(\.written)
-        return others + light + heavy
+        var share = heavyToo ? Int.max : heavyShare
+        let heavy = due.filter { $0.weight > Self.light }.sorted { $0.weight < $1.weight }.prefix { queue in
+            share -= queue.weight
+            return share >= 0
+        }
+        return others + light + heavy.flatMap(\.written)
     }
 
     /// All that is to be written once there is room, in the order in which it came.
@@ -86,6 +94,7 @@ struct Backlog {
         queue.entries.removeAll { $0.number == entry.number }
         queue.isDue = queue.entries.contains { $0.change.isDue }
         let isOver = entry.change.isEnd
+        if isOver, queue.weight > Self.light { heavyShare -= queue.weight }
         jobs[job] = isOver || queue.entries.isEmpty ? nil : queue
         return isOver ? queue.entries.map(\.number) : []
     }
@@ -93,9 +102,13 @@ struct Backlog {
     /// Those who may be told that all before them is on disk.
     mutating func takeReached() -> [Int] {
         guard !reached.isEmpty else { return [] }
-        let first = due(startsToo: false).map(\.number).min() ?? .max
-        defer { reached.removeAll { $0 < first } }
-        return reached.filter { $0 < first }
+        let first = due(heavyToo: true).map(\.number).min() ?? .max
+        let told = reached.filter { wish in
+            guard let job = wish.job else { return wish.number < first }
+            return jobs[job]?.entries.allSatisfy { $0.number > wish.number || !$0.change.isDue } ?? true
+        }.map(\.number)
+        reached.removeAll { told.contains($0.number) }
+        return told
     }
 }
 
@@ -103,7 +116,8 @@ extension Change {
     /// The job that the store already knows and this is about.
     fileprivate var job: JobID? {
         switch self {
-        case .started(let id, _, _, _), .requeued(let id, _, _, _), .cancelRequested(let id), .happened(let id, _, _): id
+        case .started(let id, _, _, _), .requeued(let id, _, _, _), .cancelRequested(let id), .happened(let id, _, _):
+            id
         case .ended(let job, _, _, _): job.id
         case .submitted, .childStarted, .childEnded, .controlled, .reached: nil
         }

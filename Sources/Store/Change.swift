@@ -23,9 +23,9 @@ package enum Change: Sendable {
     case childEnded(pid: Int32)
     /// Somebody has set something that is to hold for the next server too.
     case controlled(Control)
-    /// Nothing; its receipt says that all before it is on disk, but for what waits for room: starts, which have not
-    /// happened before they are, and histories.
-    case reached
+    /// Nothing; its receipt says that all before it is on disk, or all of one job: but for what waits for room, starts, which
+    /// have not happened before they are stored, and histories.
+    case reached(JobID?)
 }
 
 /// What a store says of one ``Change``, once it is on disk or will never be.

@@ -44,6 +44,7 @@ package final class Outcome: Sendable {
 
     /// What its short form weighs, in bytes, roughly.
     var briefBytes: Int {
-        result.count + (error?.bytes ?? 0) + (history.map { $0.events.briefBytes + min($0.log.end, LogTail.brief) } ?? 0)
+        let past = history.map { $0.events.briefBytes + min($0.log.end, LogTail.brief) }
+        return result.count + (error?.bytes ?? 0) + (past ?? 0)
     }
 }

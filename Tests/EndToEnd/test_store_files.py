@@ -1,4 +1,4 @@
-"""The store's files: taken away while a server has them, known by two names, on a full disk."""
+"""The store's files: taken away while a server has them, known by two names. A full disk: test_full_disk.py."""
 import http.client
 import os
 import pathlib
@@ -131,66 +131,6 @@ class CareTests(unittest.TestCase):
             with self.subTest(name):
                 page = self.server.get(f"/v1/jobs?label.{quote(name, safe='')}=v").json
                 self.assertEqual([found["id"] for found in page["jobs"]], [job])
-
-
-def can_mount():
-    with tempfile.TemporaryDirectory() as directory:
-        if subprocess.run(["mount", "-t", "tmpfs", "none", directory], capture_output=True).returncode:
-            return False
-        subprocess.run(["umount", directory], check=True)
-        return True
-
-
-@unittest.skipUnless(can_mount(), "may not mount a small disk here")
-class FullDiskTests(unittest.TestCase):
-    def setUp(self):
-        self.disk = tempfile.mkdtemp()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", self.disk], check=True)
-        self.addCleanup(os.rmdir, self.disk)
-        self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
-
-    def serve(self, *arguments, **options):
-        server = Server("--store", self.disk + "/jobs.db", *arguments, **options)
-        self.addCleanup(server.stop)
-        return server
-
-    def fill(self):
-        with open(self.disk + "/filler", "ab", buffering=0) as filler:
-            for size in (1 << 16, 1 << 12):
-                try:
-                    while filler.write(bytes(size)) == size:
-                        pass
-                except OSError:
-                    pass
-
-    def test_a_start_is_made_with_the_reserve_and_takes_jobs_when_there_is_room(self):
-        server = self.serve("--threads", "1", "--processes", "1")
-        job = server.submit("squares")
-        server.wait(job)
-        waiting = server.submit("sleep", {"seconds": 0}, delay="1h")
-        server.kill()
-        self.fill()
-        server.start()
-        self.assertEqual(server.get(f"/v1/jobs/{job}").json["state"], "succeeded")
-        self.assertEqual(server.get(f"/v1/jobs/{waiting}").json["state"], "scheduled")
-        self.submit_until(server, 507)
-        os.unlink(self.disk + "/filler")
-        self.submit_until(server, 202)
-
-    def submit_until(self, server, status):
-        job = {"task": "squares", "labels": {"p": "x" * 200}}
-        asking(lambda: server.ask("POST", "/v1/jobs", job).status == status, f"{status} is not answered")
-
-    def test_a_stop_does_not_wait_for_room(self):
-        server = self.serve("--threads", "1", "--processes", "1")
-        for _ in range(50):
-            server.submit("sleep", {"seconds": 1})
-        self.fill()
-        self.submit_until(server, 507)
-        self.fill()  # the reserve too
-        server.process.send_signal(signal.SIGTERM)
-        self.assertIn(server.process.wait(PATIENCE), (0, 74))
-        os.unlink(self.disk + "/filler")
 
 
 @unittest.skipUnless(shutil.which("strace"), "strace is not here")

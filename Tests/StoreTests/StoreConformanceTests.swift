@@ -76,7 +76,7 @@ import Testing
         bench.store.tick(at: bench.start + .seconds(70))
         var left: [JobID] = []
         for _ in 0..<1000 where left != [new.id] {
-            bench.write(.reached)
+            bench.write(.reached(nil))
             left = try bench.list(JobQuery(limit: 10)).jobs.map(\.id)
         }
         #expect(left == [new.id])
@@ -172,7 +172,7 @@ import Testing
         var left = 9
         for _ in 0..<1000 where left > 5 {
             bench.store.tick(at: bench.start)
-            bench.write(.reached)
+            bench.write(.reached(nil))
             left = try bench.list(JobQuery(limit: 20)).jobs.count
         }
         #expect(left == 5)

@@ -44,9 +44,11 @@ package final class SQLiteStore: JobStore {
         self.loop = loop
         let path = OpenedFiles.resolved(path)
         lock = try StoreLock(beside: path, waitingFor: wait)
-        reserve = Reserve(beside: path)
+        var reserve = Reserve(beside: path)
         let isFull: Bool
         (pool, isFull) = try Self.open(path, lock, wait, reserve)
+        reserve.database = lock.database
+        self.reserve = reserve
         keys = IdempotencyKeys(lifetime: retention.keys)
         let bound = LoopBound(WeakStore(self), on: loop)
         writer = Writer(pool, try OpenedFiles(path), reserve, retention) { receipts in
@@ -54,11 +56,12 @@ package final class SQLiteStore: JobStore {
         } fail: {
             fail($0)
         }
-        if isFull || !reserve.fill() {
-            writer.isFull.store(true, ordering: .relaxed)
-            reserve.fillPartly()
-        }
         do {
+            let hasReserve = try !isFull && pool.writeWithoutTransaction { try reserve.fill(beside: $0) }
+            if !hasReserve {
+                writer.isFull.store(true, ordering: .relaxed)
+                reserve.fillPartly()
+            }
             checkpointer = try Checkpointer(path, writer, fail: fail)
         } catch {
             throw SQLiteFile.failure(path, error)
@@ -265,7 +268,7 @@ extension SQLiteStore {
         do {
             do {
                 return try pool.write(begin)
-            } catch where SQLiteFile.failure(pool.path, error).isFull {
+            } catch  where SQLiteFile.failure(pool.path, error).isFull {
                 writer.isFull.store(true, ordering: .relaxed)
                 _ = pool.writeWithoutTransaction { reserve.move(into: $0) }
                 return try pool.write(begin)

@@ -14,6 +14,8 @@ final class StoreLock {
     private let file: Descriptor
     /// The store. Closing it would drop SQLite's locks: it outlives all connections.
     private var itself: Descriptor?
+    /// For system calls on the store while SQLite has it open.
+    var database: CInt { itself?.number ?? -1 }
 
     /// - Parameter wait: How long to wait for another owner to end, in seconds.
     init(beside store: String, waitingFor wait: Int = 0) throws(StoreFailure) {
@@ -41,7 +43,7 @@ final class StoreLock {
     /// Locks the store itself, once it is there and before SQLite opens it.
     func lockStore(waitingFor wait: Int = 0) throws(StoreFailure) {
         guard itself == nil else { return }
-        guard let opened = Descriptor(opening: store, O_RDONLY | O_NOFOLLOW) else {
+        guard let opened = Descriptor(opening: store, O_RDWR | O_NOFOLLOW) else {
             throw StoreFailure("cannot open \(store): \(String(cString: strerror(errno)))")
         }
         let number = opened.number

@@ -28,8 +28,9 @@ extension Writer {
     }
 
     /// Writes what is due as far as there is room, short. What does not fit waits, untold.
-    func writeDue(_ db: Database) {
-        let due = backlog.due(startsToo: isHurried.load(ordering: .relaxed))
+    func writeDue(heavyToo: Bool = false, _ db: Database) {
+        let due = backlog.due(startsToo: isHurried.load(ordering: .relaxed), heavyToo: heavyToo)
+        if !due.isEmpty { beginLogAnew(db) }
         var start = 0
         var most = Self.batch
         while start < due.count {
@@ -79,8 +80,12 @@ extension Writer {
         let now = nanoseconds()
         guard now - lastProbe > Self.pause else { return }
         lastProbe = now
-        guard reserve.fill() else { return }
-        reserve.shrink(db)
+        do {
+            guard try reserve.fill(beside: db) else { return }
+        } catch {
+            _ = setback(error, db)
+            return
+        }
         isFull.store(false, ordering: .relaxed)
         writeAll(db)
     }
@@ -108,14 +113,14 @@ extension Writer {
     func emptyBacklog(within limit: UInt64, _ db: Database) -> Bool {
         guard !backlog.isEmpty else { return true }
         let began = nanoseconds()
-        writeDue(db)
+        writeDue(heavyToo: true, db)
         while backlog.dueJobs > 0 {
             guard nanoseconds() - began < limit else {
                 fail(StoreFailure("the disk is full: what became of \(backlog.dueJobs) jobs cannot be recorded"))
                 return false
             }
             usleep(50_000)
-            writeDue(db)
+            writeDue(heavyToo: true, db)
         }
         // A start that waits never was: the next server finds the job waiting.
         let histories = backlog.histories

@@ -172,7 +172,9 @@ final class Writer: @unchecked Sendable {
         switch error {
         case let error as DatabaseError where error.isFull(on: db):
             isFull.store(true, ordering: .relaxed)
-            return .noRoom(isEased: reserve.move(into: db))
+            let isEased = reserve.move(into: db)
+            if isEased { backlog.heavyShare = reserve.bytes / 2 }
+            return .noRoom(isEased: isEased)
         case let error as DatabaseError where error.resultCode == .SQLITE_BUSY:
             usleep(10_000)
             return .otherProgram
