@@ -46,7 +46,7 @@ package enum PoolName: String, Sendable, CaseIterable, Hashable {
 }
 
 /// What stopped an attempt, in the words of the cancel contract.
-package enum StopMethod: String, Sendable {
+package enum StopMethod: String, Sendable, CaseIterable {
     case cooperative, sigterm, sigkill, abandoned
     case beforeStart = "before-start"
 }

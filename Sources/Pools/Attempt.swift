@@ -87,7 +87,7 @@ package enum Report: Sendable {
 
 /// One place where an attempt can run, as the API shows it.
 package struct WorkerStatus: Sendable {
-    package enum State: String, Sendable {
+    package enum State: String, Sendable, CaseIterable {
         case starting, idle, busy, stopping, abandoned
     }
 

@@ -33,7 +33,9 @@ extension API {
     }
 
     func openAPI(_ exchange: Exchange, _: String) throws(Problem) {
-        exchange.respond(.json(200, OpenAPI.document(routes, version: engine.options.version)))
+        let description = OpenAPI(
+            routes: router.routes, version: engine.options.version, asksForToken: gate.keyring != nil)
+        exchange.respond(.json(200, description.document))
     }
 
     /// Ends the session of the browser that asks.

@@ -14,7 +14,7 @@ final class API {
     /// Of requests for which there is no route.
     private let elsewhere = RouteMeter("none", "none")
     private(set) lazy var processFigures = ProcessFigureReader(on: engine.loop)
-    private var router = Router(routes: [])
+    private(set) var router = Router(routes: [])
 
     init(_ engine: Engine, _ gate: Gate, _ pages: Pages) {
         self.engine = engine
@@ -48,8 +48,7 @@ final class API {
             try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
         case .otherMethods(let methods):
             exchange.measure(by: elsewhere)
-            let allow = (methods + (methods.contains(.get) ? [.head] : []) + [.options]).map(\.name).joined(
-                separator: ", ")
+            let allow = Self.allow(methods)
             if head.method == .options { return exchange.respond(options(allow)) }
             if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
             var problem = Problem(405, "method-not-allowed", "this address allows \(allow)")
@@ -59,13 +58,22 @@ final class API {
             exchange.measure(by: elsewhere)
             if head.method == .unknown { throw Problem(501, "not-implemented", "unknown method") }
             if head.method == .options, head.pathText == "*" {
-                return exchange.respond(options("GET, HEAD, POST, PATCH, DELETE, OPTIONS"))
+                return exchange.respond(options(Self.allow(router.routes.map(\.method))))
             }
             throw .notFound("there is nothing at \(head.pathText)")
         }
     }
 
     private static let plainJSON = Array("application/json".utf8)
+
+    /// The value of `Allow` for what routes take.
+    private static func allow(_ methods: [Method]) -> String {
+        var all: [Method] = []
+        for method in methods + (methods.contains(.get) ? [.head] : []) + [.options] where !all.contains(method) {
+            all.append(method)
+        }
+        return all.map(\.name).joined(separator: ", ")
+    }
 
     private func options(_ allow: String) -> Response {
         var response = Response(204)
@@ -76,7 +84,7 @@ final class API {
     /// Bodies are JSON, and say so: a form of a foreign page cannot.
     private func checkContent(_ head: RequestHead, for route: Route) throws(Problem) {
         guard head.hasBody else {
-            guard route.body == .required, head.contentLength == nil else { return }
+            guard route.body.isRequired, head.contentLength == nil else { return }
             throw Problem(411, "length-required", "send a body, with Content-Length or in chunks")
         }
         if let coding = head.values(of: "content-encoding"), coding.lowercased() != "identity" {

@@ -4,7 +4,7 @@ import Store
 
 /// Which jobs a list or a stream of all jobs is about, as a query says it.
 extension JobFilter {
-    static let parameters = ["state", "task", "queue", "pool"]
+    static let parameters = QueryParameter.filter.map(\.name)
 
     /// - Parameter others: Parameters that mean something else; `label.NAME` are labels, and nothing more is known.
     init(_ query: Query, and others: [String] = []) throws(Problem) {

@@ -10,9 +10,7 @@ final class Submission {
     static let keyBytes = 200
     static let maximumLabels = 32
     static let labelBytes = 200
-    static let optionNames = [
-        "pool", "queue", "priority", "timeout", "max_attempts", "delay", "run_at", "key",
-    ]
+    static let optionNames = QueryParameter.submission.map(\.name)
 
     let entry: TaskRegistry.Entry
     var inputBytes = Submission.noInput

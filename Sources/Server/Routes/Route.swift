@@ -1,6 +1,8 @@
 import HTTP
+import JSON
 
-/// One address of the API: what it is called, who may use it, and what answers.
+/// One address of the API: what it is called, who may use it, what it takes and what it answers. Everything that is said about
+/// it elsewhere is made from this.
 final class Route {
     typealias Handler = (Exchange, _ argument: String) throws(Problem) -> Void
 
@@ -8,7 +10,14 @@ final class Route {
     enum Body {
         /// Nothing: one that comes is not looked at.
         case none
-        case optional, required
+        /// JSON of this schema, or nothing.
+        case optional(JSONValue)
+        /// JSON of this schema.
+        case required(JSONValue)
+        /// Bytes, as they are.
+        case bytes
+
+        var isRequired: Bool { if case .required = self { true } else { false } }
     }
 
     let method: Method
@@ -18,36 +27,46 @@ final class Route {
     let isOfJob: Bool
     /// nil: no token is asked for.
     let scope: Scope?
+    /// Its name in clients that are made from the description: never changed.
+    let operation: String
     let summary: String
-    /// Query parameters, for the OpenAPI description.
-    let parameters: [String]
+    let query: [QueryParameter]
     let body: Body
+    /// Where nothing else is said: problems that every route has.
+    let answers: [Answer]
     /// Whether there is anything at an address that the pattern matches; nil: always.
     let exists: ((String) -> Bool)?
     let handle: Handler
     let meter: RouteMeter
+    /// The parameter's name; nil when the pattern has none.
+    let argument: String?
     private let before: [UInt8]
     /// nil when the pattern has no parameter.
     private let after: [UInt8]?
 
     init(
-        _ method: Method, _ pattern: String, _ scope: Scope?, _ summary: String, parameters: [String] = [],
-        body: Body = .none, exists: ((String) -> Bool)? = nil, _ handle: @escaping Handler
+        _ method: Method, _ pattern: String, _ scope: Scope?, _ operation: String, _ summary: String,
+        query: [QueryParameter] = [], body: Body = .none, answers: [Answer], exists: ((String) -> Bool)? = nil,
+        _ handle: @escaping Handler
     ) {
         self.method = method
         self.pattern = pattern
         isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
         self.scope = scope
+        self.operation = operation
         self.summary = summary
-        self.parameters = parameters
+        self.query = query
         self.body = body
+        self.answers = answers
         self.exists = exists
         self.handle = handle
         meter = RouteMeter(method.name, pattern)
         if let open = pattern.firstIndex(of: "{"), let close = pattern.firstIndex(of: "}") {
+            argument = String(pattern[pattern.index(after: open)..<close])
             before = Array(pattern[..<open].utf8)
             after = Array(pattern[pattern.index(after: close)...].utf8)
         } else {
+            argument = nil
             before = Array(pattern.utf8)
             after = nil
         }
@@ -72,34 +91,5 @@ final class Route {
             if path[index] != before[index] { return false }
         }
         return true
-    }
-}
-
-/// Finds who answers a request.
-struct Router {
-    let routes: [Route]
-
-    enum Finding {
-        case route(Route, argument: String)
-        /// The address exists, but not for this method.
-        case otherMethods([Method])
-        case nothing
-    }
-
-    func find(_ head: RequestHead) -> Finding {
-        let method = head.method == .head ? .get : head.method
-        return head.withPath { path in
-            var others: [Method] = []
-            for route in routes {
-                guard let range = route.match(path) else { continue }
-                if route.method == method {
-                    return .route(route, argument: String(decoding: path[range], as: UTF8.self))
-                }
-                if others.contains(route.method) { continue }
-                if let exists = route.exists, !exists(String(decoding: path[range], as: UTF8.self)) { continue }
-                others.append(route.method)
-            }
-            return others.isEmpty ? .nothing : .otherMethods(others)
-        }
     }
 }

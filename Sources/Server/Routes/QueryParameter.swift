@@ -1,0 +1,67 @@
+import JSON
+import Jobs
+
+/// A parameter that a route takes in its query: what it is called, and what it looks like.
+struct QueryParameter {
+    let name: String
+    let schema: JSONValue
+    let meaning: String
+
+    init(_ name: String, _ schema: JSONValue, _ meaning: String) {
+        self.name = name
+        self.schema = schema
+        self.meaning = meaning
+    }
+
+    private static let anyText: JSONValue = ["type": "string", "pattern": "^[^\\u0000]*$"]
+
+    static func limit(_ most: Int) -> QueryParameter {
+        QueryParameter("limit", ["type": "integer", "minimum": 1, "maximum": .integer(most)], "How many at most")
+    }
+
+    static let cursor = QueryParameter(
+        "cursor", ["type": "string", "pattern": "^[0-9a-g][0-9a-hjkmnp-tv-z]{12}$"], "The `next` of the page before")
+    static let after = QueryParameter(
+        "after", ["type": "integer", "minimum": 0, "maximum": .integer(1 << 53)], "The last event that is known")
+    static let every = QueryParameter("every", Schemas.duration, "The state of everything, no more often than that")
+    static let close = QueryParameter("close", ["enum": ["true", "false"]], "Whether this is the last of the input")
+    static let token = QueryParameter("token", anyText, "Traded for a cookie")
+
+    /// Which jobs a list, a stream or a count is about; `label.NAME` may be asked for too.
+    static let filter = [
+        QueryParameter("state", states, "States, with commas between"),
+        QueryParameter("task", anyText, "The task's name"),
+        QueryParameter("queue", anyText, "The queue's name"),
+        QueryParameter("pool", Schemas.poolName, "The pool's name"),
+    ]
+
+    private static let states: JSONValue = {
+        let names = JobState.allCases.map(\.rawValue).joined(separator: "|")
+        return ["type": "string", "pattern": .string("^((\(names))(,(\(names)))*)?$")]
+    }()
+
+    /// How a job is to run, where the body is its input; `label.NAME` is a label.
+    static let submission = [
+        QueryParameter("pool", Schemas.wantedPool, "Where it runs"),
+        QueryParameter("queue", anyText, "Where it waits"),
+        QueryParameter("priority", Schemas.priority, "Higher ones go first"),
+        QueryParameter("timeout", Schemas.duration, "Of one attempt"),
+        QueryParameter("max_attempts", Schemas.maxAttempts, "How often it may start"),
+        QueryParameter("delay", Schemas.duration, "Not before so long"),
+        QueryParameter("run_at", Schemas.runAt, "Not before"),
+        QueryParameter(
+            "key", ["type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\u0000]*$"],
+            "Of jobs with one key one runs at a time"),
+    ]
+
+    /// What ran where.
+    static let timeline = [
+        QueryParameter("from", milliseconds, "In milliseconds since 1970"),
+        QueryParameter("to", milliseconds, "In milliseconds since 1970"), .limit(20_000),
+        QueryParameter("format", ["enum": ["json", "trace"]], "trace: for Perfetto"),
+    ]
+
+    private static let milliseconds: JSONValue = [
+        "type": "integer", "minimum": 0, "maximum": .integer(Int(Int64.max / 2_000_000)),
+    ]
+}
