@@ -1,12 +1,17 @@
 import GRDB
+import Glibc
 import Jobs
 
 /// Forgets what is too old or too much, a little at a time.
 ///
 /// Belongs to the writing queue.
 final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writing queue.
-    /// Rows of one step: a millisecond or two, which is what a submission may have to wait for it.
-    private static let step = 50
+    /// What one step may take, in nanoseconds: a submission may have to wait for it.
+    private static let stepTime: UInt64 = 1_000_000
+    /// Rows of one step, and pages that they may leave free: a job of many bytes costs a read for each page. It may be
+    /// more by what the last of them leaves.
+    static let stepRows = 200
+    static let stepPages = 512
 
     /// Finished jobs at the beginning; nil until they have been counted.
     var found: Int?
@@ -15,24 +20,64 @@ final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writin
     /// - Parameter added: Jobs finished since the beginning.
     /// - Returns: Whether there is more to forget.
     func step(_ db: Database, _ retention: Retention, added: Int, at now: Instant) throws -> Bool {
-        try db.execute(
-            sql: """
-                DELETE FROM finished WHERE id IN
-                (SELECT id FROM finished WHERE finished_at < ? ORDER BY finished_at LIMIT ?)
-                """, arguments: [(now - retention.age).nanoseconds, Self.step])
-        let old = db.changesCount
-        removed += old
-        let surplus = min((found ?? 0) + added - removed - retention.jobs, Self.step)
-        if found != nil, surplus > 0 {
-            try db.execute(
-                sql: "DELETE FROM finished WHERE id IN (SELECT id FROM finished ORDER BY finished_at LIMIT ?)",
-                arguments: [surplus])
-            removed += db.changesCount
+        let before = removed
+        do {
+            var hasMore = false
+            // Nothing is begun that would end with nothing done.
+            guard try nextJob(db, retention, added, now) != nil || nextKey(db, retention, now) != nil else {
+                return false
+            }
+            try db.inTransaction(.immediate) {
+                hasMore = try forget(db, retention, added, now)
+                return .commit
+            }
+            return hasMore
+        } catch {
+            removed = before
+            throw error
         }
-        try db.execute(
-            sql:
-                "DELETE FROM keys WHERE number IN (SELECT number FROM keys WHERE created_at < ? ORDER BY number LIMIT ?)",
-            arguments: [(now - retention.keys).nanoseconds, Self.step])
-        return old == Self.step || surplus == Self.step || db.changesCount == Self.step
+    }
+
+    private func forget(_ db: Database, _ retention: Retention, _ added: Int, _ now: Instant) throws -> Bool {
+        let deadline = nanoseconds() + Self.stepTime
+        let pages = try freePages(db) + Self.stepPages
+        for _ in 0..<Self.stepRows {
+            if let id = try nextJob(db, retention, added, now) {
+                try db.cachedStatement(sql: "DELETE FROM finished WHERE id = ?").execute(arguments: [id])
+                removed += 1
+            } else if let number = try nextKey(db, retention, now) {
+                try db.cachedStatement(sql: "DELETE FROM keys WHERE number = ?").execute(arguments: [number])
+            } else {
+                return false
+            }
+            guard try nanoseconds() < deadline && freePages(db) < pages else { return true }
+        }
+        return true
+    }
+
+    /// The job that ended first, if it is to be forgotten.
+    private func nextJob(_ db: Database, _ retention: Retention, _ added: Int, _ now: Instant) throws -> Int64? {
+        let oldest = try db.cachedStatement(sql: "SELECT id, finished_at FROM finished ORDER BY finished_at LIMIT 1")
+        guard let row = try Row.fetchOne(oldest) else { return nil }
+        let isOld = row[1] < (now - retention.age).nanoseconds
+        let isTooMany = found.map { $0 + added - removed > retention.jobs } ?? false
+        return isOld || isTooMany ? row[0] : nil
+    }
+
+    /// The first key, if it is to be forgotten. Those behind it are younger: to look for one among all of them would take long.
+    private func nextKey(_ db: Database, _ retention: Retention, _ now: Instant) throws -> Int64? {
+        let first = try db.cachedStatement(sql: "SELECT number, created_at FROM keys ORDER BY number LIMIT 1")
+        guard let row = try Row.fetchOne(first), row[1] < (now - retention.keys).nanoseconds else { return nil }
+        return row[0]
+    }
+
+    private func freePages(_ db: Database) throws -> Int {
+        try Int.fetchOne(db.cachedStatement(sql: "PRAGMA freelist_count")) ?? 0
+    }
+
+    private func nanoseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }

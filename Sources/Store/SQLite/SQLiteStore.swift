@@ -12,9 +12,6 @@ package final class SQLiteStore: JobStore {
     /// Finished jobs kept at hand, by count and by weight in bytes.
     private static let recentJobs = 2_000
     private static let recentBytes = 32 << 20
-    /// Rows that one page of a filtered list looks at; the next page goes on from there.
-    private static let scannedRows = 20_000
-
     /// Changes that are handed to the writer before the turn is over, so that it need not wait for a long one.
     private static let handful = 16
 
@@ -25,7 +22,7 @@ package final class SQLiteStore: JobStore {
     private let reserve: Reserve
     private let pool: DatabasePool
     private var writer: Writer!
-    private var checkpointer: Checkpointer!
+    private let checkpointer: Checkpointer
     private var recent = FinishedJobs(maximum: recentJobs, bytes: recentBytes)
     private var keys: IdempotencyKeys
     private var outgoing: [Change] = []
@@ -50,19 +47,24 @@ package final class SQLiteStore: JobStore {
         reserve.database = lock.database
         self.reserve = reserve
         keys = IdempotencyKeys(lifetime: retention.keys)
+        do {
+            checkpointer = try Checkpointer(path, pool, fail: fail)
+        } catch {
+            throw SQLiteFile.failure(path, error)
+        }
         let bound = LoopBound(WeakStore(self), on: loop)
-        writer = Writer(pool, try OpenedFiles(path), reserve, retention) { receipts in
+        writer = Writer(pool, checkpointer, try OpenedFiles(path), reserve, retention) { receipts in
             loop.submit { bound.value.store?.receive(receipts) }
         } fail: {
             fail($0)
         }
+        checkpointer.writer = writer
         do {
             let hasReserve = try !isFull && pool.writeWithoutTransaction { try reserve.fill(beside: $0) }
             if !hasReserve {
                 writer.isFull.store(true, ordering: .relaxed)
                 reserve.fillPartly()
             }
-            checkpointer = try Checkpointer(path, writer, fail: fail)
         } catch {
             throw SQLiteFile.failure(path, error)
         }
@@ -142,7 +144,7 @@ package final class SQLiteStore: JobStore {
         isClosed = true
         let bound = LoopBound(done, on: loop)
         let pool = self.pool
-        let checkpointer = self.checkpointer!
+        let checkpointer = self.checkpointer
         writer.close(inOrder: inOrder) {
             bound.loop.submit {
                 checkpointer.close()
@@ -167,56 +169,7 @@ package final class SQLiteStore: JobStore {
 
     package func list(_ query: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void) {
         guard query.filter.wantsFinished else { return then(.success(JobPage([], resume: nil))) }
-        read(then) { db in try Self.page(query, db) }
-    }
-
-    private static func page(_ query: JobQuery, _ db: Database) throws -> JobPage {
-        let before = query.before?.column ?? .max
-        var conditions = ["id < ?"]
-        var arguments: [any DatabaseValueConvertible] = [before]
-        var floor: Int64?
-        let states = query.filter.states.filter(\.isFinal)
-        let isIndexed = states.count == 1 && states.first != .succeeded
-        var rest = query.filter
-        rest.states = isIndexed ? [] : rest.states
-        if !rest.isEmpty {
-            floor = try Int64.fetchOne(
-                db, sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?",
-                arguments: [before, scannedRows])
-        }
-        if let floor {
-            conditions.append("id >= ?")
-            arguments.append(floor)
-        }
-        if !states.isEmpty {
-            conditions.append("state IN (\(states.map { "'\($0.rawValue)'" }.sorted().joined(separator: ",")))")
-            if isIndexed { conditions.append("state <> 'succeeded'") }
-        }
-        for (column, value) in [
-            ("task", query.filter.task), ("queue", query.filter.queue), ("pool", query.filter.pool?.rawValue),
-        ] {
-            guard let value else { continue }
-            conditions.append("\(column) = ?")
-            arguments.append(value)
-        }
-        for label in query.filter.labels {
-            // A path has no way to say every name.
-            if label.name.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\"") }) {
-                conditions.append("EXISTS (SELECT 1 FROM json_each(finished.labels) WHERE key = ? AND value = ?)")
-                arguments.append(label.name)
-            } else {
-                conditions.append("json_extract(labels, ?) = ?")
-                arguments.append("$.\"\(label.name)\"")
-            }
-            arguments.append(label.value)
-        }
-        arguments.append(query.limit + 1)
-        let rows = try Row.fetchAll(
-            db, sql: "SELECT * FROM finished WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
-            arguments: StatementArguments(arguments))
-        let jobs = try rows.prefix(query.limit).map { try Rows.finished($0) }
-        if rows.count > query.limit { return JobPage(jobs, resume: jobs.last?.id) }
-        return JobPage(jobs, resume: floor.map { JobID(column: $0) })
+        read(then) { db in try FinishedList(query).page(db) }
     }
 
     /// Reads on a connection of its own and answers on the loop.

@@ -143,10 +143,11 @@ extension DatabaseError {
 
     /// The same for one who has a quota or a limit for files, for SQLite an error like any other: the file that was written
     /// to knows which.
-    func isFull(on db: Database) -> Bool {
+    func isFull(on db: Database) -> Bool { db.sqliteConnection.map(isFull(on:)) ?? isFull }
+
+    func isFull(on connection: OpaquePointer) -> Bool {
         if isFull { return true }
-        guard [.SQLITE_IOERR, .SQLITE_IOERR_WRITE].contains(extendedResultCode), let connection = db.sqliteConnection
-        else { return false }
+        guard [.SQLITE_IOERR, .SQLITE_IOERR_WRITE].contains(extendedResultCode) else { return false }
         let codes = [SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER].map { which in
             var file: UnsafeMutablePointer<sqlite3_file>?
             var code: CInt = 0

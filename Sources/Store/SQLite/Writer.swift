@@ -25,6 +25,7 @@ final class Writer: @unchecked Sendable {
     typealias Report = @Sendable ([(number: Int, receipt: Receipt)]) -> Void
 
     let pool: DatabasePool
+    private let checkpointer: Checkpointer
     private let lock = Lock()
     private var inbox = Inbox()
     let reserve: Reserve
@@ -49,10 +50,11 @@ final class Writer: @unchecked Sendable {
     ///   - report: Told of each change's receipt, on the writing queue.
     ///   - fail: Told of an error after which nothing may be promised any more; must not return to promise it.
     init(
-        _ pool: DatabasePool, _ files: OpenedFiles, _ reserve: Reserve, _ retention: Retention,
-        report: @escaping Report, fail: @escaping @Sendable (StoreFailure) -> Void
+        _ pool: DatabasePool, _ checkpointer: Checkpointer, _ files: OpenedFiles, _ reserve: Reserve,
+        _ retention: Retention, report: @escaping Report, fail: @escaping @Sendable (StoreFailure) -> Void
     ) {
         self.pool = pool
+        self.checkpointer = checkpointer
         self.files = files
         self.reserve = reserve
         self.retention = retention
@@ -172,7 +174,7 @@ final class Writer: @unchecked Sendable {
         switch error {
         case let error as DatabaseError where error.isFull(on: db):
             isFull.store(true, ordering: .relaxed)
-            let isEased = reserve.move(into: db)
+            let isEased = checkpointer.whileNobodyCopies { reserve.move(into: db) }
             if isEased { backlog.heavyShare = reserve.bytes / 2 }
             return .noRoom(isEased: isEased)
         case let error as DatabaseError where error.resultCode == .SQLITE_BUSY:
@@ -245,6 +247,8 @@ final class Writer: @unchecked Sendable {
     private func clean(at now: Instant) {
         pool.asyncWriteWithoutTransaction { [self] db in
             isCleaning = false
+            // Nobody waits for it. It goes on a second later.
+            guard !checkpointer.isLong else { return }
             do {
                 if try cleaner.step(db, retention, added: statements?.finished ?? 0, at: now) {
                     isCleaning = true

@@ -1,0 +1,92 @@
+import GRDB
+import Glibc
+import Jobs
+
+/// One page of a list of finished jobs, read from the disk.
+///
+/// What no index finds is looked for row by row, for as long as nobody would notice; the next page goes on from there.
+struct FinishedList {
+    /// Rows that are looked at in one go, and in all.
+    private static let stretch = 2_000
+    private static let mostRows = 20_000
+    /// When the last go begins, in nanoseconds.
+    private static let time: UInt64 = 8_000_000
+
+    private let query: JobQuery
+    /// Whether an index has all that is asked for.
+    private let isIndexed: Bool
+    private var conditions = ["id < ?", "id >= ?"]
+    private var arguments: [any DatabaseValueConvertible] = []
+
+    init(_ query: JobQuery) {
+        self.query = query
+        let states = query.filter.states.filter(\.isFinal)
+        let isBad = states.count == 1 && states.first != .succeeded
+        var rest = query.filter
+        rest.states = isBad ? [] : rest.states
+        isIndexed = rest.isEmpty
+        if !states.isEmpty {
+            conditions.append("state IN (\(states.map { "'\($0.rawValue)'" }.sorted().joined(separator: ",")))")
+            if isBad { conditions.append("state <> 'succeeded'") }
+        }
+        for (column, value) in [
+            ("task", query.filter.task), ("queue", query.filter.queue), ("pool", query.filter.pool?.rawValue),
+        ] {
+            guard let value else { continue }
+            conditions.append("\(column) = ?")
+            arguments.append(value)
+        }
+        for label in query.filter.labels {
+            // A path has no way to say every name.
+            if label.name.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\"") }) {
+                conditions.append("EXISTS (SELECT 1 FROM json_each(finished.labels) WHERE key = ? AND value = ?)")
+                arguments.append(label.name)
+            } else {
+                conditions.append("json_extract(labels, ?) = ?")
+                arguments.append("$.\"\(label.name)\"")
+            }
+            arguments.append(label.value)
+        }
+    }
+
+    func page(_ db: Database) throws -> JobPage {
+        var jobs: [JobRecord] = []
+        var before = query.before?.column ?? .max
+        guard !isIndexed else {
+            try read(db, from: .min, before: before, into: &jobs)
+            return rounded(jobs, resume: nil)
+        }
+        let deadline = Self.nanoseconds() + Self.time
+        for _ in 0..<Self.mostRows / Self.stretch {
+            let first = try Int64.fetchOne(
+                db.cachedStatement(sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"),
+                arguments: [before, Self.stretch - 1])
+            try read(db, from: first ?? .min, before: before, into: &jobs)
+            guard let first, jobs.count <= query.limit else { return rounded(jobs, resume: nil) }
+            before = first
+            guard Self.nanoseconds() < deadline else { break }
+        }
+        return rounded(jobs, resume: JobID(column: before))
+    }
+
+    /// One more than asked for tells whether there is more.
+    private func rounded(_ jobs: [JobRecord], resume: JobID?) -> JobPage {
+        guard jobs.count > query.limit else { return JobPage(jobs, resume: resume) }
+        return JobPage(Array(jobs.prefix(query.limit)), resume: jobs[query.limit - 1].id)
+    }
+
+    private func read(_ db: Database, from first: Int64, before: Int64, into jobs: inout [JobRecord]) throws {
+        let statement = try db.cachedStatement(
+            sql: "SELECT * FROM finished WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?")
+        let rows = try Row.fetchCursor(
+            statement,
+            arguments: StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
+        while let row = try rows.next() { jobs.append(try Rows.finished(row)) }
+    }
+
+    private static func nanoseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
