@@ -46,17 +46,22 @@ struct Lane {
     /// The first ticket that is still good, with its priority. Drops the others on the way.
     mutating func first(isGood: (Ticket) -> Bool) -> (ticket: Ticket, priority: Int)? {
         for index in levels.indices where levels[index].waiting > 0 {
-            while let ticket = levels[index].tickets.first {
-                if isGood(ticket) { return (ticket, levels[index].priority) }
-                _ = levels[index].tickets.popFirst()
-            }
+            if let ticket = head(of: index, isGood) { return (ticket, levels[index].priority) }
         }
         return nil
     }
 
-    /// The first good ticket of each priority.
-    func heads(isGood: (Ticket) -> Bool) -> [JobID] {
-        levels.compactMap { level in level.waiting == 0 ? nil : level.tickets.first(where: isGood)?.id }
+    /// The first good ticket of each priority. Drops the others on the way: whoever asks again walks over none of them.
+    mutating func heads(isGood: (Ticket) -> Bool) -> [JobID] {
+        levels.indices.compactMap { levels[$0].waiting == 0 ? nil : head(of: $0, isGood)?.id }
+    }
+
+    private mutating func head(of level: Int, _ isGood: (Ticket) -> Bool) -> Ticket? {
+        while let ticket = levels[level].tickets.first {
+            if isGood(ticket) { return ticket }
+            _ = levels[level].tickets.popFirst()
+        }
+        return nil
     }
 
     /// Takes the ticket that `first` returned.

@@ -1,4 +1,4 @@
-/// What others may ask the scheduler, without changing it.
+/// What others may ask the scheduler, without changing anything that they can see.
 extension Scheduler {
     /// Jobs that have not ended.
     package var liveCount: Int { lives.count }
@@ -47,7 +47,7 @@ extension Scheduler {
 
     /// Of a queue's jobs that wait for a pool, those that are next: one for each pool and priority. The one that has waited
     /// longest is among them.
-    package func heads(of queue: String) -> [JobID] {
+    package mutating func heads(of queue: String) -> [JobID] {
         guard let index = queueIndex[queue] else { return [] }
         var heads: [JobID] = []
         for room in 0..<JobSpec.rooms {

@@ -105,13 +105,6 @@ extension API {
     }
 }
 
-extension Engine {
-    /// Since when the oldest job of a queue that waits for a pool has been there.
-    func oldestWaiting(in queue: String) -> Instant? {
-        scheduler.heads(of: queue).compactMap { live[$0]?.record.createdAt }.min()
-    }
-}
-
 extension [UInt8] {
     fileprivate mutating func append(task: TaskDefinition) {
         append(#"{"name":"#)

@@ -57,47 +57,24 @@ extension API {
             guard let id = JobID(text) else { throw .invalid("/cursor", "is none that this server gave") }
             cursor = id
         }
-        // One more than asked for tells whether there is a next page.
-        let wanted = JobQuery(filter, before: cursor, limit: limit + 1)
-        // A job that ends while the disk is read is in neither afterwards.
-        let live = engine.live.newest(wanted)
-        engine.store.list(wanted) { [unowned self] found in
+        engine.lists.list(JobQuery(filter, before: cursor, limit: limit)) { [unowned self] found in
             switch found {
-            case .success(let page): respondList(exchange, page, live, wanted, limit: limit)
+            case .success(let page): respondList(exchange, page)
             case .failure(let failure): exchange.respond(Problem.unreadable(failure).response)
             }
         }
     }
 
-    /// Puts live and finished jobs together.
-    ///
-    /// - Parameter wereLive: When the question was asked.
-    private func respondList(
-        _ exchange: Exchange, _ page: JobPage, _ wereLive: [JobRecord], _ query: JobQuery, limit: Int
-    ) {
-        var jobs = page.jobs
-        var listed = Set(jobs.map(\.id))
-        for record in engine.live.newest(query) + wereLive.filter(query.filter.matches)
-        where listed.insert(record.id).inserted {
-            jobs.append(record)
-        }
-        jobs.sort { $0.id > $1.id }
-        // Beyond the place where the search for finished jobs stopped, there may be more of them.
-        if let resume = page.resume { jobs.removeAll { $0.id < resume } }
-        var next = page.resume
-        if jobs.count > limit {
-            jobs.removeSubrange(limit...)
-            next = jobs.last?.id
-        }
+    private func respondList(_ exchange: Exchange, _ page: JobPage) {
         var body: [UInt8] = []
         body.append(#"{"jobs":["#)
         let now = engine.now
-        for (index, job) in jobs.enumerated() {
+        for (index, job) in page.jobs.enumerated() {
             if index > 0 { body.append(",") }
             body.append(job: job, position: engine.scheduler.position(of: job.id), now: now)
         }
         body.append(#"],"next":"#)
-        if let next { body.append(jsonString: next.description) } else { body.append("null") }
+        if let next = page.resume { body.append(jsonString: next.description) } else { body.append("null") }
         body.append("}\n")
         exchange.respond(.json(200, body))
     }

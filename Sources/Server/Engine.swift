@@ -50,6 +50,7 @@ package final class Engine {
     let historian: Historian
     private let throttle = Throttle()
     let monitor = Monitor()
+    let lists: JobLists
     let startedAt: Instant
     var whenIdle: (() -> Void)?
     /// What is to happen once nothing runs any more and the disk knows it.
@@ -77,11 +78,13 @@ package final class Engine {
         streams = Streams(limits: options.limits, on: loop)
         ids = JobIDSource(after: lastID)
         journal = Journal(store, on: loop)
+        lists = JobLists(store)
         historian = Historian(journal, streams, on: loop)
         // What the engine owns does not outlive it: no count is kept of what happens a million times a minute.
         journal.settle = { [unowned(unsafe) self] in settle($0, $1) }
         throttle.engine = self
         monitor.engine = self
+        lists.live = { [unowned(unsafe) self] in live.newest($0) }
         try openPools()
         ticker = try Ticker(every: .seconds(1), on: loop) { [unowned self] in tick() }
         loop.atEndOfTurn { [unowned(unsafe) self] in endTurn() }
@@ -172,6 +175,11 @@ package final class Engine {
         guard let job = live[id] else { return false }
         job.add(waiter)
         return true
+    }
+
+    /// Since when the oldest job of a queue that waits for a pool has been there.
+    func oldestWaiting(in queue: String) -> Instant? {
+        scheduler.heads(of: queue).compactMap { live[$0]?.record.createdAt }.min()
     }
 
     /// Bytes that jobs hold which have not ended.
@@ -301,6 +309,7 @@ package final class Engine {
             record.state = .running
             append(.resumed, to: job)
         }
+        live.changed(job)
         job.tell(.changed) { $0.wantsChanges }
     }
 
@@ -360,6 +369,7 @@ package final class Engine {
         guard let job = live.remove(id) else { return }
         let record = job.record
         metrics.events += 1
+        lists.left(record)
         store.keep(record)
         metrics.ended(record)
         monitor.ended(record)

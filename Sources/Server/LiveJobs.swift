@@ -36,6 +36,9 @@ final class LiveJob {
     var hasHistory = false
     /// Whether the store is being told of events, or should be soon.
     var history = History.clean
+    /// Where it stands in the ``Roll``, which holds the page; nil while it stands nowhere.
+    unowned(unsafe) var page: RollPage?
+    var row: Int32 = 0
 
     enum History { case clean, dirty, writing }
 
@@ -141,8 +144,8 @@ extension JobError {
 /// The jobs that have not ended, by id and in the order of their ids.
 struct LiveJobs: ~Copyable {
     private var table = JobTable<LiveJob>()
-    /// Ids of accepted jobs; ended ones among them are dropped now and then.
-    private var order: [JobID] = []
+    /// The accepted ones, for lists.
+    private var roll = Roll()
 
     /// What they hold together, roughly: inputs, labels, events, logs and outputs, and some for each job.
     private(set) var bytes = 0
@@ -169,41 +172,33 @@ struct LiveJobs: ~Copyable {
     /// Others may see the job from now on.
     mutating func accept(_ job: LiveJob) {
         job.isAccepted = true
-        // A submission may overtake another on its way to the disk, by little.
-        var place = order.count
-        while place > 0, order[place - 1] > job.record.id { place -= 1 }
-        order.insert(job.record.id, at: place)
-        guard order.count > 4096, order.count > 2 * table.count else { return }
-        // Into memory of its own size: a peak is not kept for ever.
-        order = order.filter { table.contains($0) }
+        roll.add(job)
     }
 
     /// Takes jobs that an earlier server had accepted, in any order.
     mutating func restore(_ jobs: [LiveJob]) {
-        for job in jobs {
-            add(job)
-            job.isAccepted = true
-        }
-        order = (order + jobs.map(\.record.id)).sorted()
+        for job in jobs { add(job) }
+        for job in jobs.sorted(by: { $0.record.id < $1.record.id }) { accept(job) }
     }
+
+    /// The job's state is another one.
+    func changed(_ job: LiveJob) { roll.changed(job) }
 
     @discardableResult
     mutating func remove(_ id: JobID) -> LiveJob? {
         guard let job = table.removeValue(forKey: id) else { return nil }
         bytes -= job.weight
         job.weight = 0
+        roll.remove(job)
         return job
     }
 
     /// Accepted jobs that match, newest first.
-    func newest(_ query: JobQuery) -> [JobRecord] {
-        var found: [JobRecord] = []
-        for id in order.reversed() {
-            if let before = query.before, id >= before { continue }
-            guard let job = table[id], query.filter.matches(job.record) else { continue }
-            found.append(job.record)
-            if found.count == query.limit { break }
-        }
-        return found
-    }
+    func newest(_ query: JobQuery) -> JobPage { roll.newest(query) }
+
+    /// Rows held for lists, of jobs that are gone too.
+    var rows: Int { roll.rows }
+
+    /// Calls `body` with each accepted job whose attempt is in a pool's hands.
+    func forEachRunning(_ body: (LiveJob) -> Void) { roll.forEachRunning(body) }
 }

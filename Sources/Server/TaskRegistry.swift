@@ -26,12 +26,21 @@ package final class TaskRegistry {
         private var measured = 0
         private var crashes = 0
 
+        /// Accepted jobs of this task that wait, and those whose attempt is in a pool's hands.
+        var waiting = 0
+        var running = 0
+        /// See ``Mark``.
+        let mark: UInt64
+
         /// Jobs of this task that ended so.
         private(set) var succeeded: UInt64 = 0
         private(set) var failed: UInt64 = 0
         private(set) var cancelled: UInt64 = 0
 
-        init(_ task: TaskDefinition) { self.task = task }
+        init(_ task: TaskDefinition) {
+            self.task = task
+            mark = Mark.bits(ofTask: task.name)
+        }
 
         func noteEnd(_ state: JobState) {
             switch state {
@@ -87,6 +96,8 @@ package final class TaskRegistry {
     }
 
     private var entries: [String: Entry] = [:]
+    /// Of names that have gone, while there are jobs of them: who brings the name back finds them.
+    private var gone: [String: Entry] = [:]
 
     package init(_ tasks: [TaskDefinition]) {
         for task in tasks { entries[task.name] = Entry(task) }
@@ -98,13 +109,19 @@ package final class TaskRegistry {
     /// - Returns: Names that belong to somebody else, and stay so.
     package func set(_ tasks: [TaskDefinition], of isTheirs: (TaskDefinition) -> Bool) -> [String] {
         let names = Set(tasks.map(\.name))
-        for (name, entry) in entries where isTheirs(entry.task) && !names.contains(name) { entries[name] = nil }
+        for (name, entry) in entries where isTheirs(entry.task) && !names.contains(name) {
+            entries[name] = nil
+            gone[name] = entry
+        }
+        gone = gone.filter { $0.value.waiting + $0.value.running > 0 }
         var taken: [String] = []
         for task in tasks {
             if let entry = entries[task.name] {
                 if isTheirs(entry.task) { entry.task = task } else { taken.append(task.name) }
             } else {
-                entries[task.name] = Entry(task)
+                let entry = gone.removeValue(forKey: task.name) ?? Entry(task)
+                entry.task = task
+                entries[task.name] = entry
             }
         }
         return taken

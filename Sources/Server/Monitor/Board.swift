@@ -91,7 +91,7 @@ final class Board {
 
     private func write(_ out: inout [UInt8]) {
         let now = engine.now
-        monitor.refreshCounts()
+        monitor.refreshProgress()
         out.append(#"{"type":"state","number":"#)
         out.append(integer: number)
         out.append(#","time":"#)
@@ -112,7 +112,7 @@ final class Board {
         out.append(latencies: monitor.latencies())
         out.append(poolsOf: engine)
         out.append(queuesOf: engine)
-        out.append(tasksOf: engine, monitor.counts)
+        out.append(tasksOf: engine)
         out.append(#","jobs":["#)
         out.append(list: jobs) { $0.append(brief: $1) }
         out.append(#"],"more":"#)

@@ -13,9 +13,9 @@ import Store
 ///
 /// Costs nothing more when nobody looks, and the same for one reader as for many: a frame is written once for all.
 final class Monitor {
-    /// How often the counts of tasks are taken, at most; and what part of the time that may cost.
-    private static let countPause: Int64 = 200_000_000
-    private static let countShare: Int64 = 100
+    /// How often the progress of all jobs is looked at, at most; and what part of the time that may cost.
+    private static let progressPause: Int64 = 200_000_000
+    private static let progressShare: Int64 = 100
     /// Names of tasks that are told apart in the timeline.
     private static let mostTasks = 4096
 
@@ -31,7 +31,9 @@ final class Monitor {
     /// Jobs that have ended, by state: succeeded, failed, cancelled.
     private(set) var ended = (succeeded: 0, failed: 0, cancelled: 0)
     private var boards: [Board] = []
-    private(set) var counts = Counts()
+    /// Of each task: the jobs that run and whose fraction is known, and the sum of their fractions; taken now and then.
+    private(set) var progress: [String: (fractions: Double, jobs: Int)] = [:]
+    private var progressDue: Int64 = 0
     private var errors = ErrorGroups()
     private var hasReadErrors = false
     private var unread: [JobRecord] = []
@@ -39,20 +41,6 @@ final class Monitor {
     private var errorReaders: [(ErrorGroups) -> Void] = []
     private var longestTurn: Int64 = 0
     private var lastLongestTurn: Int64 = 0
-
-    /// How many jobs of each task wait and run, and how far they are; taken now and then.
-    struct Counts {
-        struct Task {
-            var waiting = 0
-            var running = 0
-            /// Sum and number of known fractions.
-            var fraction = 0.0
-            var measured = 0
-        }
-
-        var tasks: [String: Task] = [:]
-        fileprivate var due: Int64 = 0
-    }
 
     // MARK: What the engine tells
 
@@ -171,25 +159,18 @@ final class Monitor {
         return (waits.quantiles([0.5, 0.99], at: now), runs.quantiles([0.5, 0.99], at: now), turn)
     }
 
-    /// Counts the live jobs, unless that was done a moment ago.
-    func refreshCounts() {
+    /// Counts how far the jobs are that run, unless that was done a moment ago.
+    func refreshProgress() {
         let began = monotonicNanoseconds()
-        guard began >= counts.due else { return }
-        var tasks: [String: Counts.Task] = [:]
-        for job in engine.live.values where job.isAccepted {
-            let record = job.record
-            switch record.state {
-            case .scheduled, .blocked, .queued: tasks[record.task, default: Counts.Task()].waiting += 1
-            default:
-                tasks[record.task, default: Counts.Task()].running += 1
-                guard let fraction = record.progress?.fraction else { continue }
-                tasks[record.task]!.fraction += fraction
-                tasks[record.task]!.measured += 1
-            }
+        guard began >= progressDue else { return }
+        progress = [:]
+        engine.live.forEachRunning { job in
+            guard let fraction = job.record.progress?.fraction else { return }
+            progress[job.record.task, default: (0, 0)].fractions += fraction
+            progress[job.record.task]!.jobs += 1
         }
-        counts.tasks = tasks
         let ended = monotonicNanoseconds()
-        counts.due = ended + max(Self.countPause, (ended - began) * Self.countShare)
+        progressDue = ended + max(Self.progressPause, (ended - began) * Self.progressShare)
     }
 
     func number(of task: String) -> Int32 {

@@ -60,20 +60,18 @@ extension [UInt8] {
     }
 
     /// Tasks that have had or have jobs.
-    mutating func append(tasksOf engine: Engine, _ counts: Monitor.Counts) {
-        let all = engine.registry.all.map { ($0, counts.tasks[$0.task.name] ?? Monitor.Counts.Task()) }
-        let known = all.filter { entry, now in
-            entry.succeeded + entry.failed + entry.cancelled > 0 || now.waiting + now.running > 0
+    mutating func append(tasksOf engine: Engine) {
+        let known = engine.registry.all.filter { entry in
+            entry.succeeded + entry.failed + entry.cancelled > 0 || entry.waiting + entry.running > 0
         }
         append(#","tasks":["#)
-        append(list: known) { out, task in
-            let (entry, now) = task
+        append(list: known) { out, entry in
             out.append(#"{"name":"#)
             out.append(jsonString: entry.task.name)
             out.append(#","waiting":"#)
-            out.append(integer: now.waiting)
+            out.append(integer: entry.waiting)
             out.append(#","running":"#)
-            out.append(integer: now.running)
+            out.append(integer: entry.running)
             out.append(#","succeeded":"#)
             out.append(integer: Int(entry.succeeded))
             out.append(#","failed":"#)
@@ -81,7 +79,7 @@ extension [UInt8] {
             out.append(#","cancelled":"#)
             out.append(integer: Int(entry.cancelled))
             out.append(#","fraction":"#)
-            out.append(optional: now.measured > 0 ? now.fraction / Double(now.measured) : nil)
+            out.append(optional: engine.monitor.progress[entry.task.name].map { $0.fractions / Double($0.jobs) })
             out.append("}")
         }
         append("]")
