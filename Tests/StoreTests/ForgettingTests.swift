@@ -92,6 +92,17 @@ import Testing
         #expect(size("\(bench.path)-wal") <= 64 << 20)
     }
 
+    @Test func `a store that is closed while it forgets forgets no more, and says nothing of it`() throws {
+        var retention = Retention()
+        retention.jobs = 1
+        for round in 0..<20 {
+            let bench = try StoreBench(.sqlite, retention)
+            bench.finish((0..<(50 * round)).map { bench.job(milliseconds: $0) }, each: [0x31])
+            bench.store.tick(at: Self.start + .seconds(8 * 86400))
+            #expect(try bench.reopen().wasClean)
+        }
+    }
+
     private func size(_ path: String) -> Int {
         var status = stat()
         return stat(path, &status) == 0 ? Int(status.st_size) : 0

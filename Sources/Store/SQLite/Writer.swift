@@ -43,6 +43,8 @@ final class Writer: @unchecked Sendable {
     /// How long a server that ends waits for room, in nanoseconds.
     private static let lastWait: UInt64 = 1_000_000_000
     private var isCleaning = false
+    /// Nothing may be asked of the file any more.
+    private var isClosed = false
     private var statements: WriteStatements?
     private let cleaner = Cleaner()
 
@@ -95,6 +97,7 @@ final class Writer: @unchecked Sendable {
             // What fails here is mended by the next start: it reads the log and looks for orphans.
             if inOrder { try? db.execute(sql: "UPDATE server SET clean = 1") }
             _ = try? db.checkpoint(.truncate)
+            isClosed = true
             done()
         }
     }
@@ -248,7 +251,7 @@ final class Writer: @unchecked Sendable {
         pool.asyncWriteWithoutTransaction { [self] db in
             isCleaning = false
             // Nobody waits for it. It goes on a second later.
-            guard !checkpointer.isLong else { return }
+            guard !isClosed, !checkpointer.isLong else { return }
             do {
                 if try cleaner.step(db, retention, added: statements?.finished ?? 0, at: now) {
                     isCleaning = true
