@@ -27,6 +27,12 @@ def is_alive(pid):
         return False
 
 
+def cpu_seconds(pid):
+    """What a process has taken of the processors so far, with all its threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for(count, marker):
     """Waits until so many processes carry the marker; their numbers."""
     if count == 0:

@@ -64,7 +64,7 @@ class OutputTests(ServerTest):
     files = {"c.toml": CONFIG % "/dev/null"}
     COMMANDS = (("list",), ("list", "--json"), ("tasks",), ("queues", "--json"), ("pools",), ("run", "squares"), ("run", "squares", "--json"),
                 ("submit", "squares"), ("submit", "squares", "--json"), ("config",), ("config", "--json"), ("python-path",), ("--help",),
-                ("run", "--help"), ("--version",), ("bench", "--duration", "50ms", "--connections", "1"), ("store", "stats"))
+                ("run", "--help"), ("--version",), ("bench", "--duration", "1s", "--connections", "1"), ("store", "stats"))
 
     def test_each_event_is_printed_when_it_comes(self):
         job = self.server.submit("sleep", {"seconds": 60})

@@ -3,9 +3,9 @@ import json
 import pathlib
 import signal
 import subprocess
-import time
 import unittest
 
+from processes import cpu_seconds
 from server import BINARY, PATIENCE, ROOT, Server, ServerTest
 
 COMMANDS = {
@@ -205,7 +205,7 @@ class OutputTests(EdgeTest):
             self.assertEqual(self.server.wait(self.server.submit("survivor"))["state"], "succeeded")
 
     def test_patterns_make_no_line_expensive(self):
-        began = time.monotonic()
+        before = cpu_seconds(self.server.process.pid)
         job = self.server.submit("digits")
         evil = self.server.submit("evil")
         for _ in range(50):
@@ -213,7 +213,7 @@ class OutputTests(EdgeTest):
         done = self.server.wait(job)
         self.assertEqual((done["state"], done["progress"]["done"]), ("succeeded", 42))
         self.assertEqual(self.server.wait(evil)["state"], "succeeded")
-        self.assertLess(time.monotonic() - began, PATIENCE / 2)
+        self.assertLess(cpu_seconds(self.server.process.pid) - before, PATIENCE / 2)
 
     def test_a_bar_that_is_drawn_with_carriage_returns_counts_as_it_is_drawn(self):
         job = self.server.submit("bar")
@@ -359,11 +359,11 @@ for line in channel.makefile("r"):
             ("closed", {f"unknown_{i}": 0 for i in range(45_000)}, 422), ("closed", {"p" * 900_000: 0}, 422),
         ]:
             with self.subTest(task=task, status=status):
-                began = time.monotonic()
+                before = cpu_seconds(self.server.process.pid)
                 answer = self.server.ask("POST", "/v1/jobs", {"task": task, "input": value})
                 self.assertEqual(answer.status, status, answer.body[:200])
-                # Minutes before.
-                self.assertLess(time.monotonic() - began, PATIENCE / 2)
+                # Minutes before. Of its own time: what else runs on the machine takes none of that.
+                self.assertLess(cpu_seconds(self.server.process.pid) - before, PATIENCE / 2)
 
     def test_a_schema_that_only_leads_back_to_itself_is_refused_at_its_registration(self):
         files = {"spindle.toml": toml({"loop": ["true"]}, loop={"input": '{ anyOf = [{ "$ref" = "#" }, { type = "null" }] }'})}
