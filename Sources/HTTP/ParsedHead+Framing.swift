@@ -2,9 +2,11 @@
 extension ParsedHead {
     /// Checks the head as a whole, once its last byte is there.
     mutating func complete() throws(ParseError) {
-        for field in fields {
-            for index in Int(field.nameStart)..<Int(field.nameEnd) {
-                storage[index] = Grammar.lowercased(storage[index])
+        storage.withUnsafeMutableBufferPointer { bytes in
+            for field in fields {
+                for index in Int(field.nameStart)..<Int(field.nameEnd) {
+                    bytes[index] = Grammar.lowercased(bytes[index])
+                }
             }
         }
         method = storage.withUnsafeBufferPointer {
@@ -16,7 +18,9 @@ extension ParsedHead {
         var codings = 0
         for index in fields.indices {
             trimEnd(of: index)
-            switch Int(fields[index].nameEnd - fields[index].nameStart) {
+            let count = Int(fields[index].nameEnd - fields[index].nameStart)
+            note(nameOf: count)
+            switch count {
             case 4 where isNamed(index, "host"):
                 hosts += 1
                 host = Int(fields[index].valueStart)..<Int(fields[index].valueEnd)
@@ -34,7 +38,8 @@ extension ParsedHead {
         guard hosts == 1 || hosts == 0 && minorVersion == 0 else {
             throw ParseError(hosts == 0 ? "no Host" : "more than one Host")
         }
-        guard storage[host].allSatisfy(Grammar.isHost) else { throw ParseError("bad Host") }
+        let isHost = storage.withUnsafeBufferPointer { $0[host].allSatisfy(Grammar.isHost) }
+        guard isHost else { throw ParseError("bad Host") }
         if let authority { host = authority }
         guard codings <= 1 else { throw ParseError("more than one Transfer-Encoding") }
         guard !isChunked || contentLength == nil else { throw ParseError("Content-Length with Transfer-Encoding") }
@@ -53,26 +58,31 @@ extension ParsedHead {
             authority = try self.authority(in: target)
             target = authority!.upperBound..<target.upperBound
         }
-        var mark = target.upperBound
+        // Nothing is bad in most targets, and few have a query.
+        let mark = storage.withUnsafeBufferPointer { $0[target].firstIndex(of: UInt8(ascii: "?")) ?? target.upperBound }
+        if hasTargetExtra { try checkExtra(in: target, pathEnd: mark) }
+        path = target.lowerBound..<mark
+        query = min(mark + 1, target.upperBound)..<target.upperBound
+        // No path is the path /: the slash before the authority stands for it.
+        if let authority, path.isEmpty { path = authority.lowerBound - 1..<authority.lowerBound }
+        return authority
+    }
+
+    /// Escapes are whole, and brackets stand in an authority only.
+    private mutating func checkExtra(in target: Range<Int>, pathEnd: Int) throws(ParseError) {
         var index = target.lowerBound
         while index < target.upperBound {
             if storage[index] == UInt8(ascii: "%") {
                 guard index + 2 < target.upperBound, Grammar.hexDigit(storage[index + 1]) != nil,
                     Grammar.hexDigit(storage[index + 2]) != nil
                 else { throw ParseError("bad percent-encoding in the target") }
+                if index < pathEnd { isPathEscaped = true }
             } else if storage[index] == UInt8(ascii: "[") || storage[index] == UInt8(ascii: "]") {
                 // Of an address in an authority, and of nothing else.
                 throw ParseError("bad character in the target")
-            } else if storage[index] == UInt8(ascii: "?"), mark == target.upperBound {
-                mark = index
             }
             index += 1
         }
-        path = target.lowerBound..<mark
-        query = min(mark + 1, target.upperBound)..<target.upperBound
-        // No path is the path /: the slash before the authority stands for it.
-        if let authority, path.isEmpty { path = authority.lowerBound - 1..<authority.lowerBound }
-        return authority
     }
 
     /// Where the authority of an absolute form stands.
@@ -129,14 +139,10 @@ extension ParsedHead {
     private mutating func trimEnd(of index: Int) {
         var end = Int(fields[index].valueEnd)
         while end > Int(fields[index].valueStart), storage[end - 1] == 0x20 || storage[end - 1] == 0x09 { end -= 1 }
-        fields[index].valueEnd = Int32(end)
+        if end != Int(fields[index].valueEnd) { fields[index].valueEnd = Int32(end) }
     }
 
     private func isNamed(_ index: Int, _ name: StaticString) -> Bool {
-        let start = Int(fields[index].nameStart)
-        for offset in 0..<name.utf8CodeUnitCount where storage[start + offset] != name.utf8Start[offset] {
-            return false
-        }
-        return true
+        storage.withUnsafeBufferPointer { matches(fields[index], name, $0) }
     }
 }

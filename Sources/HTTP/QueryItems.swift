@@ -13,37 +13,54 @@ package struct QueryItems: Sendable {
 
     /// - Parameter text: What follows the `?`, as it came.
     package init(_ text: String) throws(Failure) {
-        // By bytes: to look for characters costs several times as much, and both separators are ASCII.
-        var rest = text.utf8[...]
+        items = try text.utf8.span.withUnsafeBufferPointer { (bytes) throws(Failure) in try Self.items(in: bytes) }
+    }
+
+    /// By bytes: to look for characters costs several times as much, and both separators are ASCII.
+    private static func items(
+        in bytes: UnsafeBufferPointer<UInt8>
+    ) throws(Failure) -> [(name: String, value: String)] {
+        var items: [(name: String, value: String)] = []
         var names: Set<String> = []
-        while !rest.isEmpty {
-            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
-            rest = rest[pair.endIndex...].dropFirst()
+        var start = 0
+        while start < bytes.count {
+            let end = bytes[start...].firstIndex(of: UInt8(ascii: "&")) ?? bytes.count
+            let pair = start..<end
+            start = end + 1
             if pair.isEmpty { continue }
-            let name = pair.prefix { $0 != UInt8(ascii: "=") }
-            let value = pair[name.endIndex...].dropFirst()
-            guard let name = unescaped(name, plusIsSpace: true), let value = unescaped(value, plusIsSpace: true) else {
-                throw .noText
-            }
-            guard names.insert(name).inserted else { throw .twice(name) }
+            let middle = bytes[pair].firstIndex(of: UInt8(ascii: "=")) ?? end
+            let value = min(middle + 1, end)..<end
+            guard
+                let name = unescaped(UnsafeBufferPointer(rebasing: bytes[pair.lowerBound..<middle]), plusIsSpace: true),
+                let value = unescaped(UnsafeBufferPointer(rebasing: bytes[value]), plusIsSpace: true)
+            else { throw .noText }
+            // Few names are looked through faster than they are hashed.
+            if items.count == few { names = Set(items.map(\.name)) }
+            let isNew = items.count < few ? !items.contains { $0.name == name } : names.insert(name).inserted
+            guard isNew else { throw .twice(name) }
             items.append((name, value))
         }
+        return items
     }
+
+    private static let few = 8
 }
 
 /// Resolves percent-escapes; a `%` without two hexadecimal digits stands for itself.
 ///
 /// - Returns: nil when the result is no UTF-8, or holds a zero.
-package func unescaped(_ text: some Collection<UInt8>, plusIsSpace: Bool = false) -> String? {
+package func unescaped(_ text: UnsafeBufferPointer<UInt8>, plusIsSpace: Bool = false) -> String? {
+    let isPlain = text.allSatisfy { $0 != UInt8(ascii: "%") && $0 != UInt8(ascii: "+") && $0 != 0 && $0 < 0x80 }
+    if isPlain { return String(decoding: text, as: UTF8.self) }
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.count)
-    var index = text.startIndex
-    while index < text.endIndex {
+    var index = 0
+    while index < text.count {
         var byte = text[index]
-        index = text.index(after: index)
-        if byte == UInt8(ascii: "%"), let (value, next) = escape(in: text, at: index) {
+        index += 1
+        if byte == UInt8(ascii: "%"), let value = escape(in: text, at: index) {
             byte = value
-            index = next
+            index += 2
         } else if plusIsSpace, byte == UInt8(ascii: "+") {
             byte = UInt8(ascii: " ")
         }
@@ -53,9 +70,8 @@ package func unescaped(_ text: some Collection<UInt8>, plusIsSpace: Bool = false
     return String(validating: bytes, as: UTF8.self)
 }
 
-private func escape<Text: Collection<UInt8>>(in text: Text, at index: Text.Index) -> (value: UInt8, next: Text.Index)? {
-    guard index < text.endIndex, let high = Grammar.hexDigit(text[index]) else { return nil }
-    let second = text.index(after: index)
-    guard second < text.endIndex, let low = Grammar.hexDigit(text[second]) else { return nil }
-    return (high << 4 | low, text.index(after: second))
+private func escape(in text: UnsafeBufferPointer<UInt8>, at index: Int) -> UInt8? {
+    guard index + 1 < text.count, let high = Grammar.hexDigit(text[index]), let low = Grammar.hexDigit(text[index + 1])
+    else { return nil }
+    return high << 4 | low
 }

@@ -1,8 +1,12 @@
+import Glibc
+
 /// A request's method: those that are registered and may be met. Any other token is ``unknown``, and answered 501.
 package enum Method: UInt8, Sendable, CaseIterable {
     case get, head, post, put, patch, delete, options, trace, connect, query, unknown
 
-    package var name: String {
+    package var name: String { word.description }
+
+    private var word: StaticString {
         switch self {
         case .get: "GET"
         case .head: "HEAD"
@@ -19,7 +23,7 @@ package enum Method: UInt8, Sendable, CaseIterable {
     }
 
     init(token: UnsafeBufferPointer<UInt8>) {
-        self = Method.allCases.first { $0 != .unknown && $0.name.utf8.elementsEqual(token) } ?? .unknown
+        self = Method.allCases.first { $0 != .unknown && $0.word.isSame(as: token) } ?? .unknown
     }
 }
 
@@ -45,6 +49,13 @@ package struct ParsedHead: Sendable {
     var path = 0..<0
     var query = 0..<0
     var host = 0..<0
+    /// Whether the target has more than letters, digits and the usual marks.
+    var hasTargetExtra = false
+    /// Whether something in the path stands for another byte.
+    var isPathEscaped = false
+    /// One bit for each length that a field's name has: most names that are asked for are not there, and this says so at
+    /// once.
+    private var nameLengths: UInt64 = 0
 
     /// Makes the value as good as new, keeping its memory.
     mutating func reset() {
@@ -57,12 +68,20 @@ package struct ParsedHead: Sendable {
         isChunked = false
         contentLength = nil
         host = 0..<0
+        hasTargetExtra = false
+        isPathEscaped = false
+        nameLengths = 0
     }
 
     var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
 
+    mutating func note(nameOf count: Int) { nameLengths |= 1 << UInt64(count & 63) }
+
+    func mayHave(_ name: StaticString) -> Bool { nameLengths >> UInt64(name.utf8CodeUnitCount & 63) & 1 != 0 }
+
     func range(of name: StaticString) -> Range<Int>? {
-        storage.withUnsafeBufferPointer { bytes in
+        guard mayHave(name) else { return nil }
+        return storage.withUnsafeBufferPointer { bytes in
             for field in fields where matches(field, name, bytes) { return Int(field.valueStart)..<Int(field.valueEnd) }
             return nil
         }
@@ -71,9 +90,7 @@ package struct ParsedHead: Sendable {
     func matches(_ field: Field, _ name: StaticString, _ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         let count = name.utf8CodeUnitCount
         guard Int(field.nameEnd - field.nameStart) == count else { return false }
-        let start = Int(field.nameStart)
-        for index in 0..<count where bytes[start + index] != name.utf8Start[index] { return false }
-        return true
+        return name.isSame(as: UnsafeBufferPointer(rebasing: bytes[Int(field.nameStart)..<Int(field.nameEnd)]))
     }
 
     func text(_ range: Range<Int>) -> String { String(decoding: storage[range], as: UTF8.self) }
@@ -99,6 +116,7 @@ package final class RequestHead: @unchecked Sendable {
     package var contentLength: Int? { parts.contentLength }
     package var hasBody: Bool { parts.isChunked || (parts.contentLength ?? 0) > 0 }
     package var hasQuery: Bool { !parts.query.isEmpty }
+    package var isPathEscaped: Bool { parts.isPathEscaped }
 
     /// The path as it came, percent-encoded; begins with `/`, or is `*`.
     package var pathText: String { parts.text(parts.path) }
@@ -129,12 +147,25 @@ package final class RequestHead: @unchecked Sendable {
 
     /// All values of this name, as one list.
     package func values(of name: StaticString) -> String? {
-        guard has(name) else { return nil }
+        guard parts.mayHave(name) else { return nil }
         let all = parts.storage.withUnsafeBufferPointer { bytes in
             parts.fields.filter { parts.matches($0, name, bytes) }.map {
                 parts.text(Int($0.valueStart)..<Int($0.valueEnd))
             }
         }
         return all.isEmpty ? nil : all.joined(separator: ", ")
+    }
+}
+
+extension StaticString {
+    /// Whether the bytes are this word.
+    @inline(__always)
+    package func isSame(as bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard bytes.count == utf8CodeUnitCount, let first = bytes.baseAddress else { return false }
+        return memcmp(first, utf8Start, bytes.count) == 0
+    }
+
+    func stands(in bytes: UnsafeBufferPointer<UInt8>, at start: Int, before end: Int) -> Bool {
+        start + utf8CodeUnitCount <= end && memcmp(bytes.baseAddress! + start, utf8Start, utf8CodeUnitCount) == 0
     }
 }

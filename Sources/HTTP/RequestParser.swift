@@ -89,29 +89,40 @@ package struct RequestParser: ~Copyable {
             let byte = input[index]
             switch state {
             case .fieldName:
-                while index < end, Grammar.isToken(input[index]) { index += 1 }
+                index = Grammar.endOfToken(input, index, end)
                 guard index < end else { continue }
                 guard input[index] == UInt8(ascii: ":") else { throw badFieldName(input[index]) }
                 field.nameEnd = Int32(truncatingIfNeeded: index + shift)
                 state = .valueStart
+                // As nearly everybody writes it.
+                if index + 2 < end, input[index + 1] == UInt8(ascii: " "), input[index + 2] > UInt8(ascii: " "),
+                    Grammar.isValue(input[index + 2])
+                {
+                    index += 2
+                    field.valueStart = Int32(truncatingIfNeeded: index + shift)
+                    state = .value
+                }
             case .value:
-                while index < end, Grammar.isValue(input[index]) { index += 1 }
+                index = Grammar.endOfValue(input, index, end)
                 guard index < end else { continue }
                 guard input[index] == 0x0D else { throw ParseError("control character in a field's value") }
                 field.valueEnd = Int32(truncatingIfNeeded: index + shift)
                 state = .fieldLF
-            case .target:
-                while index < end, Grammar.isTarget(input[index]) || Grammar.isTargetExtra(input[index]) {
+                if index + 1 < end, input[index + 1] == 0x0A {
+                    try addField()
                     index += 1
-                    if index + shift - head.path.lowerBound > limits.targetBytes {
-                        throw ParseError(414, "target over \(limits.targetBytes) bytes")
-                    }
+                    state = .fieldStart
                 }
+            case .target:
+                try readTarget(input, &index, end, shift)
                 guard index < end else { continue }
-                guard input[index] == UInt8(ascii: " ") else { throw ParseError("bad character in the target") }
                 head.query = head.path.lowerBound..<index + shift
                 state = .version
                 lineCount = 0
+                if Self.newestLine.stands(in: input, at: index + 1, before: end) {
+                    index += Self.newestLine.utf8CodeUnitCount
+                    state = .fieldStart
+                }
             default:
                 state = try step(state, byte, at: index + shift)
                 if state == .start, emptyLines > 0 {
@@ -135,6 +146,27 @@ package struct RequestParser: ~Copyable {
         self.state = state
         offset = index
         return nil
+    }
+
+    /// What nearly always follows the target.
+    private static let newestLine: StaticString = "HTTP/1.1\r\n"
+
+    private mutating func readTarget(
+        _ input: UnsafeBufferPointer<UInt8>, _ index: inout Int, _ end: Int, _ shift: Int
+    ) throws(ParseError) {
+        while index < end {
+            if !Grammar.isTarget(input[index]) {
+                guard Grammar.isTargetExtra(input[index]) else { break }
+                head.hasTargetExtra = true
+            }
+            index += 1
+        }
+        guard index + shift - head.path.lowerBound <= limits.targetBytes else {
+            throw ParseError(414, "target over \(limits.targetBytes) bytes")
+        }
+        guard index == end || input[index] == UInt8(ascii: " ") else {
+            throw ParseError("bad character in the target")
+        }
     }
 
     /// The states of the head in which few bytes are spent.

@@ -45,7 +45,7 @@ final class API {
             if !route.isOfJob, let preconditions = Preconditions(head) {
                 try preconditions.check(nil)
             }
-            try route.handle(exchange, argument.utf8.contains(UInt8(ascii: "%")) ? try decode(argument) : argument)
+            try route.handle(exchange, head.isPathEscaped ? try decode(argument) : argument)
         case .otherMethods(let methods):
             exchange.measure(by: elsewhere)
             let allow = Self.allow(methods)
@@ -64,7 +64,7 @@ final class API {
         }
     }
 
-    private static let plainJSON = Array("application/json".utf8)
+    private static let plainJSON: StaticString = "application/json"
 
     /// The value of `Allow` for what routes take.
     private static func allow(_ methods: [Method]) -> String {
@@ -94,7 +94,7 @@ final class API {
             throw problem
         }
         let isJSON = head.withValue(of: "content-type") { value in
-            if value.elementsEqual(Self.plainJSON) { return true }
+            if Self.plainJSON.isSame(as: value) { return true }
             let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter {
                 $0 != " " && $0 != "\t"
             }

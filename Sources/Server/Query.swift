@@ -40,7 +40,8 @@ struct Query {
 
 /// Resolves the escapes of a part of a path.
 func decode(_ text: String) throws(Problem) -> String {
-    guard let decoded = unescaped(text.utf8) else { throw .noText }
+    var text = text
+    guard let decoded = text.withUTF8({ unescaped($0) }) else { throw .noText }
     return decoded
 }
 

@@ -86,6 +86,18 @@ import Testing
         }
     }
 
+    @Test func `a value may hold any byte but control characters, wherever in it they stand`() {
+        for byte in UInt8.min ... .max where byte != 0x0D {
+            let isAllowed = byte >= 0x20 && byte != 0x7F || byte == 0x09
+            for place in 0..<19 {
+                var value = [UInt8](repeating: UInt8(ascii: "a"), count: 19)
+                value[place] = byte
+                let head = Array("GET / HTTP/1.1\r\nHost: h\r\nA: ".utf8) + value + Array("\r\n\r\n".utf8)
+                #expect((parse([head]).error == nil) == isAllowed, "\(byte) at \(place)")
+            }
+        }
+    }
+
     @Test func `limits have their own answers`() {
         var limits = Limits()
         limits.bodyBytes = 10
