@@ -147,8 +147,10 @@ package struct JSONReader {
             whole = false
             try skipDigits()
         }
+        var hasPower = false
         if offset < bytes.count, bytes[offset] | 0x20 == UInt8(ascii: "e") {
             whole = false
+            hasPower = true
             offset += 1
             if !skipByte(UInt8(ascii: "+")) { _ = skipByte(UInt8(ascii: "-")) }
             try skipDigits()
@@ -162,7 +164,8 @@ package struct JSONReader {
         }
         let text = String(decoding: bytes[start..<offset], as: UTF8.self)
         if whole, magnitude != 0, let exact = Int(text) { return .integer(exact) }
-        guard let value = Double(text), value.isFinite else {
+        // So few digits are in range, and need not be made a number to see that.
+        guard !hasPower && digits < 300 || Double(text)?.isFinite == true else {
             throw JSONError("number out of range", at: start, in: bytes)
         }
         return .decimal(text)

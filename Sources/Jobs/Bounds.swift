@@ -3,35 +3,48 @@
 /// Whatever a client, a worker, a program, a file or a row of the store says is turned into a bounded number here, or
 /// refused: nothing that anybody writes may trap. Elsewhere no fraction becomes a whole number without a label, and nothing
 /// is added to what was read; `Tests/check-house` looks.
+///
+/// Public and inlinable, because other modules would otherwise do this arithmetic through tables of witnesses: a hundred
+/// instructions and more for one addition, some thousands for a fraction.
 extension FixedWidthInteger {
     /// The nearest number that there is, towards zero; 0 for what is no number.
-    package init(saturating value: Double) {
-        if let exact = Self(exactly: value.rounded(.towardZero)) {
-            self = exact
+    @inlinable
+    public init(saturating value: Double) {
+        // As fractions the bounds are rounded outwards, if at all: what lies between them fits.
+        if value.isNaN {
+            self = 0
+        } else if value >= Double(Self.max) {
+            self = .max
+        } else if value <= Double(Self.min) {
+            self = .min
         } else {
-            self = value.isNaN ? 0 : value < 0 ? .min : .max
+            self = Self(value)
         }
     }
 
-    package func adding(saturating other: Self) -> Self {
+    @inlinable
+    public func adding(saturating other: Self) -> Self {
         let (sum, overflow) = addingReportingOverflow(other)
         guard overflow else { return sum }
         return other < 0 ? .min : .max
     }
 
-    package func subtracting(saturating other: Self) -> Self {
+    @inlinable
+    public func subtracting(saturating other: Self) -> Self {
         let (difference, overflow) = subtractingReportingOverflow(other)
         guard overflow else { return difference }
         return other < 0 ? .max : .min
     }
 
     /// Rounded down, below zero too.
-    package func divided(roundingDownBy divisor: Self) -> Self {
+    @inlinable
+    public func divided(roundingDownBy divisor: Self) -> Self {
         let (quotient, rest) = quotientAndRemainder(dividingBy: divisor)
         return rest < 0 ? quotient - 1 : quotient
     }
 
-    package func multiplied(saturating other: Self) -> Self {
+    @inlinable
+    public func multiplied(saturating other: Self) -> Self {
         let (product, overflow) = multipliedReportingOverflow(by: other)
         guard overflow else { return product }
         return (self < 0) == (other < 0) ? .max : .min
@@ -56,10 +69,12 @@ extension Instant {
 
 extension Int {
     /// Numbers of events, of bytes, of anything that is counted one by one: every program that reads JSON can hold these.
-    package static let counts = 0...(1 << 53)
+    @inlinable
+    public static var counts: ClosedRange<Int> { 0...(1 << 53) }
 
     /// The nearest of ``counts``.
-    package var asCount: Int { Swift.min(Swift.max(self, 0), Self.counts.upperBound) }
+    @inlinable
+    public var asCount: Int { Swift.min(Swift.max(self, 0), Self.counts.upperBound) }
 }
 
 extension Duration {

@@ -9,7 +9,10 @@ extension Usage {
         self.init()
         guard let value else { return }
         func count(_ name: String) -> Int? {
-            guard let given = value[name]?.number else { return nil }
+            let member = value[name]
+            // What nearly all say, without a fraction in between.
+            if case .integer(let given)? = member, Int.counts.contains(given) { return given }
+            guard let given = member?.number else { return nil }
             if !(0...Double(Int.counts.upperBound)).contains(given) { doubt("its \(name) is \(given)") }
             return Int(saturating: given).asCount
         }

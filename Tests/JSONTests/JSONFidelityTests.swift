@@ -56,6 +56,12 @@ import Testing
         #expect(value.bytes == text)
         #expect(value["\u{E9}"] == 1 && value["e\u{301}"] == 2 && value["\u{212A}"] == 3 && value["K"] == 4)
         #expect(JSONValue.string("\u{E9}") != .string("e\u{301}"))
+        // Short ones, long ones, and those that lie elsewhere in memory.
+        for name in ["", "k", "fifteen bytes !", "sixteen bytes !!", String(repeating: "\u{E9}", count: 99)] {
+            #expect((name + "a").isExactly("\(name)a"))
+            #expect(!(name + "a").isExactly(name + "b") && !(name + "a").isExactly(name) && !name.isExactly(name + "a"))
+            #expect(!(name + "\u{E9}").isExactly(name + "e\u{301}") && name.isExactly(String((name + "a").dropLast())))
+        }
         let schema = try JSONSchema([
             "properties": ["\u{E9}": ["type": "integer"], "e\u{301}": ["type": "string"]], "required": ["e\u{301}"],
             "additionalProperties": false,

@@ -4,6 +4,20 @@ import Testing
 
 /// What has gone leaves no trace: tables are as large as what they hold, whatever passed through them.
 @Suite struct BoundsTests {
+    @Test func `a fraction becomes the nearest number towards zero that its type can hold`() {
+        for (fraction, number) in [
+            (0, 0), (-0.0, 0), (0.9, 0), (-0.9, 0), (1.9, 1), (-1.9, -1), (1e18, 1_000_000_000_000_000_000),
+            (9_223_372_036_854_774_784, 9_223_372_036_854_774_784), (9_223_372_036_854_775_808, Int.max),
+            (-9_223_372_036_854_775_808, Int.min), (1e300, .max), (-1e300, .min), (.infinity, .max),
+            (-.infinity, .min), (.nan, 0), (-.nan, 0), (.leastNonzeroMagnitude, 0),
+        ] as [(Double, Int)] {
+            #expect(Int(saturating: fraction) == number, "\(fraction)")
+        }
+        #expect(UInt8(saturating: 255.9) == 255 && UInt8(saturating: 256) == 255 && UInt8(saturating: -0.5) == 0)
+        #expect(UInt64(saturating: 18_446_744_073_709_551_616) == .max && UInt64(saturating: -1e9) == 0)
+        #expect(Int8(saturating: -128.9) == -128 && Int8(saturating: 127.9) == 127 && Int8(saturating: -129) == -128)
+    }
+
     @Test func `scheduled jobs that are cancelled leave what is due`() {
         var story = Story()
         for id in 1...20_000 as ClosedRange<UInt64> {
