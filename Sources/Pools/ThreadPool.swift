@@ -92,7 +92,7 @@ package final class ThreadPool: Pool {
             if run.isOver { hasEnded = true }
         }
         if hasEnded { starting.removeAll(where: \.isOver) }
-        if starting.contains(where: \.attempt.isQuick) { loop.stayAwake(for: Self.awakeTime) }
+        if starting.contains(where: { $0.attempt.isQuick }) { loop.stayAwake(for: Self.awakeTime) }
         floor.handOver(starting) { began($0, $1) }
         starting.removeAll(keepingCapacity: true)
     }

@@ -16,9 +16,16 @@ final class WorkerOutput {
     /// Bytes of one line; longer ones are cut into several.
     private static let maximumLine = 64 * 1024
 
+    /// Calls that may have written what has not been read.
+    private enum Suspects {
+        case nobody
+        case one(Int)
+        /// Which ones, does not matter: they are cleared together, when nobody is left that can have written anything.
+        case several
+    }
+
     private var readers: [LineReader] = []
-    /// Numbers of the calls that may have written what has not been read.
-    private var suspects: Set<Int> = []
+    private var suspects = Suspects.nobody
     private let heard: (_ call: Int?, _ stream: String, _ text: String) -> Void
 
     /// - Parameter heard: Called with a line, or, when it is nobody's, with all lines of one reading, cut to a bound.
@@ -41,14 +48,20 @@ final class WorkerOutput {
     }
 
     /// From now on it may be this call's.
-    func began(_ call: Int) { suspects.insert(call) }
+    func began(_ call: Int) {
+        switch suspects {
+        case .nobody: suspects = .one(call)
+        case .one(call): break
+        case .one, .several: suspects = .several
+        }
+    }
 
     /// - Parameter isIdle: Whether no other call is in hand.
     func ended(_ call: Int, isIdle: Bool) {
-        guard isIdle || suspects.count == 1 else { return }
+        // One that is not suspected, beside one that is, clears nobody.
+        if !isIdle { guard case .one(call) = suspects else { return } }
         // It was written before the answer, which we have.
-        guard catchUp() else { return }
-        if isIdle { suspects.removeAll(keepingCapacity: true) } else { suspects.remove(call) }
+        if catchUp() { suspects = .nobody }
     }
 
     /// The process is gone: what it has written last.
@@ -73,7 +86,7 @@ final class WorkerOutput {
     }
 
     private func take(_ lines: [[UInt8]], _ stream: String) {
-        if suspects.count == 1, let call = suspects.first {
+        if case .one(let call) = suspects {
             for line in lines { heard(call, stream, String(decoding: line, as: UTF8.self)) }
             return
         }

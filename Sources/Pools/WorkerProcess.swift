@@ -125,7 +125,7 @@ final class WorkerProcess {
     var hasEnded: Bool { child.hasEnded }
     var isIdle: Bool { line.isEmpty && concurrent.isEmpty && reading == 0 }
     /// Whether quick calls may wait behind those that stand in its line.
-    var takesMore: Bool { speaks && line.allSatisfy(\.attempt.isQuick) }
+    var takesMore: Bool { speaks && line.allSatisfy { $0.attempt.isQuick } }
     /// The job that it works on, or one of them; nil while what it was given has not begun.
     var job: JobID? {
         if let first = line.first, first.isSaidToHaveBegun { return first.attempt.id.job }

@@ -404,6 +404,9 @@ def _usage(before=None):
     if before is None:
         return now, cpu
     before, began = before
-    # By hand: it is said of every call.
-    return b'{"cpu_seconds":%.9f,"max_rss_bytes":%d,"voluntary_switches":%d,"involuntary_switches":%d}' % (
-        cpu - began, now.ru_maxrss * 1024, now.ru_nvcsw - before.ru_nvcsw, now.ru_nivcsw - before.ru_nivcsw)
+    # By hand: it is said of every call. What is not there is 0, as it mostly is.
+    usage = b'{"cpu_seconds":%.9f,"max_rss_bytes":%d' % (cpu - began, now.ru_maxrss * 1024)
+    if now.ru_nvcsw != before.ru_nvcsw or now.ru_nivcsw != before.ru_nivcsw:
+        usage += b',"voluntary_switches":%d,"involuntary_switches":%d' % (
+            now.ru_nvcsw - before.ru_nvcsw, now.ru_nivcsw - before.ru_nivcsw)
+    return usage + b"}"
