@@ -46,6 +46,8 @@ final class LineReader {
     var answers = 0
     private var handedOn = 0
     var isClosed: Bool { owned == nil }
+    /// Whether the child has to wait until it is read again.
+    var isPausing: Bool { pause != nil }
 
     /// - Parameters:
     ///   - isText: For people: long lines are cut, one that has not ended counts, and of a flood the beginning is enough. Else
@@ -114,7 +116,7 @@ final class LineReader {
 
     /// Whether there is certainly nothing to catch up with, in any of them: one system call, where each alone needs several.
     static func isNothingThere(in readers: [LineReader]) -> Bool {
-        guard readers.allSatisfy(\.held.isEmpty) else { return false }
+        guard readers.allSatisfy({ $0.held.isEmpty }) else { return false }
         return withUnsafeTemporaryAllocation(of: pollfd.self, capacity: readers.count) { polled in
             for (index, reader) in readers.enumerated() {
                 let descriptor = reader.isClosed ? -1 : reader.descriptor

@@ -89,4 +89,50 @@ import Testing
             withExtendedLifetime(reader) {}
         }
     }
+
+    /// Reads three lines, which takes longer than a turn may, and then one that has come meanwhile.
+    ///
+    /// - Parameter answers: So many of the three are answers.
+    /// - Returns: Whether the reader paused after them, and whether it had the other line in the very next turn.
+    private func readLong(answers: Int) throws -> (paused: Bool, wentOn: Bool) {
+        var paused: Bool?
+        var wentOn: Bool?
+        try withPipe { loop, reading, writing in
+            var lines = 0
+            var reader: LineReader?
+            #expect(write(writing, "1\n2\n3\n", 6) == 6)
+            reader = try LineReader(
+                Descriptor(owning: reading), maximumBytes: 1024, on: loop,
+                onLines: { taken in
+                    lines += taken.count
+                    guard lines == 3 else { return }
+                    reader?.answers += answers
+                    let end = monotonicNanoseconds() + 20_000_000
+                    while monotonicNanoseconds() < end {}
+                    #expect(write(writing, "4\n", 2) == 2)
+                    // Wakes the loop, whether the reader watches its pipe or not.
+                    loop.submit {}
+                }, onProblem: { _ in })
+            loop.atEndOfTurn {
+                if paused != nil, wentOn == nil {
+                    wentOn = lines == 4
+                    loop.stop()
+                } else if lines == 3 {
+                    paused = reader?.isPausing
+                }
+            }
+            loop.run()
+            close(writing)
+        }
+        return (try #require(paused as Bool?), try #require(wentOn as Bool?))
+    }
+
+    @Test func `after answers the next ones are read at once, however long it took to take them`() throws {
+        let next = try readLong(answers: 3)
+        #expect(!next.paused && next.wentOn)
+    }
+
+    @Test(arguments: [0, 1]) func `after a long turn of more than answers the writer has to wait`(answers: Int) throws {
+        #expect(try readLong(answers: answers).paused)
+    }
 }
