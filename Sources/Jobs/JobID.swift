@@ -37,7 +37,11 @@ public struct JobID: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 
     private func writeDigits(_ write: (Int, UInt8) -> Void) {
-        for index in 0..<13 { write(index, alphabet[Int(truncatingIfNeeded: rawValue >> UInt64(60 - 5 * index)) & 31]) }
+        alphabet.withUnsafeBufferPointer { alphabet in
+            for index in 0..<13 {
+                write(index, alphabet[Int(truncatingIfNeeded: rawValue >> UInt64(60 - 5 * index)) & 31])
+            }
+        }
     }
 }
 

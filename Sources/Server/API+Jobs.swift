@@ -40,7 +40,7 @@ extension API {
         body.append(job: record, position: engine.scheduler.position(of: record.id), now: engine.now)
         body.append("\n")
         var response = Response.json(status, body)
-        response.set("ETag", engine.tag(of: record))
+        response.set("ETag") { [engine] in engine.writeTag(of: record, to: &$0) }
         response.set("Spindle-Durability", engine.durability)
         if record.state.isFinal { response.set("Server-Timing") { record.writeServerTiming(to: &$0) } }
         return response
@@ -91,7 +91,7 @@ extension API {
         func isNews() -> Bool { known.map { !$0.weaklyMatch(engine.tag(of: record)) } ?? record.state.isFinal }
         let answer = { [unowned self] in
             var response = known != nil && !isNews() ? Response(304) : jobResponse(record)
-            if response.status == 304 { response.set("ETag", engine.tag(of: record)) }
+            if response.status == 304 { response.set("ETag") { engine.writeTag(of: record, to: &$0) } }
             if preferences.wait != nil { response.set("Preference-Applied", "wait=\(preferences.waitText)") }
             exchange.respond(response)
         }
@@ -277,8 +277,21 @@ extension Engine {
     ///
     /// The numbers of a live job's last events may not be on disk: after a crash they are given again. So its tag belongs to this
     /// server alone.
+    func writeTag(of record: JobRecord, to out: inout [UInt8]) {
+        out.append("\"")
+        record.id.write(to: &out)
+        out.append("-")
+        out.append(integer: record.events.lastSeq)
+        if !record.state.isFinal {
+            out.append("-")
+            out.append(utf8: ownName)
+        }
+        out.append("\"")
+    }
+
     func tag(of record: JobRecord) -> String {
-        let start = record.state.isFinal ? "" : "-" + String(startedAt.nanoseconds, radix: 36)
-        return "\"\(record.id)-\(record.events.lastSeq)\(start)\""
+        var bytes: [UInt8] = []
+        writeTag(of: record, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -52,6 +52,8 @@ package final class Engine {
     let monitor = Monitor()
     let lists: JobLists
     let startedAt: Instant
+    /// Tells this server from those before it and after it.
+    let ownName: String
     var whenIdle: (() -> Void)?
     /// What is to happen once nothing runs any more and the disk knows it.
     var whenRecorded: (() -> Void)?
@@ -73,6 +75,7 @@ package final class Engine {
         registry = TaskRegistry(tasks)
         let wall = wallNanoseconds()
         startedAt = Instant(nanoseconds: wall)
+        ownName = String(wall, radix: 36)
         clockOffset = wall - monotonicNanoseconds()
         scheduler = Scheduler(seed: UInt64.random(in: 0...UInt64.max), isDurable: isDurable)
         streams = Streams(limits: options.limits, on: loop)
@@ -201,13 +204,16 @@ package final class Engine {
         guard !isFeeding else { return pending.append(event) }
         isFeeding = true
         handle(event)
-        if !pending.isEmpty {
-            var next = 0
-            while next < pending.count {
-                handle(pending[next])
-                next += 1
+        while let last = pending.popLast() {
+            // Nearly always one leads to one.
+            guard !pending.isEmpty else {
+                handle(last)
+                continue
             }
-            pending.removeAll(keepingCapacity: true)
+            var batch: [Event] = []
+            swap(&batch, &pending)
+            batch.append(last)
+            for event in batch { handle(event) }
         }
         isFeeding = false
         // Whoever waits for the acceptance is to see where the job stands by now.
@@ -217,8 +223,12 @@ package final class Engine {
     private func handle(_ event: Event) {
         scheduler.handle(event, at: now, into: &actions)
         // What an action leads to is fed, and so waits: nobody adds to the actions meanwhile.
-        for index in 0..<actions.count { perform(actions[index]) }
-        actions.removeAll(keepingCapacity: true)
+        if actions.count == 1 {
+            perform(actions.removeLast())
+        } else {
+            for index in 0..<actions.count { perform(actions[index]) }
+            actions.removeAll(keepingCapacity: true)
+        }
         // Looking at every job after every event: in debug builds, and while that is affordable.
         assert(scheduler.liveCount > 200 || scheduler.brokenInvariant() == nil, scheduler.brokenInvariant() ?? "")
     }

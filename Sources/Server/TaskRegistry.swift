@@ -7,7 +7,13 @@ import Pools
 package final class TaskRegistry {
     /// Mean run time under which an attempt may wait inside a pool, in nanoseconds: on threads all share one queue, a
     /// worker's pipe is its own.
-    private static let quick: [PoolName: Double] = [.thread: 500_000, .process: 1_000_000]
+    fileprivate static func quick(in pool: PoolName) -> Double? {
+        switch pool {
+        case .thread: 500_000
+        case .process: 1_000_000
+        case .loop, .gpu: nil
+        }
+    }
     /// Attempts seen before the mean is believed.
     private static let enoughSamples = 20
     /// Attempts seen before ``Entry/choosePool()`` goes by them.
@@ -88,7 +94,7 @@ package final class TaskRegistry {
         }
 
         func isQuick(in pool: PoolName) -> Bool {
-            guard task.mayWaitInside, let bound = TaskRegistry.quick[pool],
+            guard task.mayWaitInside, let bound = TaskRegistry.quick(in: pool),
                 samples[pool.index] >= TaskRegistry.enoughSamples
             else { return false }
             return mean[pool.index] < bound

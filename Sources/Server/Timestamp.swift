@@ -10,34 +10,29 @@ extension [UInt8] {
         let days = milliseconds.divided(roundingDownBy: 86_400_000)
         let (year, month, day) = civilDate(Int(days))
         let clock = Int(milliseconds - days * 86_400_000)
-        append("\"")
-        append(padded: year, 4)
-        append("-")
-        append(padded: month, 2)
-        append("-")
-        append(padded: day, 2)
-        append("T")
-        append(padded: clock / 3_600_000, 2)
-        append(":")
-        append(padded: clock / 60_000 % 60, 2)
-        append(":")
-        append(padded: clock / 1000 % 60, 2)
-        append(".")
-        append(padded: clock % 1000, 3)
-        append("Z\"")
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 26) { text in
+            let template: StaticString = #""0000-00-00T00:00:00.000Z""#
+            _ = text.initialize(from: UnsafeBufferPointer(start: template.utf8Start, count: 26))
+            func put(_ value: Int, _ width: Int, at place: Int) {
+                var rest = value
+                for index in (place..<place + width).reversed() {
+                    text[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                    rest /= 10
+                }
+            }
+            put(year, 4, at: 1)
+            put(month, 2, at: 6)
+            put(day, 2, at: 9)
+            put(clock / 3_600_000, 2, at: 12)
+            put(clock / 60_000 % 60, 2, at: 15)
+            put(clock / 1000 % 60, 2, at: 18)
+            put(clock % 1000, 3, at: 21)
+            append(contentsOf: UnsafeBufferPointer(text))
+        }
     }
 
     package mutating func append(timestamp instant: Instant?) {
         if let instant { append(timestamp: instant) } else { append("null") }
-    }
-
-    private mutating func append(padded value: Int, _ width: Int) {
-        var divisor = 1
-        for _ in 1..<width { divisor *= 10 }
-        while divisor > 0 {
-            append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value / divisor % 10))
-            divisor /= 10
-        }
     }
 }
 
