@@ -107,7 +107,7 @@ let package = Package(
         tests("JobsTests", ["Jobs"]),
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
-        tests("StoreTests", ["EventLoop", "Jobs", "Store"]),
+        tests("StoreTests", ["EventLoop", "Jobs", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("ServerTests", ["EventLoop", "HTTP", "JSON", "Jobs", "Pools", "Server", "Store"]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),

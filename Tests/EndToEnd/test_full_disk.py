@@ -150,8 +150,7 @@ class FullDiskTests(unittest.TestCase):
         self.assertEqual(server.ask("POST", "/v1/jobs", {"task": "squares"}).status, 507)
         server.kill()
         relent()
-        self.make_room()
-        server.start()
+        server.start()  # with what is left of the reserve
         self.assertEqual(set(self.states(server, fetching)), {"succeeded"})
         self.assertEqual(set(self.states(server, sleeping)), {"cancelled"})
         # Progress has made way, and says so: a reader's past is a prefix but for gaps.
@@ -161,23 +160,28 @@ class FullDiskTests(unittest.TestCase):
             self.assertEqual(event.get("from", event["seq"]), seen + 1, events)
             seen = event["seq"]
         self.assertNotIn("progress", [event["type"] for event in events])
-
-    def test_a_start_is_made_with_the_reserve_and_takes_jobs_when_there_is_room(self):
-        server = self.serve()
-        job = server.submit("squares")
-        server.wait(job)
-        waiting = server.submit("sleep", {"seconds": 0}, delay="1h")
-        server.kill()
-        self.fill()
-        server.start()
-        self.assertEqual(server.get(f"/v1/jobs/{job}").json["state"], "succeeded")
-        self.assertEqual(server.get(f"/v1/jobs/{waiting}").json["state"], "scheduled")
-        self.submit_until(server, 507)
-        # What it has not needed is there for ends.
-        answer = server.ask("POST", f"/v1/jobs/{waiting}/cancel", headers={"Prefer": f"wait={PATIENCE}"})
-        self.assertEqual((answer.status, answer.json["state"]), (200, "cancelled"))
         self.make_room()
         self.submit_until(server, 202)
+
+    def test_a_start_is_made_with_the_reserve_and_takes_jobs_when_there_is_room(self):
+        for end in (Server.kill, Server.end):  # with a log, and without
+            with self.subTest(end.__name__):
+                server = self.serve()
+                job = server.submit("squares")
+                server.wait(job)
+                waiting = server.submit("sleep", {"seconds": 0}, delay="1h")
+                end(server)
+                self.fill()
+                server.start()
+                self.assertEqual(server.get(f"/v1/jobs/{job}").json["state"], "succeeded")
+                self.assertEqual(server.get(f"/v1/jobs/{waiting}").json["state"], "scheduled")
+                self.submit_until(server, 507)
+                # What it has not needed is there for ends.
+                answer = server.ask("POST", f"/v1/jobs/{waiting}/cancel", headers={"Prefer": f"wait={PATIENCE}"})
+                self.assertEqual((answer.status, answer.json["state"]), (200, "cancelled"))
+                self.make_room()
+                self.submit_until(server, 202)
+                server.end()
 
     def test_a_stop_does_not_wait_for_room(self):
         server = self.serve("--drain", "1s")
@@ -234,6 +238,7 @@ class FullDiskTests(unittest.TestCase):
         self.assertEqual(server.get(f"/v1/jobs/{big}/result").status, 409)
         self.make_room()
         self.assertEqual(server.wait(big)["state"], "succeeded")
+        self.assertGreater(os.path.getsize(self.disk + "/jobs.db.reserve"), 1 << 20)
         server.kill()
         server.start()
         self.assertEqual(len(server.get(f"/v1/jobs/{big}/result").json), BIG_SIZE)
