@@ -154,7 +154,9 @@ final class Checkpointer: @unchecked Sendable {
         guard let connection else { return nil }
         var (log, copied): (CInt, CInt) = (-1, -1)
         let code: CInt = copying.withLock { () -> CInt in
-            sqlite3_wal_checkpoint_v2(connection, "main", SQLITE_CHECKPOINT_PASSIVE, &log, &copied)
+            // It would cut the database to what is in it.
+            if isFull { return SQLITE_BUSY }
+            return sqlite3_wal_checkpoint_v2(connection, "main", SQLITE_CHECKPOINT_PASSIVE, &log, &copied)
         }
         if code == SQLITE_OK { return (Int(log), Int(copied)) }
         let error = DatabaseError(
