@@ -44,6 +44,8 @@ public final class EventLoop: @unchecked Sendable {
     /// Until when the loop looks for events without sleeping; 0: it sleeps.
     private var awakeUntil: Int64 = 0
     private var commonTimeouts: [Int64: UnsafePointer<timeval>] = [:]
+    /// libevent has room for 256, and complains beyond. Source: event.c, MAX_COMMON_TIMEOUTS.
+    private static let mostCommonTimeouts = 200
 
     /// - Throws: ``LoopError`` when the process has no descriptors or memory left.
     package init() throws(LoopError) {
@@ -136,11 +138,13 @@ public final class EventLoop: @unchecked Sendable {
 
     /// A `timeval` that libevent keeps in a queue instead of a heap: arming a timer with it costs O(1).
     ///
-    /// For the few durations that thousands of connections share. At most 256 different ones.
+    /// For the few durations that thousands of connections share, because each stays for as long as the loop lives.
+    ///
+    /// - Returns: nil when there are too many of them already: then the heap does.
     func commonTimeout(_ delay: Duration) -> UnsafePointer<timeval>? {
         let microseconds = delay.microseconds
         if let known = commonTimeouts[microseconds] { return known }
-        guard commonTimeouts.count < 200 else { return nil }
+        guard commonTimeouts.count < Self.mostCommonTimeouts else { return nil }
         var interval = timeval(microseconds: microseconds)
         guard let common = event_base_init_common_timeout(base, &interval) else { return nil }
         commonTimeouts[microseconds] = common

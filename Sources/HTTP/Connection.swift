@@ -397,15 +397,16 @@ final class Connection: ResponseSink, TransportOwner {
         setDeadline(after: probePause)
     }
 
-    private func setDeadline(after delay: Int64) { setDeadline(at: server.now + delay) }
+    /// - Parameter delay: One of the few that all connections share.
+    private func setDeadline(after delay: Int64) { setDeadline(at: server.now + delay, isShared: true) }
 
     /// The timer is armed only when it would fire too late: most deadlines move on before they come.
-    private func setDeadline(at time: Int64) {
+    private func setDeadline(at time: Int64, isShared: Bool = false) {
         deadline = time
         guard time < armedUntil else { return }
         armedUntil = time
         // Without memory for a timer the connection merely lives longer.
-        try? timer?.arm(after: .nanoseconds(max(time - server.now, 0)), common: true)
+        try? timer?.arm(after: .nanoseconds(max(time - server.now, 0)), common: isShared)
     }
 
     private func timePassed() {

@@ -54,6 +54,7 @@ package final class HTTPServer {
     private var whenEmpty: (() -> Void)?
     /// While a server that stops lets clients send what they are about to send.
     private var whenSettled: (() -> Void)?
+    private var hadGrace = false
     private var graceEnd: Int64 = 0
     private var graceTimer: Deadline?
 
@@ -106,18 +107,16 @@ package final class HTTPServer {
         // Longer than a year is for ever.
         let wait = Int64(exactly: (min(grace, .seconds(31_536_000)) / .nanoseconds(1)).rounded()) ?? 0
         graceEnd = monotonicNanoseconds() + wait
-        settle(hadGrace: grace > .zero)
+        hadGrace = grace > .zero
+        // Rounded up: when it fires, the grace is over.
+        if hadGrace { graceTimer = Deadline(after: .nanoseconds(wait + 1000), on: loop) { [unowned self] in settle() } }
+        settle()
     }
 
-    /// How often a server that stops looks whether its clients have had their answers.
-    private static let look = Duration.milliseconds(10)
-
-    private func settle(hadGrace: Bool) {
+    /// Looked at when the grace is over, and at the end of each turn before: whatever a client does or is answered is in one.
+    private func settle() {
         guard let settled = whenSettled else { return }
-        if monotonicNanoseconds() < graceEnd, connections.values.contains(where: \.mayAsk) {
-            graceTimer = Deadline(after: Self.look, on: loop) { [unowned self] in settle(hadGrace: hadGrace) }
-            return
-        }
+        if monotonicNanoseconds() < graceEnd, connections.values.contains(where: \.mayAsk) { return }
         graceTimer = nil
         for connection in Array(connections.values) { connection.closeIfIdle(evenIf: hadGrace) }
         whenSettled = nil
@@ -229,6 +228,11 @@ package final class HTTPServer {
         }
         if turnTime != 0 { longestTurn = max(longestTurn, monotonicNanoseconds() - turnTime) }
         turnTime = 0
+        if whenSettled != nil {
+            settle()
+            // What that leads to may leave something for the hooks.
+            if whenSettled == nil { loop.workForHooks() }
+        }
     }
 
     private func accept(_ descriptor: consuming Descriptor) {

@@ -276,13 +276,15 @@ extension Engine {
     /// Changes whenever anything that a client can see does.
     ///
     /// The numbers of a live job's last events may not be on disk: after a crash they are given again. So its tag belongs to this
-    /// server alone.
+    /// server alone. Its state, which is shown once it is on disk, may follow the event that tells of it.
     func writeTag(of record: JobRecord, to out: inout [UInt8]) {
         out.append("\"")
         record.id.write(to: &out)
         out.append("-")
         out.append(integer: record.events.lastSeq)
         if !record.state.isFinal {
+            out.append("-")
+            out.append(utf8: record.state.rawValue)
             out.append("-")
             out.append(utf8: ownName)
         }

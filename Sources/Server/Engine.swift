@@ -287,14 +287,14 @@ package final class Engine {
         let record = job.record
         switch notice {
         case .scheduled(let due):
-            record.state = .scheduled
+            job.stand(.scheduled)
             record.dueAt = due
-        case .blocked: record.state = .blocked
+        case .blocked: job.stand(.blocked)
         case .queued(let position):
-            record.state = .queued
+            job.stand(.queued)
             append(.queued(position: position), to: job, isNews: job !== standing)
         case .started(let attempt, let time):
-            if record.state != .cancelling { record.state = .running }
+            if job.state != .cancelling { job.stand(.running) }
             record.attempt = attempt
             record.startedAt = time
             record.progress = nil
@@ -302,30 +302,32 @@ package final class Engine {
             append(.started(pool: record.pool, worker: record.worker), to: job)
         case .retrying(let due, let tally):
             monitor.attemptEnded(job, .retried)
-            record.state = .scheduled
-            record.dueAt = due
             requeued(job, tally, due: due)
+            job.stand(.scheduled)
+            record.dueAt = due
             append(.retrying(job.failure, due: due), to: job)
         // The disk is to know, or a restart would take it for lost.
         case .handedBack(let tally): requeued(job, tally, due: now)
         case .cancelling:
-            record.state = .cancelling
-            journal.write(.cancelRequested(id), then: .nothing(id))
+            job.beginState()
+            journal.write(.cancelRequested(id), then: .state(id))
+            job.stand(.cancelling)
             append(.cancelling, to: job)
         case .suspended:
-            record.state = .suspended
+            job.stand(.suspended)
             append(.suspended, to: job)
         case .resumed:
-            record.state = .running
+            job.stand(.running)
             append(.resumed, to: job)
         }
         live.changed(job)
-        job.tell(.changed) { $0.wantsChanges }
+        if !job.isStateUnderway { job.tell(.changed) { $0.wantsChanges } }
     }
 
     private func requeued(_ job: LiveJob, _ tally: Tally, due: Instant) {
         let id = job.record.id
-        journal.write(.requeued(id, tally, grant: job.storedGrant, due: due), then: .nothing(id))
+        job.beginState()
+        journal.write(.requeued(id, tally, grant: job.storedGrant, due: due), then: .state(id))
     }
 
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
@@ -360,8 +362,13 @@ package final class Engine {
             if let job = live[id] { historian.stored(job, reserved: reserved) }
         case (.then(let done), _): done()
         case (.nothing, .stored), (.nothing(nil), _): break
+        case (.state(let id), .stored):
+            guard let job = live[id], job.stateStored() else { return }
+            live.changed(job)
+            monitor.changed(job.record)
+            job.tell(.changed) { $0.wantsChanges }
         case (.submission(let id), .stale), (.start(let id, _), _), (.end(let id), _), (.history(let id, _), _),
-            (.nothing(let id?), _):
+            (.state(let id), _), (.nothing(let id?), _):
             metrics.staleWrites += 1
             logger.error("a write about an attempt that is not current was refused", metadata: ["job": "\(id)"])
         }

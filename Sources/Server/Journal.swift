@@ -13,6 +13,7 @@ final class Journal {
         case start(JobID, grant: Int)
         case end(JobID)
         case history(JobID, reserved: Int)
+        case state(JobID)
         case then(() -> Void)
         case nothing(JobID?)
     }

@@ -32,6 +32,9 @@ final class LiveJob {
     var storedGrant = 0
     /// Its row in the timeline while it runs; -1: none.
     var lane: Int32 = -1
+    /// Changes of its state that are on their way to the disk, and the state that is shown once they are there.
+    private var statesUnderway = 0
+    private var nextState: JobState?
     /// Whether the store has been told of events.
     var hasHistory = false
     /// Whether the store is being told of events, or should be soon.
@@ -47,6 +50,32 @@ final class LiveJob {
         self.entry = entry
         // Large ones are parsed again where the task runs, not held.
         if record.input.count <= Self.heldInput { parsedInput = input }
+    }
+
+    // MARK: What is shown
+
+    /// Where it stands, shown or not.
+    var state: JobState { nextState ?? record.state }
+
+    /// Whether it stands elsewhere than is shown.
+    var isStateUnderway: Bool { statesUnderway > 0 }
+
+    /// What is said next of its state the disk is to know first.
+    func beginState() { statesUnderway += 1 }
+
+    /// It stands there from now on. Nobody sees what a crash would take back.
+    func stand(_ state: JobState) {
+        if statesUnderway > 0 { nextState = state } else { record.state = state }
+    }
+
+    /// The disk knows.
+    ///
+    /// - Returns: Whether another state is shown from now on.
+    func stateStored() -> Bool {
+        statesUnderway -= 1
+        guard statesUnderway == 0, let state = nextState.take(), !record.state.isFinal else { return false }
+        record.state = state
+        return true
     }
 
     /// Inputs up to this size, in bytes, are kept parsed for a job that starts at once.

@@ -5,7 +5,7 @@ import Glibc
 /// Where it cannot be written, because the reader has gone or the disk is full, the command ends: what nobody gets is not
 /// worth going on for, and must not look like success.
 func emit(_ text: String) {
-    let line = Array(text.utf8) + [0x0A]
+    let line = Array((isatty(STDOUT_FILENO) == 1 ? shownOnTerminal(text) : text).utf8) + [0x0A]
     var start = 0
     while start < line.count {
         let count = line.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress! + start, $0.count - start) }
@@ -21,8 +21,8 @@ func emit(_ text: String) {
 
 /// Writes a line to stderr.
 func say(_ text: String) {
-    let line = text + "\n"
-    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+    let line = Array((isatty(STDERR_FILENO) == 1 ? shownOnTerminal(text) : text).utf8) + [0x0A]
+    line.withUnsafeBytes { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
 
 /// Control bytes as escapes: what a job says must not move the cursor of whoever looks at a table.

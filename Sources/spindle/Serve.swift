@@ -11,7 +11,8 @@ struct Serve: ParsableCommand {
         discussion: """
             Example:  spindle serve --listen 127.0.0.1:8080 --threads 4 --processes 4
             The first lines on stdout say where it listens, a curl line to try, and the dashboard's address; the token
-            itself is shown on a terminal only. Logs are JSON lines on stderr. Every flag has an environment variable (SPINDLE_LISTEN, …) and a key in the file of
+            itself is shown on a terminal only. Logs are JSON lines on stderr. Every flag has an environment variable
+            (SPINDLE_LISTEN, …; what is repeatable has commas between, and \\, for a comma in one) and a key in the file of
             --config; flags win over environment over file. SIGTERM lets running jobs finish for --drain; a second one hurries.
             SIGHUP reads the file, the files of --python and the token file again: commands, workers and tokens change, nothing
             is dropped.

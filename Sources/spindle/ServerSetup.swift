@@ -95,8 +95,9 @@ struct ServerSetup {
         }
         let sdk = isTrial ? "" : try PythonSDK.directory()
         let wanted = settings.list(.env)
-        if let text = wanted.first(where: { $0.isEmpty || $0.hasPrefix("=") }) {
-            throw settings.wrong(.env, "\"\(text)\" is no NAME or NAME=VALUE")
+        if let text = wanted.first(where: { !TaskEnvironment.isNamed($0) }) {
+            throw settings.wrong(
+                .env, "\"\(text)\" is no NAME or NAME=VALUE (in SPINDLE_ENV \\, stands for a comma in a value)")
         }
         var environment = TaskEnvironment.variables(wanted: wanted)
         // What is printed is to be seen when it is printed.

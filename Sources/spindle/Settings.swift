@@ -78,12 +78,28 @@ struct Settings {
         if let path { try readFile(path) }
         for setting in Setting.allCases {
             guard let text = environment(setting.variable) else { continue }
-            let texts = setting.kind == .list ? text.split(separator: ",").map(String.init) : [text]
+            let texts = setting.kind == .list ? Self.items(of: text) : [text]
             values[setting] = Value(texts: texts, origin: setting.variable)
         }
         for (setting, texts) in flags where !texts.isEmpty {
             values[setting] = Value(texts: texts, origin: "--\(setting.rawValue)")
         }
+    }
+
+    /// The items of a list in a variable, between commas; one with a backslash before it is part of its item.
+    static func items(of text: String) -> [String] {
+        var items = [""]
+        var isEscaped = false
+        for scalar in text.unicodeScalars {
+            if scalar == ",", !isEscaped {
+                items.append("")
+            } else {
+                if scalar == "," { items[items.count - 1].unicodeScalars.removeLast() }
+                items[items.count - 1].unicodeScalars.append(scalar)
+            }
+            isEscaped = scalar == "\\"
+        }
+        return items.filter { !$0.isEmpty }
     }
 
     private static func defaults() -> [Setting: Value] {

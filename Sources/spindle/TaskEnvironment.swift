@@ -6,6 +6,12 @@ enum TaskEnvironment {
     /// Names of what speaks to the server itself: of its secrets, and of the system that has started it.
     private static let ours = ["SPINDLE_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"]
 
+    /// Whether a text is `NAME=VALUE` or `NAME`, with a name that a variable can have.
+    static func isNamed(_ text: String) -> Bool {
+        let name = text.prefix { $0 != "=" }
+        return name.first.map { $0.isLetter || $0 == "_" } == true && !name.contains(where: \.isWhitespace)
+    }
+
     /// - Parameter wanted: `NAME=VALUE`, or `NAME` for the server's own value of it. Empty: all that the server sees.
     static func variables(wanted: [String]) -> [String: String] {
         guard !wanted.isEmpty else {

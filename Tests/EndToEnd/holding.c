@@ -1,7 +1,7 @@
 // Holds up calls of the process that was started with it, where a test wants to see what goes on meanwhile.
 //
-// A call is held while there is a pipe with its name in SPINDLE_GATES, until somebody has opened and closed it: fsync, and
-// unlinkat of what is called "held".
+// A call is held while there is a pipe with its name in SPINDLE_GATES, until somebody has opened and closed it: fsync,
+// fdatasync, and unlinkat of what is called "held".
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +36,11 @@ static void hold(const char *call) {
 int fsync(int fd) {
     hold("fsync");
     return syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd) {
+    hold("fdatasync");
+    return syscall(SYS_fdatasync, fd);
 }
 
 int unlinkat(int directory, const char *name, int flags) {

@@ -94,7 +94,7 @@ class Server:
     def stop(self):
         if self.log.closed:
             return self.process.returncode
-        code = self.end()
+        code = self.process.returncode if self.process.stdout.closed else self.end()
         self.log.close()
         self.home.cleanup()
         return code
@@ -170,5 +170,7 @@ class ServerTest(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        code = cls.server.stop()
-        assert code == 0, f"the server ended with {code}"
+        code = cls.server.end()
+        log = pathlib.Path(cls.server.log.name).read_text()
+        cls.server.stop()
+        assert code == 0, f"the server ended with {code}: {log[-2000:]}"

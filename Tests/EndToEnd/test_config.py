@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 from server import BINARY, PATIENCE
-from test_files import HomeTest
+from test_files import HomeTest, serve
 from waiting import logged
 
 
@@ -25,6 +25,23 @@ class ConfigTest(HomeTest):
             self.assertEqual(done.returncode, 2, (text, done.stdout, done.stderr))
             for word in words:
                 self.assertIn(word, done.stderr, text)
+
+
+class VariableTests(HomeTest):
+    TASK = "import os, spindle\n\n@spindle.task\ndef see():\n    return {name: os.environ.get(name) for name in ('A', 'B', 'C')}\n"
+
+    def test_a_list_in_a_variable_has_commas_between_and_a_backslash_before_those_in_an_item(self):
+        server = self.server("--python", "t.py", files={"t.py": self.TASK}, env={"SPINDLE_ENV": r"A=1\,2,B=\3,C", "C": "c"})
+        self.assertEqual(server.ask("POST", "/v1/run/see", {}).json, {"A": "1,2", "B": r"\3", "C": "c"})
+
+    def test_what_is_no_name_of_a_variable_is_refused_and_it_says_how_a_comma_is_written(self):
+        (self.home / "t.py").write_text(self.TASK)
+        for variables, arguments in (({"SPINDLE_ENV": "A=1,2"}, ()), ({}, ("--env", "=x")), ({}, ("--env", "A B=1"))):
+            code, said = serve("--listen", "127.0.0.1:0", "--store", "memory", "--no-auth", "--python", str(self.home / "t.py"),
+                               *arguments, TMPDIR=str(self.home), **variables)
+            self.assertEqual(code, 2, said)
+            self.assertIn("is no NAME or NAME=VALUE", said)
+            self.assertIn("\\,", said)
 
 
 class RefusalTests(ConfigTest):

@@ -10,7 +10,7 @@ import unittest
 
 from server import PATIENCE, Server
 from test_failing_calls import shim
-from waiting import asking, gone
+from waiting import asking, begun, gone
 from wire import Wire, request
 
 COMMANDS = """
@@ -18,6 +18,9 @@ COMMANDS = """
 command = ["sh", "-c", "touch held; pwd"]
 [commands.echo]
 command = ["echo", "here"]
+[commands.gate]
+command = ["sh", "-c", "read go < $1; exit 3", "sh", "{gate}"]
+max_attempts = 3
 """
 
 
@@ -120,6 +123,61 @@ class HeldTests(HeldTest):
         self.server.kill()
         self.server.start()
         self.assertEqual({self.visit(cookie) for cookie in cookies}, {200})
+
+    # What is shown is on disk
+
+    def shown(self, job):
+        """A job's state by itself, in lists and in its tag."""
+        answer = self.server.get(f"/v1/jobs/{job}")
+        state = answer.json["state"]
+        listed = [one["id"] for one in self.server.get(f"/v1/jobs?state={state}").json["jobs"]]
+        self.assertIn(job, listed, f"it says {state}, and no list does")
+        others = "scheduled,blocked,queued,running,suspended,cancelling,succeeded,failed,cancelled".replace(state, "").replace(",,", ",")
+        self.assertNotIn(job, [one["id"] for one in self.server.get(f"/v1/jobs?state={others.strip(',')}").json["jobs"]])
+        return state, answer.headers["etag"]
+
+    def started(self, **options):
+        gate = self.server.home.name + "/gate"
+        os.mkfifo(gate)
+        job = self.server.submit("gate", {"gate": gate}, **options)
+        begun(self.server, job)
+        return job, gate
+
+    def test_a_cancel_is_seen_once_it_is_on_disk(self):
+        job, _ = self.started()
+        before = self.shown(job)
+        self.assertEqual(before[0], "running")
+        waiting = self.wire()
+        with self.held("fdatasync") as arrived:
+            asked = self.wire().send(request("DELETE", f"/v1/jobs/{job}", self.fields), "DELETE")
+            arrived()
+            self.assertEqual(self.shown(job)[0], "running")
+            waiting.send(request("GET", f"/v1/jobs/{job}", [
+                *self.fields, ("If-None-Match", self.shown(job)[1]), ("Prefer", "wait=20")]), "GET")
+            self.assertEqual(self.shown(job)[0], "running")
+            self.assertFalse(self.has_answer(asked))
+        # Who waits for a change is told of this one.
+        changed = waiting.read(1)[0]
+        self.assertEqual(changed.status, 200)
+        self.assertIn(changed.json["state"], ("cancelling", "cancelled"))
+        self.assertNotEqual(changed.fields["etag"], before[1])
+        self.assertEqual(self.server.wait(job)["state"], "cancelled")
+
+    def test_a_retry_is_seen_once_it_is_on_disk(self):
+        job, gate = self.started()
+        with self.held("fdatasync") as arrived:
+            pathlib.Path(gate).write_text("go\n")
+            arrived()
+            self.assertEqual(self.shown(job)[0], "running")
+            self.server.process.kill()
+        self.server.kill()
+        self.server.start()
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["attempt"] > 0, True)
+        self.server.ask("DELETE", f"/v1/jobs/{job}", headers={"Prefer": "wait=20"})
+
+    @property
+    def fields(self):
+        return [("Authorization", "Bearer " + self.server.token)]
 
 
 if __name__ == "__main__":

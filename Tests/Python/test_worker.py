@@ -283,6 +283,23 @@ threading.Thread(target=late).start()""")
     assert printing.log(id) + printing.log(next) == []
 
 
+def test_what_calls_fork_at_the_same_moment_prints_into_the_log_of_its_own(printing):
+    ids = [printing.start("asay", code=f"""
+def fork():
+    for i in range(100):
+        pid = os.fork()
+        if pid == 0:
+            os.write(1, b'{n}\\n')
+            os._exit(0)
+        os.waitpid(pid, 0)
+sys.setswitchinterval(1e-6)
+await asyncio.get_running_loop().run_in_executor(None, fork)""") for n in range(4)]
+    for n, id in enumerate(ids):
+        printing.answer(id)
+        assert printing.log(id) == [str(n)] * 100
+    printing.run("say", code="sys.setswitchinterval(0.005)")
+
+
 def test_a_forked_child_cannot_answer(printing):
     id = printing.start("say", code="pid = os.fork(); result = 'child' if pid == 0 else (os.waitpid(pid, 0), 'parent')[1]")
     assert printing.outcome(id) == "parent"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from . import api, channel, state
@@ -64,7 +65,8 @@ def _call():
 
 #: The process whose children these are; another one was forked by a task, and looks after itself. None: nobody's.
 owner = None
-_forks_for = None
+#: Whose output a child that this thread is about to fork prints into; another thread may fork at the same moment.
+_forks = threading.local()
 
 
 def _is_ours():
@@ -155,13 +157,13 @@ _fork, _forkpty = _forking(os.fork), _forking(os.forkpty)
 
 
 def _before_fork():
-    global _forks_for
-    _forks_for = _output(_call()) if _is_ours() else None
+    _forks.output = _output(_call()) if _is_ours() else None
 
 
 def _after_fork():
-    if _forks_for is not None:
-        for place, descriptor in _forks_for.writing.items():
+    output = getattr(_forks, "output", None)
+    if output is not None:
+        for place, descriptor in output.writing.items():
             os.dup2(descriptor, place)
         # Several may share the pipe: whole lines.
         for stream in (sys.stdout, sys.stderr):
