@@ -42,6 +42,7 @@ package struct Tokens: Sendable {
     ///   was meant to be is worse than a server that does not start.
     package init(text: [UInt8], path: String) throws(Failure) {
         var tokens: [Token] = []
+        var lines: [ArraySlice<UInt8>: Int] = [:]
         for (index, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             func wrong(_ why: String) -> Failure { Failure(description: "\(path), line \(index + 1): \(why)") }
             let words = Self.words(of: line)
@@ -55,8 +56,8 @@ package struct Tokens: Sendable {
             guard let scope = Scope.allCases.first(where: { $0.name == name }) else {
                 throw wrong("\"\(name)\" is no scope (read, submit, admin)")
             }
-            if let earlier = tokens.first(where: { $0.secret.elementsEqual(secret) }) {
-                throw wrong("this is the token of line \(earlier.line) again")
+            if let earlier = lines.updateValue(index + 1, forKey: secret) {
+                throw wrong("this is the token of line \(earlier) again")
             }
             tokens.append(Token(secret: Array(secret), digest: sha256(Array(secret)), scope: scope, line: index + 1))
         }

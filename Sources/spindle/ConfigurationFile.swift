@@ -1,9 +1,13 @@
+import EventLoop
 import Glibc
 import JSON
 import TOMLKit
 
 /// The file of `--config`: TOML.
 struct ConfigurationFile {
+    /// In bytes.
+    private static let longest = 4 << 20
+
     let path: String
     /// Where the file is: programs that are named by a relative path stand beside it.
     let directory: String
@@ -11,13 +15,17 @@ struct ConfigurationFile {
 
     /// - Throws: A failure that names the place of what is no TOML.
     init(_ path: String) throws {
-        guard let text = readTextFile(path), let resolved = realpath(path, nil) else {
+        guard let bytes = wholeFile(path, atMost: Self.longest), let resolved = realpath(path, nil) else {
             throw CommandFailure(.usage, "cannot read the configuration \(path): \(String(cString: strerror(errno)))")
         }
         defer { free(resolved) }
         let whole = String(cString: resolved)
         self.path = path
         directory = whole.lastIndex(of: "/").map { String(whole[..<$0]) } ?? "."
+        guard TOMLTrial.isSurvived(bytes) else {
+            throw CommandFailure(.usage, "\(path) is no TOML: a value or a name is missing, or it never ends")
+        }
+        let text = String(decoding: bytes, as: UTF8.self)
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)

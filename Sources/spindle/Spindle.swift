@@ -31,6 +31,7 @@ struct Spindle: ParsableCommand {
         Self.keepStandardDescriptors()
         // A worker is started by the process pool, thousands of times in a server's life: no parsing of arguments.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }
+        if CommandLine.arguments.count > 1, CommandLine.arguments[1] == TOMLTrial.name { TOMLTrial.run() }
         spindle_end_on(SIGINT, ExitStatus.interrupted.rawValue)
         // Before anything that takes time: process 1 of a container would never hear of it.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == Serve.name { Serve.takeSignals() }

@@ -1,13 +1,14 @@
 """The configuration file: what is refused, by name and place, and what is found beside it."""
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import unittest
 
 from server import BINARY, PATIENCE
 from test_files import HomeTest, serve
-from waiting import logged
+from waiting import changed, logged
 
 
 class ConfigTest(HomeTest):
@@ -42,6 +43,33 @@ class VariableTests(HomeTest):
             self.assertEqual(code, 2, said)
             self.assertIn("is no NAME or NAME=VALUE", said)
             self.assertIn("\\,", said)
+
+
+class BrokenTests(HomeTest):
+    # At these the parser of TOML ends its process.
+    BROKEN = ("[commands.a]\ncommand = [1,  }\n", '[::1low = ["a"]\nb = 1\n')
+
+    def test_what_the_parser_takes_for_a_fault_of_its_own_is_refused_and_ends_no_server(self):
+        server = self.server("--config", "c.toml", files={"c.toml": '[commands.a]\ncommand = ["echo", "one"]\n'})
+        for text in self.BROKEN:
+            path = pathlib.Path(server.home.name, "c.toml")
+            path.write_text(text)
+            done = server.command("config", "--config", str(path))
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("c.toml is no TOML", done.stderr)
+            lines = pathlib.Path(server.log.name).read_text().count("nothing was reloaded")
+            server.process.send_signal(signal.SIGHUP)
+            log = pathlib.Path(server.log.name)
+            changed(log, lambda: log.read_text().count("nothing was reloaded") > lines, "it says nothing")
+            self.assertEqual(server.ask("POST", "/v1/run/a", {}).json, "one")
+        self.assertIsNone(server.process.poll())
+
+    def test_a_file_that_never_ends_is_refused(self):
+        (self.home / "long").write_bytes(b"#" * (5 << 20))
+        for path in ("/dev/zero", str(self.home / "long")):
+            done = subprocess.run([BINARY, "config", "--config", path], capture_output=True, text=True, timeout=PATIENCE)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("File too large", done.stderr)
 
 
 class RefusalTests(ConfigTest):

@@ -85,3 +85,25 @@ private final class Turnstile: Sendable {
         #expect(told == Array(0..<1000))
     }
 }
+
+@Suite struct TimerTests {
+    @Test func `timers fire however many different durations are called shared`() throws {
+        let loop = try EventLoop()
+        loop.adopt()
+        var left = 600
+        var timers: [Ticker] = []
+        let deadline = Deadline(after: .seconds(30), on: loop) { loop.stop() }
+        for microseconds in 1...600 {
+            var hasFired = false
+            timers.append(
+                try Ticker(every: .microseconds(microseconds), on: loop) {
+                    if !hasFired { left -= 1 }
+                    hasFired = true
+                    if left == 0 { loop.stop() }
+                })
+        }
+        loop.run()
+        withExtendedLifetime((timers, deadline)) {}
+        #expect(left == 0)
+    }
+}
