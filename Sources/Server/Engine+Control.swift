@@ -41,6 +41,18 @@ extension Engine {
             metadata: ["settings": "\(controls.map(\.text).joined(separator: ", "))"])
     }
 
+    /// Notes in a running job's log what was done to it.
+    func remark(_ text: String, on record: JobRecord) {
+        guard let job = live[record.id] else { return }
+        append(.log(stream: "control", text: text), to: job)
+    }
+
+    func resize(_ pool: any Pool, to slots: Int) {
+        pool.resize(to: slots)
+        feed(.poolResized(pool.name, slots: slots, ahead: pool.ahead))
+        if let processes = pool as? ProcessPool { feed(.lightRoomResized(slots: processes.lightSlots)) }
+    }
+
     private func perform(_ control: Control) {
         switch control {
         case .queuePaused(let name, let isPaused): feed(.queuePaused(name, isPaused))

@@ -162,12 +162,6 @@ package final class Engine {
         if isDurable, let job = live[id] { historian.look(at: job) }
     }
 
-    /// Notes in a running job's log what was done to it.
-    func remark(_ text: String, on record: JobRecord) {
-        guard let job = live[record.id] else { return }
-        append(.log(stream: "control", text: text), to: job)
-    }
-
     /// Calls `done` once everything that has been decided so far, of a job if one is given, is on disk.
     func whenStored(of job: JobID? = nil, _ done: @escaping () -> Void) {
         journal.write(.reached(job), then: .then(done))
@@ -190,12 +184,6 @@ package final class Engine {
 
     /// The job holds more, or less, than when it was counted.
     func weigh(_ job: LiveJob) { live.weigh(job) }
-
-    func resize(_ pool: any Pool, to slots: Int) {
-        pool.resize(to: slots)
-        feed(.poolResized(pool.name, slots: slots, ahead: pool.ahead))
-        if let processes = pool as? ProcessPool { feed(.lightRoomResized(slots: processes.lightSlots)) }
-    }
 
     // MARK: Events and actions
 
