@@ -1,8 +1,12 @@
 /// What happened, in the past tense: everything that the scheduler ever hears.
 package enum Event: Sendable, Equatable {
     case submitted(JobSpec)
+    /// Jobs are about to be restored: until all of them are there, nothing starts and nothing becomes due.
+    case restoring
     /// The job was found on disk when the server started.
     indirect case restored(JobSpec, Remains)
+    /// All are there.
+    case allRestored
     /// The submission is on disk.
     case persisted(JobID)
     /// The submission could not be stored; the job never was.

@@ -97,6 +97,14 @@ public struct JobTable<Value>: ~Copyable {
         }
     }
 
+    /// Makes place for so many at once.
+    @inlinable
+    public mutating func reserve(_ count: Int) {
+        var places = mask + 1
+        while places < 2 * count { places *= 2 }
+        if places > mask + 1 { resize(to: places) }
+    }
+
     /// Moves everything to as many places, a power of two: after a peak to fewer, so that no look at all entries walks
     /// over the peak's places for ever.
     @inlinable

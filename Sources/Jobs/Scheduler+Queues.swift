@@ -43,6 +43,7 @@ extension Scheduler {
         }
         for queue in queues { queue.clockStepped(step) }
         promisedWake = nil
+        restoringSince = restoringSince.map { $0 + step }
     }
 
     /// A queued job was cancelled: it leaves its lane.

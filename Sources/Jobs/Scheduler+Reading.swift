@@ -1,5 +1,8 @@
 /// What others may ask the scheduler, without changing anything that they can see.
 extension Scheduler {
+    /// Makes room for so many jobs at once.
+    package mutating func reserve(_ count: Int) { lives.reserve(count) }
+
     /// Jobs that have not ended.
     package var liveCount: Int { lives.count }
 
@@ -67,7 +70,9 @@ extension Scheduler {
     func waiting(in room: Int) -> Int { queues.reduce(0) { $0 + $1.lanes[room].depth } }
 
     /// Whether the room would take one more attempt.
-    func hasFreePlace(in room: Int) -> Bool { !isDrained && rooms[room].busy < rooms[room].slots }
+    func hasFreePlace(in room: Int) -> Bool {
+        !isDrained && restoringSince == nil && rooms[room].busy < rooms[room].slots
+    }
 
     /// Attempts that pools have in hand, and those that are about to be handed over.
     package var takenPlaces: Int { rooms.indices.reduce(0) { $0 + rooms[$1].busy } }

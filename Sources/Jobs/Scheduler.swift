@@ -58,6 +58,9 @@ package struct Scheduler: ~Copyable {
     private var nextOrder: UInt64 = 1
     var promisedWake: Instant?
     private(set) var isDrained = false
+    /// Since when jobs are restored, until all of them are there: however long that takes, each of them comes in as if all had
+    /// come at this moment.
+    var restoringSince: Instant?
 
     package init(seed: UInt64, backoff: Backoff = Backoff(), isDurable: Bool = true) {
         random = SeededRandom(seed: seed)
@@ -76,7 +79,9 @@ package struct Scheduler: ~Copyable {
     package mutating func handle(_ event: Event, at now: Instant, into actions: inout [Action]) {
         switch event {
         case .submitted(let spec): submitted(spec, now, &actions)
-        case .restored(let spec, let remains): restored(spec, remains, now, &actions)
+        case .restoring: restoringSince = now
+        case .restored(let spec, let remains): restored(spec, remains, restoringSince ?? now, &actions)
+        case .allRestored: allRestored(now, &actions)
         case .persisted(let id): persisted(id, now, &actions)
         case .persistFailed(let id): persistFailed(id, now, &actions)
         case .startPersisted(let id, let grant): startPersisted(id, grant, now, &actions)
@@ -142,6 +147,13 @@ package struct Scheduler: ~Copyable {
         if life.tally.attempt > 0, let key = spec.key { keys.join(key, spec.id) }
         schedule(life, until: notBefore, cause: life.tally.attempt > 0 ? .retry : .start)
         actions.append(.publish(spec.id, .scheduled(until: notBefore)))
+    }
+
+    /// What waits is complete: who is next can be told.
+    private mutating func allRestored(_ now: Instant, _ actions: inout [Action]) {
+        restoringSince = nil
+        becameDue(now, &actions)
+        for room in 0..<JobSpec.rooms { fill(room, now, &actions) }
     }
 
     private mutating func persisted(_ id: JobID, _ now: Instant, _ actions: inout [Action]) {
@@ -216,7 +228,7 @@ package struct Scheduler: ~Copyable {
     }
 
     private func hasRoom(_ room: Int, forQuick quick: Bool) -> Bool {
-        !isDrained && rooms[room].hasRoom(forQuick: quick)
+        !isDrained && restoringSince == nil && rooms[room].hasRoom(forQuick: quick)
     }
 
     private mutating func bestHead(for room: Int) -> (life: Life, priority: Int)? {
@@ -390,6 +402,7 @@ package struct Scheduler: ~Copyable {
 
     private mutating func becameDue(_ now: Instant, _ actions: inout [Action]) {
         promisedWake = nil
+        guard restoringSince == nil else { return }
         while let entry = due.popDue(at: now) {
             guard let life = lives[entry.id], Self.isLive(entry, life) else {
                 due.passed()
@@ -429,7 +442,7 @@ package struct Scheduler: ~Copyable {
     }
 
     private mutating func keepPromise(_ actions: inout [Action]) {
-        guard let next = due.next, promisedWake.map({ next < $0 }) ?? true else { return }
+        guard restoringSince == nil, let next = due.next, promisedWake.map({ next < $0 }) ?? true else { return }
         promisedWake = next
         actions.append(.wake(at: next))
     }

@@ -12,6 +12,7 @@ extension API {
 
     func ready(_ exchange: Exchange, _: String) throws(Problem) {
         if engine.isStopping { throw .draining }
+        if let restoration = engine.restoration { throw .starting(for: restoration.secondsLeft) }
         exchange.respond(Self.alive)
     }
 

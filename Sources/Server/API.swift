@@ -33,6 +33,14 @@ final class API {
         }
     }
 
+    private func handle(_ exchange: Exchange, by route: Route, _ argument: String) {
+        do throws(Problem) {
+            try route.handle(exchange, argument)
+        } catch {
+            exchange.respond(error.response)
+        }
+    }
+
     private func route(_ exchange: Exchange) throws(Problem) {
         let head = exchange.head
         switch router.find(head) {
@@ -45,7 +53,11 @@ final class API {
             if !route.isOfJob, let preconditions = Preconditions(head) {
                 try preconditions.check(nil)
             }
-            try route.handle(exchange, head.isPathEscaped ? try decode(argument) : argument)
+            let argument = head.isPathEscaped ? try decode(argument) : argument
+            if route.needsJobs, let restoration = engine.restoration {
+                return restoration.hold(exchange) { [unowned self] in handle(exchange, by: route, argument) }
+            }
+            try route.handle(exchange, argument)
         case .otherMethods(let methods):
             exchange.measure(by: elsewhere)
             let allow = Self.allow(methods)

@@ -8,6 +8,8 @@ import Store
 extension Engine {
     /// How long children of an earlier server may take to die, in seconds.
     private static let orphanPatience = 2.0
+    /// How long a start waits for its jobs before it listens.
+    private static let headStart = Duration.milliseconds(300)
 
     /// An engine with its store: what an earlier server has left is found, what it ran is dead, and its jobs go on.
     static func opened(
@@ -25,9 +27,7 @@ extension Engine {
             // Nothing may be answered after this: not even what is already on its way to the loop.
             StoreFailure.end(failure)
         }
-        let found = try store.begin(
-            at: Instant(nanoseconds: wallNanoseconds()), boot: bootID(),
-            name: String(UInt64.random(in: 0...UInt64.max), radix: 36))
+        let found = try store.begin(boot: bootID(), name: String(UInt64.random(in: 0...UInt64.max), radix: 36))
         let variable = (name: "SPINDLE_OWNER", value: found.name)
         endOrphans(found, "\(variable.name)=\(variable.value)", logger)
         var options = options
@@ -35,18 +35,53 @@ extension Engine {
         let controls = try store.controls()
         for case .poolResized(let pool, let slots) in controls { options.resized[pool] = slots }
         let engine = try Engine(options, tasks: tasks, store, lastID: found.lastID, on: loop, logger: logger)
+        let restoration = Restoration(store, for: engine)
+        engine.restoration = restoration
         try engine.awaitFleets()
         engine.apply(controls)
-        engine.restore(found.jobs)
-        if !found.jobs.isEmpty || !found.wasClean {
+        engine.awaitJobs(restoration) {
+            if let inspection = store.inspection { look(further: inspection, logger) }
+            guard restoration.restored > 0 || !found.wasClean else { return }
             logger.notice(
                 "the store's jobs go on",
                 metadata: [
-                    "live": "\(found.jobs.count)", "ran": "\(found.jobs.count { $0.remains.wasRunning })",
-                    "clean": "\(found.wasClean)", "epoch": "\(found.epoch)",
+                    "live": "\(restoration.restored)", "ran": "\(restoration.ran)", "clean": "\(found.wasClean)",
+                    "epoch": "\(found.epoch)", "seconds": "\(restoration.seconds)",
                 ])
         }
         return engine
+    }
+
+    /// Looks for damage in what the start had no time to look at, beside everything else.
+    private static func look(further inspection: Inspection, _ logger: Logger) {
+        startThread(named: "store-check") {
+            if let why = inspection.run() {
+                logger.warning("the store was not looked at to its end", metadata: ["why": "\(why)"])
+            } else if inspection.isOver {
+                logger.notice("the store was looked at to its end: it is well")
+            }
+        }
+    }
+
+    /// Turns the loop until all jobs are there, for a moment: where there are many, the server listens before.
+    private func awaitJobs(_ restoration: Restoration, _ done: @escaping () -> Void) {
+        // Once: a second wish to stop would end the server, which turns the loop next.
+        var isAwaited = true
+        let goOn = { [loop] in
+            if isAwaited { loop.stop() }
+            isAwaited = false
+        }
+        restoration.whenDone = {
+            done()
+            goOn()
+        }
+        restoration.begin()
+        let deadline = Deadline(after: Self.headStart, on: loop, fire: goOn)
+        loop.run()
+        withExtendedLifetime(deadline) {}
+        guard self.restoration != nil else { return }
+        logger.notice(
+            "the store's jobs are being read; who asks for them waits", metadata: ["live": "\(restoration.expected)"])
     }
 
     /// Turns the loop until the tasks of all fleets are known: before that no job can be taken.
@@ -56,9 +91,10 @@ extension Engine {
         var missing = Set(options.fleets.map(\.name).filter { $0 != WorkerFleet.builtIn })
         var failure: FleetFailure?
         whenDescribed = { [unowned self] fleet, why in
-            missing.remove(fleet)
-            if let why, failure == nil { failure = FleetFailure(description: "\(fleet): the worker \(why)") }
-            loop.stop()
+            guard failure == nil, missing.remove(fleet) != nil || why != nil else { return }
+            if let why { failure = FleetFailure(description: "\(fleet): the worker \(why)") }
+            // Once: a second wish to stop would end the server, which turns the loop next.
+            if missing.isEmpty || failure != nil { loop.stop() }
         }
         while !missing.isEmpty, failure == nil { loop.run() }
         whenDescribed = nil
@@ -67,26 +103,29 @@ extension Engine {
         throw failure
     }
 
-    /// Takes over what an earlier server has left on disk. What it ran has ended.
-    private func restore(_ jobs: [(record: JobRecord, remains: Remains)]) {
-        // What has run goes first: it holds its keys.
-        let order = jobs.filter { $0.remains.tally.attempt > 0 } + jobs.filter { $0.remains.tally.attempt == 0 }
-        var known: [(job: LiveJob, remains: Remains)] = []
-        known.reserveCapacity(order.count)
-        for (record, remains) in order {
-            guard let entry = registry[record.task] else {
-                endUnknown(record, grant: remains.grant)
-                continue
-            }
-            let job = LiveJob(record, entry)
-            if remains.wasRunning {
-                let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
-                job.lastResult = AttemptResult(.crashed, error: error)
-            }
-            known.append((job, remains))
+    /// Goes on with a job that an earlier server has left on disk, when all of them are there. What it ran has ended.
+    func takeOver(_ record: JobRecord, _ remains: Remains) {
+        guard let entry = registry[record.task] else { return endUnknown(record, grant: remains.grant) }
+        let job = LiveJob(record, entry)
+        if remains.wasRunning {
+            let error = JobError(type: "Lost", message: "the server ended while the attempt ran")
+            job.lastResult = AttemptResult(.crashed, error: error)
         }
-        restore(known.map(\.job))
-        for (job, remains) in known { takeOver(job, remains) }
+        job.history = .found
+        restore(job)
+        job.storedGrant = remains.grant
+        job.hasHistory = job.record.events.lastStored > 0
+        // The disk knows times of the day only.
+        job.followsWall = job.record.attempt == 0
+        // That it waits again is nothing new to the disk: a million of them are not to be written at each start.
+        if !remains.wasRunning, !remains.wasCancelled { standing = job }
+        feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))
+        standing = nil
+    }
+
+    func allRestored() {
+        restoration = nil
+        feed(.allRestored)
     }
 
     /// A job whose task is not there any more.
@@ -133,7 +172,7 @@ extension StoreFailure {
     package static let exitStatus: CInt = 74
 
     /// Says why and ends the process at once.
-    fileprivate static func end(_ failure: StoreFailure) -> Never {
+    static func end(_ failure: StoreFailure) -> Never {
         let line =
             "spindle: \(failure). Nothing that was not on disk has been acknowledged; the server ends so that nothing is. "
             + "Look after the disk, then start it again.\n"

@@ -43,7 +43,9 @@ package final class Engine {
     private var actions: [Action] = []
     private var isFeeding = false
     /// A job that an earlier server has left, while it takes its place again.
-    private var standing: LiveJob?
+    var standing: LiveJob?
+    /// While what an earlier server has left is not all there.
+    var restoration: Restoration?
     private var newlyAccepted: [LiveJob] = []
     private var wakeTimer: Deadline?
     private var ticker: Ticker?
@@ -470,6 +472,7 @@ package final class Engine {
     private func tick() {
         followClock()
         tickQueues()
+        restoration?.tick()
         streams.heartbeat(now: now)
         monitor.tick()
         store.tick(at: now)
@@ -477,18 +480,14 @@ package final class Engine {
 
     // MARK: Starting again
 
-    /// Makes known what an earlier server has left on disk; each of them then goes on.
-    func restore(_ jobs: [LiveJob]) { live.restore(jobs) }
-
-    /// Goes on with a job that an earlier server has left on disk.
-    func takeOver(_ job: LiveJob, _ remains: Remains) {
-        job.storedGrant = remains.grant
-        job.hasHistory = job.record.events.lastStored > 0
-        // The disk knows times of the day only.
-        job.followsWall = job.record.attempt == 0
-        // That it waits again is nothing new to the disk: a million of them are not to be written at each start.
-        if !remains.wasRunning, !remains.wasCancelled { standing = job }
-        feed(.restored(spec(of: job, notBefore: job.record.dueAt), remains))
-        standing = nil
+    /// Makes room for so many jobs at once: tables that grow while jobs come in stop the loop.
+    func expectRestored(_ count: Int) {
+        live.reserve(count)
+        scheduler.reserve(count)
     }
+
+    /// Makes known a job that an earlier server had accepted.
+    func restore(_ job: LiveJob) { live.restore(job) }
+    /// - Returns: Whether there is more to do before all are restored.
+    func settleRestored() -> Bool { !live.settle(atMost: LiveJobs.settled) }
 }

@@ -31,7 +31,7 @@ final class Historian {
             urgent.append(job)
         }
         // Of a job that waits for its first start the disk knows all there is: when it was accepted.
-        guard job.history == .clean, job.record.attempt > 0 || job.hasHistory else { return }
+        guard job.history == .clean || job.history == .found, job.record.attempt > 0 || job.hasHistory else { return }
         job.history = .dirty
         dirty.append(job)
         if timer == nil { timer = Deadline(after: Self.delay, on: loop) { [unowned self] in write() } }
@@ -67,10 +67,9 @@ final class Historian {
     func writeAll(of jobs: some Sequence<LiveJob>) {
         timer = nil
         var fresh = 0
-        for job in jobs where job.isAccepted && job.outcome == nil {
+        for job in jobs where job.history != .found && job.isAccepted && job.outcome == nil {
             let events = job.record.events
             guard events.lastSeq > events.lastStored || events.reserved > events.lastSeq else { continue }
-            guard job.history != .clean || events.reserved > events.lastStored else { continue }
             if !job.hasHistory, job.record.attempt == 0 {
                 fresh += 1
                 guard fresh <= Self.lastWords else { continue }

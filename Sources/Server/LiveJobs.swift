@@ -1,3 +1,4 @@
+import DequeModule
 import HTTP
 import JSON
 import Jobs
@@ -43,7 +44,11 @@ final class LiveJob {
     unowned(unsafe) var page: RollPage?
     var row: Int32 = 0
 
-    enum History { case clean, dirty, writing }
+    enum History {
+        /// An earlier server's, which has heard all there is to say.
+        case found
+        case clean, dirty, writing
+    }
 
     init(_ record: JobRecord, _ entry: TaskRegistry.Entry, _ input: JSONValue? = nil) {
         self.record = record
@@ -174,6 +179,8 @@ extension JobError {
 struct LiveJobs: ~Copyable {
     private var table = JobTable<LiveJob>()
     /// The accepted ones, for lists.
+    /// Restored jobs that have run: they come before the others, and are not yet among them.
+    private var early = Deque<LiveJob>()
     private var roll = Roll()
 
     /// What they hold together, roughly: inputs, labels, events, logs and outputs, and some for each job.
@@ -204,14 +211,34 @@ struct LiveJobs: ~Copyable {
         roll.add(job)
     }
 
-    /// Takes jobs that an earlier server had accepted, in any order.
-    mutating func restore(_ jobs: [LiveJob]) {
-        for job in jobs { add(job) }
-        for job in jobs.sorted(by: { $0.record.id < $1.record.id }) { accept(job) }
-    }
-
     /// The job's state is another one.
     func changed(_ job: LiveJob) { roll.changed(job) }
+
+    mutating func reserve(_ count: Int) { table.reserve(count) }
+
+    /// Takes a job that an earlier server had accepted: first those that have run, then the others, each in their order.
+    mutating func restore(_ job: LiveJob) {
+        add(job)
+        job.isAccepted = true
+        guard job.record.attempt == 0 else { return early.append(job) }
+        _ = settle(atMost: Self.settled, before: job.record.id)
+        roll.add(job)
+    }
+
+    /// Jobs that are put in their places at once.
+    static let settled = 256
+
+    /// Puts restored jobs that have run in their places among the others.
+    ///
+    /// - Returns: Whether none is left.
+    mutating func settle(atMost count: Int, before id: JobID? = nil) -> Bool {
+        for _ in 0..<count {
+            guard let job = early.first, id.map({ job.record.id < $0 }) ?? true else { break }
+            early.removeFirst()
+            if table.contains(job.record.id) { roll.add(job) }
+        }
+        return early.isEmpty
+    }
 
     @discardableResult
     mutating func remove(_ id: JobID) -> LiveJob? {

@@ -29,6 +29,12 @@ package struct Problem: Error {
     }
 
     static let draining = Problem(503, "draining", "the server is stopping and takes no new jobs", retryAfter: 5)
+    /// What an earlier server has left is still being read.
+    static func starting(for seconds: Int) -> Problem {
+        Problem(
+            503, "starting", "the server has started and still reads the jobs that it goes on with",
+            retryAfter: seconds)
+    }
     static let notStored = Problem(
         507, "not-stored", "the disk is full: the job could not be stored, and nothing was accepted", retryAfter: 5)
 

@@ -89,6 +89,7 @@ package final class Server {
         isStopping = true
         logger.notice("stopping", metadata: ["live": "\(engine.live.count)"])
         engine.isStopping = true
+        engine.restoration?.abandon()
         drainDeadline = Deadline(after: options.drainTime, on: loop) { [unowned self] in hurry() }
         openSides = 1 + far.count
         unsettledSides = openSides

@@ -8,7 +8,7 @@ public func fuzzFacts(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let record = JobRecord(
         id: JobID(rawValue: 1), task: "t", pool: .thread, queue: "q", priority: 0, maxAttempts: 1, timeout: nil,
         key: nil,
-        labels: Facts.readLabels(text), input: [], createdAt: Instant(nanoseconds: 0))
+        labels: Facts.readLabels(text) ?? [], input: [], createdAt: Instant(nanoseconds: 0))
     if Facts.read(text, into: record) {
         let outcome = Outcome(
             .failed, of: record, at: Instant(nanoseconds: .max), error: record.error, usage: record.usage,

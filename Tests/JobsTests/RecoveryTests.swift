@@ -65,6 +65,48 @@ import Testing
         #expect(started(story.tell(.becameDue)) == [1])
     }
 
+    /// Jobs of all kinds, as a server may have left them, in the order in which they are restored.
+    private func left(_ due: Instant) -> [(JobSpec, Remains)] {
+        (UInt64(1)...24).map { id in
+            var spec = JobSpec(id: JobID(rawValue: id), pool: .thread, queue: "q\(id % 3)", priority: Int(id % 5))
+            spec.maxAttempts = 3
+            if id % 4 == 0 { spec.key = "k\(id % 8)" }
+            // Some become due while the others are still being restored.
+            if id % 3 == 0 { spec.notBefore = due + .milliseconds(Int(100 * (25 - id))) }
+            return (spec, Remains(Tally(attempt: id <= 6 ? 1 : 0), grant: id <= 6 ? 1 : 0, wasRunning: id <= 3))
+        }
+    }
+
+    @Test
+    func `however long jobs take to be restored, none starts before all are there, and their order is the same`() {
+        func order(pause: Duration) -> [UInt64] {
+            var story = Story(slots: 1)
+            let end = story.now + .seconds(60)
+            var starts: [UInt64] = []
+            _ = story.tell(.restoring)
+            for (spec, remains) in left(story.now) {
+                starts += started(story.tell(.restored(spec, remains)))
+                story.now = story.now + pause
+                starts += started(story.tell(.becameDue))
+            }
+            #expect(starts.isEmpty)
+            story.now = end
+            starts = started(story.tell(.allRestored))
+            while let next = starts.last, starts.count < 100 {
+                let grant = story.scheduler.grant(of: JobID(rawValue: next))
+                let found = started(story.end(next, grant: grant))
+                starts += found
+                _ = story.tell(.recorded(JobID(rawValue: next)))
+                if found.isEmpty { break }
+            }
+            return starts
+        }
+        let atOnce = order(pause: .zero)
+        #expect(Set(atOnce) == Set(1...24))
+        #expect(order(pause: .milliseconds(150)) == atOnce)
+        #expect(order(pause: .seconds(2)) == atOnce)
+    }
+
     @Test func `a drained server starts nothing, and leaves what it must stop for the next one`() {
         var story = Story(slots: 1, durable: true)
         _ = story.submit(1) { $0.maxAttempts = 2 }

@@ -255,12 +255,19 @@ struct Simulation: ~Copyable {
         let order = disk.sorted {
             ($0.value.tally.attempt == 0 ? 1 : 0, $0.key) < ($1.value.tally.attempt == 0 ? 1 : 0, $1.key)
         }
+        try feed(.restoring)
         for (id, remains) in order {
             accepted.insert(id)
             var spec = specs[id]!
             if let due = dueOnDisk[id] { spec.notBefore = due }
             try feed(.restored(spec, remains))
+            // It takes its time, and what it leads to reaches the disk meanwhile.
+            guard Int.random(in: 0..<4, using: &random) == 0 else { continue }
+            now = now + .milliseconds(Int.random(in: 0...400, using: &random))
+            try feed(.becameDue)
+            if !writes.isEmpty { try commit() }
         }
+        try feed(.allRestored)
     }
 
     // MARK: The pools

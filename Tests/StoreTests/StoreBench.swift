@@ -77,7 +77,24 @@ final class StoreBench {
         run { isClosed }
         store = MemoryStore()
         try open()
-        return try #require(store as? SQLiteStore).begin(at: start, boot: "boot", name: "name")
+        return try #require(store as? SQLiteStore).begin(boot: "boot", name: "name")
+    }
+
+    /// What an earlier server has left, in the order in which it comes.
+    func left() throws -> [LeftJob] {
+        var found: [LeftJob] = []
+        var end: Result<Void, StoreFailure>?
+        let reading = try #require(store as? SQLiteStore).readLeft(at: start) { _ in
+        } take: {
+            found += $0
+        } done: { [loop] in
+            end = $0
+            loop.stop()
+        }
+        run { end != nil }
+        withExtendedLifetime(reading) {}
+        try end?.get()
+        return found
     }
 
     /// Writes changes and waits for their receipts.

@@ -32,6 +32,9 @@ final class Metrics {
                     ([("task", entry.task.name), ("state", $0)], Double($1))
                 }
             })
+        out.family(
+            "spindle_ready", "gauge", "1 when all jobs of an earlier server are here and can be asked for.",
+            engine.restoration == nil ? 1 : 0)
         out.family("spindle_jobs_live", "gauge", "Jobs that have not ended.", Double(engine.live.count))
         out.family(
             "spindle_live_bytes", "gauge", "Bytes that jobs hold which have not ended, about.", Double(engine.liveBytes)

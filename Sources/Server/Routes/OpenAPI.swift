@@ -111,6 +111,10 @@ struct OpenAPI {
         }
         if route.body.isRequired { problems.append(.problem(411, "There is no body")) }
         if takesValues { problems.append(.problem(422, "What was sent does not fit; errors say where")) }
+        if route.needsJobs {
+            problems.append(
+                .problem(503, "The server has just started, and the jobs are not there yet, or it is stopping"))
+        }
         return problems
     }
 }

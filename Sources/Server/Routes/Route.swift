@@ -25,6 +25,8 @@ final class Route {
     let pattern: String
     /// Whether it is about one job: conditions then speak of that job's tag.
     let isOfJob: Bool
+    /// Whether it can be answered only when the jobs of an earlier server are there.
+    let needsJobs: Bool
     /// nil: no token is asked for.
     let scope: Scope?
     /// Its name in clients that are made from the description: never changed.
@@ -52,6 +54,7 @@ final class Route {
         self.method = method
         self.pattern = pattern
         isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
+        needsJobs = pattern.hasPrefix("/v1/") && pattern != "/v1/session"
         self.scope = scope
         self.operation = operation
         self.summary = summary

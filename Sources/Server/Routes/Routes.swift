@@ -151,7 +151,10 @@ extension API {
         [
             Route(
                 .get, "/readyz", nil, "isReady", "Does the server take jobs",
-                answers: [.found("Health", "It does"), .problem(503, "It is stopping")], ready),
+                answers: [
+                    .found("Health", "It does"),
+                    .problem(503, "It is stopping, or still reads the jobs that it goes on with"),
+                ], ready),
             Route(
                 .get, "/openapi.json", .read, "getDescription", "This API as OpenAPI 3.1",
                 answers: [Answer(200, "The description", [.json(["type": "object"])])], openAPI),

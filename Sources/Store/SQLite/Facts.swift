@@ -178,8 +178,15 @@ enum Facts {
         return text(JSONValue.object(labels.map { JSONValue.Member($0.name, .string($0.value)) }).bytes)
     }
 
-    static func readLabels(_ text: String?) -> [(name: String, value: String)] {
-        (text.flatMap { read($0) }?.members ?? []).map { ($0.key, $0.value.string ?? "") }
+    /// - Returns: nil when the text is not what ``write(labels:)`` makes.
+    static func readLabels(_ text: String) -> [(name: String, value: String)]? {
+        guard let members = read(text)?.members else { return nil }
+        var labels: [(name: String, value: String)] = []
+        for member in members {
+            guard let value = member.value.string else { return nil }
+            labels.append((member.key, value))
+        }
+        return labels
     }
 
     // MARK: Parts

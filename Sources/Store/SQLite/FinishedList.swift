@@ -76,11 +76,9 @@ struct FinishedList {
     }
 
     private func read(_ db: Database, from first: Int64, before: Int64, into jobs: inout [JobRecord]) throws {
-        let statement = try db.cachedStatement(
-            sql: "SELECT * FROM finished WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?")
-        let rows = try Row.fetchCursor(
-            statement,
-            arguments: StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
+        let rows = try StoredRows(
+            db, Rows.finishedColumns, "WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
+            StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
         while let row = try rows.next() { jobs.append(try Rows.finished(row)) }
     }
 

@@ -6,8 +6,10 @@ import Jobs
 
 /// The store's file: opened, checked, brought up to date.
 enum SQLiteFile {
-    /// How long a start may look for damage, in nanoseconds; `spindle store check` takes the time it needs.
-    private static let checkTime: UInt64 = 300_000_000
+    /// How long a start may look for damage, in nanoseconds; an ``Inspection`` looks at the rest.
+    private static let checkTime: UInt64 = 250_000_000
+    /// Files up to this size, in bytes, SQLite itself looks at, and wholly: that takes less time.
+    private static let smallFile = 64 << 20
 
     /// What stays of a log that had to grow, in bytes.
     private static let logLimit = 32 << 20
@@ -31,15 +33,16 @@ enum SQLiteFile {
     }
 
     /// - Parameter lock: Takes the file itself too, before SQLite has it.
+    /// - Returns: The file, and how far it was looked at.
     static func open(
         _ path: String, _ lock: StoreLock, waitingForOwner wait: Int = 0
-    ) throws(StoreFailure) -> DatabasePool {
+    ) throws(StoreFailure) -> (pool: DatabasePool, seen: Walk?) {
         do {
             let isNew = access(path, F_OK) != 0
             if isNew { try make(path) }
             keepPrivate(path)
             try lock.lockStore(waitingFor: wait)
-            if !isNew { try look(at: path) }
+            let seen = isNew ? nil : try look(at: path)
             let pool = try DatabasePool(path: path, configuration: configuration)
             if isNew { try keepName(of: path) }
             try pool.writeWithoutTransaction { db in
@@ -47,7 +50,7 @@ enum SQLiteFile {
                 try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
             }
             try Schema.migrator.migrate(pool)
-            return pool
+            return (pool, seen)
         } catch {
             throw failure(path, error)
         }
@@ -95,7 +98,11 @@ enum SQLiteFile {
     }
 
     /// Makes sure that the file is ours, whole, and not newer than we are, before anything is written to it.
-    private static func look(at path: String) throws {
+    ///
+    /// - Returns: What is to be looked at later; nil when it has been seen wholly.
+    private static func look(at path: String) throws -> Walk? {
+        let isSmall = StoreCare.size(of: path) <= smallFile
+        var walk: Walk?
         let queue = try DatabaseQueue(path: path, configuration: configuration)
         do {
             try queue.read { db in
@@ -104,10 +111,13 @@ enum SQLiteFile {
                 guard id == Schema.applicationID || id == 0 && isEmpty else {
                     throw StoreFailure("is a database of another program")
                 }
-                try check(db)
+                if isSmall { try check(db) }
                 guard try !Schema.migrator.hasBeenSuperseded(db) else {
                     throw StoreFailure("was made by a newer Spindle than this one")
                 }
+                guard !isSmall, !isEmpty else { return }
+                walk = Walk()
+                try walk?.go(on: db, for: checkTime)
             }
         } catch {
             // Closing would copy the log into the file; it is to stay as it is, and the process is about to end, or tries
@@ -116,6 +126,7 @@ enum SQLiteFile {
             throw error
         }
         try queue.close()
+        return walk.flatMap { $0.isOver ? nil : $0 }
     }
 
     /// Looks for damage as long as that takes no time that anybody would notice.
@@ -143,6 +154,17 @@ enum SQLiteFile {
             var time = timespec()
             clock_gettime(CLOCK_MONOTONIC, &time)
             return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        }
+    }
+
+    /// What has gone wrong with a store that is in use, in words for people.
+    static func failure(reading path: String, _ error: any Error) -> StoreFailure {
+        switch error {
+        case let failure as StoreFailure: failure
+        case let error as DatabaseError
+        where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
+            .damaged(error.message ?? "the file is malformed")
+        default: StoreFailure("the store \(path) cannot be read: \(error)", isOfDisk: true)
         }
     }
 

@@ -17,12 +17,14 @@ package final class SQLiteStore: JobStore {
 
     package var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
 
-    private let loop: EventLoop
+    let loop: EventLoop
     private let lock: StoreLock
-    private let reserve: Reserve
-    private let pool: DatabasePool
-    private var writer: Writer!
+    let reserve: Reserve
+    let pool: DatabasePool
+    private(set) var writer: Writer!
     private let checkpointer: Checkpointer
+    /// Looks at what the start had no time for; nil when it has seen all. Whoever has the store runs it.
+    package let inspection: Inspection?
     private var recent = FinishedJobs(maximum: recentJobs, bytes: recentBytes)
     private var keys: IdempotencyKeys
     private var outgoing: [Change] = []
@@ -43,9 +45,11 @@ package final class SQLiteStore: JobStore {
         lock = try StoreLock(beside: path, waitingFor: wait)
         var reserve = Reserve(beside: path)
         let isFull: Bool
-        (pool, isFull) = try Self.open(path, lock, wait, reserve)
+        let seen: Walk?
+        (pool, seen, isFull) = try Self.open(path, lock, wait, reserve)
         reserve.database = lock.database
         self.reserve = reserve
+        inspection = seen.map { Inspection(path, from: $0, fail: fail) }
         keys = IdempotencyKeys(lifetime: retention.keys)
         do {
             checkpointer = try Checkpointer(path, pool, fail: fail)
@@ -74,13 +78,15 @@ package final class SQLiteStore: JobStore {
     /// On a full disk the reserve makes the room that a start needs: what waits in the store is to be reached.
     private static func open(
         _ path: String, _ lock: StoreLock, _ wait: Int, _ reserve: Reserve
-    ) throws(StoreFailure) -> (DatabasePool, isFull: Bool) {
+    ) throws(StoreFailure) -> (DatabasePool, seen: Walk?, isFull: Bool) {
         do throws(StoreFailure) {
-            return (try SQLiteFile.open(path, lock, waitingForOwner: wait), false)
+            let (pool, seen) = try SQLiteFile.open(path, lock, waitingForOwner: wait)
+            return (pool, seen, false)
         } catch {
             guard error.isFull else { throw error }
             reserve.giveUp()
-            return (try SQLiteFile.open(path, lock, waitingForOwner: wait), true)
+            let (pool, seen) = try SQLiteFile.open(path, lock, waitingForOwner: wait)
+            return (pool, seen, true)
         }
     }
 
@@ -142,6 +148,7 @@ package final class SQLiteStore: JobStore {
     package func close(inOrder: Bool, _ done: @escaping () -> Void) {
         flush()
         isClosed = true
+        inspection?.end()
         let bound = LoopBound(done, on: loop)
         let pool = self.pool
         let checkpointer = self.checkpointer
@@ -162,8 +169,7 @@ package final class SQLiteStore: JobStore {
     package func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) {
         if let record = recent[id] { return then(.success(record)) }
         read(then) { db in
-            try Row.fetchOne(db, sql: "SELECT * FROM finished WHERE id = ?", arguments: [id.column])
-                .map { try Rows.finished($0) }
+            try StoredRows(db, Rows.finishedColumns, "WHERE id = ?", [id.column]).next().map { try Rows.finished($0) }
         }
     }
 
@@ -189,75 +195,5 @@ package final class SQLiteStore: JobStore {
             }
             bound.loop.submit { bound.value(answer) }
         }
-    }
-}
-
-// MARK: Starting
-
-/// What a server finds when it starts.
-package struct Found {
-    /// Live jobs, in the order of submission.
-    package var jobs: [(record: JobRecord, remains: Remains)]
-    /// Children of earlier servers, if the machine has not started since.
-    package var children: [ChildMark]
-    /// Of the store; its children carry it in their environment.
-    package let name: String
-    /// One more at each start.
-    package let epoch: Int
-    /// Whether the last server ended in order, or there was none.
-    package let wasClean: Bool
-    /// The greatest id of any job.
-    package let lastID: JobID?
-}
-
-extension SQLiteStore {
-    /// Begins a new epoch and reads what an earlier server has left.
-    ///
-    /// - Parameters:
-    ///   - boot: The machine's boot id.
-    ///   - name: What the store is to be called if it is new.
-    package func begin(at now: Instant, boot: String, name: String) throws(StoreFailure) -> Found {
-        let begin = { (db: Database) in try Self.begin(db, at: now, boot: boot, name: name) }
-        do {
-            do {
-                return try pool.write(begin)
-            } catch  where SQLiteFile.failure(pool.path, error).isFull {
-                writer.isFull.store(true, ordering: .relaxed)
-                _ = pool.writeWithoutTransaction { reserve.move(into: $0) }
-                return try pool.write(begin)
-            }
-        } catch {
-            throw SQLiteFile.failure(pool.path, error)
-        }
-    }
-
-    private static func begin(_ db: Database, at now: Instant, boot: String, name: String) throws -> Found {
-        let last = try Row.fetchOne(db, sql: "SELECT * FROM server")
-        let name: String = last?["name"] ?? name
-        let epoch: Int = (last?["epoch"] ?? 0) + 1
-        let isSameBoot = last?["boot"] == boot
-        try db.execute(sql: "DELETE FROM server")
-        try db.execute(
-            sql: "INSERT INTO server (name, epoch, boot, clean) VALUES (?,?,?,0)", arguments: [name, epoch, boot])
-        let children = try Row.fetchAll(db, sql: "SELECT pid, started_at FROM children").map {
-            ChildMark(pid: $0[0], startedAt: $0[1])
-        }
-        try db.execute(sql: "DELETE FROM children")
-        var events: [Int64: [JobEvent]] = [:]
-        for row in try Row.fetchAll(db, sql: "SELECT job, events FROM events ORDER BY job, last") {
-            let job: Int64 = row[0]
-            guard let read = Facts.readEvents(row[1]) else { throw Rows.damaged(JobID(column: job)) }
-            events[job, default: []] += read
-        }
-        var jobs: [(JobRecord, Remains)] = []
-        for row in try Row.fetchAll(db, sql: "SELECT * FROM live ORDER BY id") {
-            jobs.append(try Rows.live(row, events[row["id"]] ?? [], at: now))
-        }
-        let lastID = try Int64.fetchOne(
-            db, sql: "SELECT max((SELECT coalesce(max(id), 0) FROM finished), (SELECT coalesce(max(id), 0) FROM live))")
-        return Found(
-            jobs: jobs, children: isSameBoot ? children : [], name: name, epoch: epoch,
-            wasClean: last?["clean"] ?? true,
-            lastID: lastID.flatMap { $0 > 0 ? JobID(column: $0) : nil })
     }
 }

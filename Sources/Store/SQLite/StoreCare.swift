@@ -54,17 +54,16 @@ package enum StoreCare {
             var next = Int64.min
             while next <= last {
                 let count = try queue.read { db in
-                    let rows = try Row.fetchCursor(
-                        db, sql: "SELECT * FROM finished WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
-                        arguments: [next, last, glance])
+                    let rows = try StoredRows(
+                        db, Rows.finishedColumns, "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", [next, last, glance])
                     var count = 0
                     while let row = try rows.next() {
                         count += 1
-                        next = (row["id"] as Int64) + 1
+                        next = row.key.adding(saturating: 1)
                         do throws(StoreFailure) {
                             _ = try Rows.finished(row)
                         } catch {
-                            found.append("job \(JobID(column: row["id"])) cannot be read")
+                            found.append("job \(JobID(column: row.key)) cannot be read: \(error)")
                         }
                     }
                     return count
@@ -202,7 +201,7 @@ package enum StoreCare {
         return queue
     }
 
-    private static func size(of path: String) -> Int {
+    static func size(of path: String) -> Int {
         var status = stat()
         return stat(path, &status) == 0 ? Int(status.st_size) : 0
     }
