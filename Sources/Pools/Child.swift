@@ -88,14 +88,14 @@ final class Child {
         if stopped == nil { step = nil }
     }
 
-    /// SIGTERM to the group now; SIGKILL to the whole tree in two seconds.
-    func terminate() {
+    /// SIGTERM to the group now; SIGKILL to the whole tree after `patience`, two seconds at least.
+    func terminate(patience: Duration = .zero) {
         guard !hasEnded else { return }
         stopped = .sigterm
         kill(-pid, SIGTERM)
         // A stopped process takes no SIGTERM before it goes on.
         kill(-pid, SIGCONT)
-        step = Deadline(after: Self.termTime, on: loop) { [unowned self] in killTree() }
+        step = Deadline(after: max(Self.termTime, patience), on: loop) { [unowned self] in killTree() }
     }
 
     /// SIGKILL to the group and to whatever descends from it, in sessions of their own too.

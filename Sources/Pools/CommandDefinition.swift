@@ -17,6 +17,8 @@ package struct CommandDefinition: Sendable {
     package let progress: Pattern?
     /// Parameters whose value may begin with `-`.
     package let mayBeginWithDash: Set<String>
+    /// What stands for a member that the input leaves out.
+    package let defaults: JSONValue
     /// Environment variables beyond the allow-list.
     package let environment: [String: String]
     /// Whether its standard input is a pipe that clients write to; else it is empty.
@@ -24,12 +26,13 @@ package struct CommandDefinition: Sendable {
 
     package init(
         argv: [String], result: ResultFormat = .text, progress: Pattern? = nil, mayBeginWithDash: Set<String> = [],
-        environment: [String: String] = [:], takesInput: Bool = false
+        defaults: JSONValue = .object([]), environment: [String: String] = [:], takesInput: Bool = false
     ) {
         self.argv = argv
         self.result = result
         self.progress = progress
         self.mayBeginWithDash = mayBeginWithDash
+        self.defaults = defaults
         self.environment = environment
         self.takesInput = takesInput
     }
@@ -91,13 +94,21 @@ package struct CommandDefinition: Sendable {
     }
 
     private func value(of name: String, in input: JSONValue, atStart: Bool) throws(TaskFailure) -> String {
-        var value: JSONValue? = input
-        for step in name.split(separator: ".") where step != "input" || name == "input" { value = value?[String(step)] }
+        func member(of start: JSONValue) -> JSONValue? {
+            var value: JSONValue? = start
+            for step in name.split(separator: ".") where step != "input" || name == "input" {
+                value = value?[String(step)]
+            }
+            return value
+        }
+        guard let value = member(of: input) ?? member(of: defaults) else {
+            throw TaskFailure(type: "InvalidInput", message: "\"\(name)\" is missing", canRetry: false)
+        }
         let text: String
         switch value {
         case .string(let string): text = string
-        case .integer, .decimal, .bool: text = String(decoding: value!.bytes, as: UTF8.self)
-        case .null, .array, .object, nil:
+        case .integer, .decimal, .bool: text = String(decoding: value.bytes, as: UTF8.self)
+        case .null, .array, .object:
             throw TaskFailure(type: "InvalidInput", message: "\"\(name)\" is no text, number or flag", canRetry: false)
         }
         if atStart, text.hasPrefix("-"), !mayBeginWithDash.contains(name) {

@@ -66,12 +66,14 @@ final class CommandRun {
         ]
     }
 
-    /// Without a grace: a program knows nothing of asking, its way of being asked is SIGTERM.
-    func stop() {
+    /// At once: a program's way of being asked is SIGTERM.
+    ///
+    /// - Parameter patience: What it has then to end by itself, two seconds at least.
+    func stop(patience: Duration = .zero) {
         // However late it is: what has ended before it was asked to has ended by itself.
         guard !child.isOver else { return }
         wasStopped = true
-        child.terminate()
+        child.terminate(patience: patience)
     }
 
     func hold(_ isHeld: Bool) { child.hold(isHeld) }

@@ -219,7 +219,7 @@ package final class ProcessPool: Pool {
         if making[id] != nil {
             stoppedEarly.insert(id)
         } else if let run = commands[id] {
-            run.stop()
+            run.stop(patience: grace)
         } else {
             _ = running.first { $0.stop(id, grace: grace) }
         }

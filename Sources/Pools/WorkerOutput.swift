@@ -26,6 +26,7 @@ final class WorkerOutput {
 
     private var readers: [LineReader] = []
     private var suspects = Suspects.nobody
+    private let state: WorkerState?
     private let heard: (_ call: Int?, _ stream: String, _ text: String) -> Void
 
     /// - Parameter heard: Called with a line, or, when it is nobody's, with all lines of one reading, cut to a bound.
@@ -34,6 +35,7 @@ final class WorkerOutput {
         heard: @escaping (_ call: Int?, _ stream: String, _ text: String) -> Void
     ) throws(LoopError) {
         self.heard = heard
+        state = spawned.state
         readers = [
             try reader(spawned.takeOutput(), "stdout", on: loop), try reader(spawned.takeErrors(), "stderr", on: loop),
         ]
@@ -86,7 +88,8 @@ final class WorkerOutput {
     }
 
     private func take(_ lines: [[UInt8]], _ stream: String) {
-        if case .one(let call) = suspects {
+        // A thread that an earlier call has left writes as well as the call that is in hand.
+        if case .one(let call) = suspects, state?[.shared] ?? 0 == 0 {
             for line in lines { heard(call, stream, String(decoding: line, as: UTF8.self)) }
             return
         }

@@ -16,6 +16,7 @@ import Glibc
 /// | 32 | `step` | the concurrent call whose code runs at this moment; 0: none |
 /// | 40 | `written` | bytes that were ever put into the outbox |
 /// | 48 | `sent` | bytes of them that have been sent: whole lines |
+/// | 56 | `shared` | 1: what comes by stdout and stderr may be of calls that have ended |
 /// | 4096 … | | the outbox, 32 KiB |
 ///
 /// The worker writes it, the server reads it and believes nothing: whatever stands there, reading it is harmless.
@@ -30,7 +31,7 @@ final class WorkerState: @unchecked Sendable {
     static let size = outbox + capacity
 
     enum Word: Int {
-        case spoken, begun, since, besideBegun, step, written, sent
+        case spoken, begun, since, besideBegun, step, written, sent, shared
     }
 
     private let memory: UnsafeMutableRawPointer

@@ -60,7 +60,9 @@ package struct Problem: Error {
 
     /// Input that is JSON but does not fit.
     static func invalid(_ violations: [SchemaViolation]) -> Problem {
-        let first = violations.first.map { "\($0.pointer): \($0.detail)" } ?? "the input does not fit"
+        let first =
+            violations.first.map { $0.pointer.isEmpty ? $0.detail : "\($0.pointer): \($0.detail)" }
+            ?? "the input does not fit"
         var problem = Problem(
             422, "invalid-input", violations.count > 1 ? "\(first) (and \(violations.count - 1) more)" : first)
         problem.errors = violations

@@ -6,7 +6,7 @@ struct Cancel: ParsableCommand {
         abstract: "Cancels a job and says what worked.",
         discussion: """
             Example:  spindle cancel 06f3k9q2v8x4g --grace 500ms
-            Asks first; after the grace a process gets SIGTERM, two seconds later SIGKILL. Waits for the end.
+            Asks first (a command by SIGTERM); after the grace a process gets SIGTERM, two seconds later SIGKILL. Waits for the end.
             """)
 
     @Argument(help: "The job's id.") var id: String

@@ -74,8 +74,19 @@ private func commandDefinition(_ table: ConfigurationTable) throws -> CommandDef
     }
     return CommandDefinition(
         argv: argv, result: result ?? .text, progress: progress,
-        mayBeginWithDash: Set(try table.texts("dash") ?? []), environment: try table.variables("environment"),
+        mayBeginWithDash: Set(try table.texts("dash") ?? []), defaults: defaults(in: table.json("input")),
+        environment: try table.variables("environment"),
         takesInput: try table.flag("stdin") ?? false)
+}
+
+/// The defaults of a schema's properties, in the shape of an input.
+private func defaults(in schema: JSONValue?) -> JSONValue {
+    .object(
+        (schema?["properties"]?.members ?? []).compactMap { property in
+            if let value = property.value["default"] { return JSONValue.Member(property.key, value) }
+            let inner = defaults(in: property.value)
+            return inner.members.isEmpty ? nil : JSONValue.Member(property.key, inner)
+        })
 }
 
 /// What the placeholders ask for, when the configuration says nothing else.

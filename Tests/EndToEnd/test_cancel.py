@@ -1,5 +1,8 @@
 """The cancel contract, row by row: what the job says, and what the process table says."""
 import json
+import os
+import select
+import tempfile
 import time
 
 from processes import alive, is_alive, marker, wait_for
@@ -14,6 +17,8 @@ COMMANDS = "".join(
     for name, script in {
         "family": FAMILY.replace("{m}", "$1"),
         "deaf": "trap '' TERM; " + FAMILY.replace("{m}", "$1"),
+        # Ends in its own time once it is asked to, and says so.
+        "tidy": "trap 'echo asked; read line < \"$1\"; exit 0' TERM; echo ready; while :; do read line < \"$1\"; done",
     }.items())
 
 
@@ -85,6 +90,27 @@ class CancelContractTests(ServerTest):
         self.assertLessEqual(done["cancel"]["seconds"], took)
         self.assertEqual(self.ends("sigterm"), before + 1)
         self.slots_are_free()
+
+    def test_a_command_has_its_grace_to_end(self):
+        for grace in ("60s", None):
+            with self.subTest(grace=grace), tempfile.TemporaryDirectory() as home:
+                gate = os.path.join(home, "gate")
+                os.mkfifo(gate)
+                job = self.server.submit("tidy", {"m": gate})
+                events = self.server.events(job)
+                pid = next(int(event["worker"].rpartition("-")[2]) for event in events if event["type"] == "started")
+                self.assertTrue(any(event.get("text") == "ready" for event in events))
+                process = os.pidfd_open(pid)
+                self.server.ask("POST", f"/v1/jobs/{job}/cancel", None if grace is None else {"grace": grace})
+                self.assertTrue(any(event.get("text") == "asked" for event in events))
+                # The two seconds after which it would be killed without a grace go by.
+                self.assertEqual(select.select([process], [], [], 2.5)[0], [])
+                with open(gate, "w") as opened:
+                    opened.write("go\n")
+                done = self.server.wait(job)
+                os.close(process)
+                self.assertEqual((done["state"], done["cancel"]["how"]), ("cancelled", "sigterm"))
+                self.assertGreaterEqual(done["cancel"]["seconds"], 2.4)
 
     def test_sigkill_ends_what_ignores_sigterm_with_all_that_it_has_started(self):
         m, before = marker(), self.ends("sigkill")

@@ -152,6 +152,23 @@ class ProgramTests(ConfigTest):
         for task in ("one", "two"):
             self.assertEqual(server.ask("POST", f"/v1/run/{task}", {}).json, "found")
 
+    def test_a_placeholder_takes_the_default_of_its_schema(self):
+        path = self.home / "c.toml"
+        path.write_text("""
+[commands.show]
+command = ["printf", "%s|", "{file}", "-resize", "{width}x", "{size.height}", "{on}"]
+input = { type = "object", required = ["file"], properties = { file = { type = "string" }, width = { type = "integer", default = 128 }, on = { default = true }, size = { type = "object", properties = { height = { default = 1.50 } } } } }
+[commands.plain]
+command = ["printf", "%s", "{word}"]
+input = { type = "object", properties = { word = { type = "string" } } }
+""")
+        server = self.server("--config", str(path), "--no-auth")
+        for value, text in (({"file": "a"}, "a|-resize|128x|1.5|true|"), ({"file": "a", "width": 3, "on": False}, "a|-resize|3x|1.5|false|"),
+                            ({"file": "a", "size": {"height": 7}}, "a|-resize|128x|7|true|")):
+            self.assertEqual(server.ask("POST", "/v1/run/show", value).json, text)
+        answer = server.ask("POST", "/v1/run/plain", {})
+        self.assertEqual((answer.status, answer.json["detail"]), (422, '"word" is missing'))
+
     def test_what_is_not_there_or_cannot_run_is_said_at_the_start(self):
         self.script("closed.sh", mode=0o644)
         (self.home / "directory").mkdir()

@@ -188,6 +188,34 @@ sys.stderr.write(m + " tail")"""
         said = pathlib.Path(server.log.name).read_text()
         self.assertTrue("thread of another" in said and "process of another" in said, said)
 
+    def test_a_thread_that_is_left_writes_into_nobodys_log(self):
+        ways = ("os.system('echo secret of A')", "os.write(1, b'secret of A\\n')", "os.write(2, b'secret of A\\n')",
+                "print('secret of A', file=sys.__stdout__, flush=True)", "open(2, 'w', closefd=False).write('secret of A\\n')",
+                "import ctypes; ctypes.CDLL(None).system(b'echo secret of A')")
+        for thread in ("threading.Thread(target=late).start()", "_thread.start_new_thread(late, ())", "kept.put(late)"):
+            server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": ALONE.replace(
+                "import spindle", "import spindle, threading, _thread, queue\nkept = queue.Queue()\n"
+                "def serve():\n    while True: kept.get()()\nthreading.Thread(target=serve, daemon=True).start()\n"
+                if thread.startswith("kept") else "import spindle, threading, _thread", 1)})
+            for n, way in enumerate(ways):
+                with self.subTest(thread=thread, way=way):
+                    # It writes while the next job runs: that one says when, and waits until it is done.
+                    begin, end = (os.path.join(server.home.name, f"{name}{n}") for name in ("begin", "end"))
+                    os.mkfifo(begin)
+                    os.mkfifo(end)
+                    self.ran(server, "say", code=f"def late():\n    import os, sys\n    open({begin!r}).read()\n    {way}\n"
+                             f"    open({end!r}, 'w').close()\n{thread}")
+                    done = self.ran(server, "say", code=f"print('mine')\nopen({begin!r}, 'w').close()\nopen({end!r}).read()")
+                    self.assertEqual(self.log(server, done["id"]), "mine\n")
+            self.ran(server, "say", code="print('last')")
+            self.assertEqual(pathlib.Path(server.log.name).read_text().count("secret of A"), len(ways))
+
+    def test_a_timer_of_faulthandler_ends_with_its_job(self):
+        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": ALONE})
+        self.ran(server, "say", code="import faulthandler\nfaulthandler.dump_traceback_later(0.2)")
+        done = self.ran(server, "say", code="time.sleep(0.6)\nprint('mine')")
+        self.assertEqual(self.log(server, done["id"]), "mine\n")
+
     def test_a_deaths_message_has_nothing_of_a_neighbour(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
         self.ran(server, "beside", code="print('secret of another', file=sys.stderr)")

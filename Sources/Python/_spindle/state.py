@@ -11,7 +11,7 @@ VARIABLE = "SPINDLE_STATE_FD"
 RING = 4096
 #: What fits into the ring, in bytes.
 CAPACITY = 32768
-SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT = range(7)
+SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT, SHARED = range(8)
 
 
 class State:
@@ -54,6 +54,10 @@ class State:
 
     def begin_beside(self, id):
         self.words[BESIDE] = id
+
+    def share(self):
+        """From here on what comes by stdout and stderr may be of a call that has ended."""
+        self.words[SHARED] = 1
 
     # ---- lines
 

@@ -1,4 +1,5 @@
 """Threads and executors that a call uses belong to it: what they print is its log, and `spindle.job()` is right there."""
+import _thread
 import concurrent.futures
 import functools
 import sys
@@ -10,18 +11,45 @@ _start = threading.Thread.start
 _submit = concurrent.futures.ThreadPoolExecutor.submit
 
 
+#: Whether a thread was started that `threading` does not know.
+has_unknown = False
+
+
 def install():
+    threading.main_thread().of_spindle = True
     threading.Thread.start = start
+    _thread.start_new_thread = _thread.start_new = start_unknown
     concurrent.futures.ThreadPoolExecutor.submit = submit
 
 
 def start_for_nobody(thread):
     """Starts a thread that belongs to no call."""
+    thread.of_spindle = True
     token = current.set(None)
     try:
         _start(thread)
     finally:
         current.reset(token)
+
+
+def are_left():
+    """Whether threads live that are not the worker's own: they may write at any time, whoever is called then."""
+    if has_unknown:
+        return True
+    for thread in threading.enumerate():
+        if not hasattr(thread, "of_spindle"):
+            return True
+    return False
+
+
+_start_new = _thread.start_new_thread
+
+
+@functools.wraps(_start_new)
+def start_unknown(*arguments, **named):
+    global has_unknown
+    has_unknown = True
+    return _start_new(*arguments, **named)
 
 
 @functools.wraps(_start)

@@ -17,7 +17,7 @@ from .allowance import CPUAllowance
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
 from .state import Steps
-from .threads import start_for_nobody
+from .threads import are_left, start_for_nobody
 from .values import Never, clean, encode
 
 try:
@@ -54,6 +54,8 @@ class Worker:
         #: The call of the main thread, and whether its own code runs there at this moment.
         self.main_call = None
         self.is_inside = False
+        #: Whether threads that a call has left, or that the file has, may write what has no name on it.
+        self.is_shared = False
         #: What a call is not to change for those after it.
         self.home, self.streams = os.getcwd(), (sys.stdout, sys.stderr)
 
@@ -168,6 +170,8 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.interrupted)
         processes.serve(self)
+        if are_left():
+            self.share()
         reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
         ready = threading.Event()
         start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))
@@ -182,6 +186,10 @@ class Worker:
             time.sleep(0.01)
         self.channel.flush()
         exit_now(0)
+
+    def share(self):
+        self.is_shared = True
+        self.channel.state.share()
 
     def next(self):
         """The next call for the main thread; what has been answered goes out before it waits."""
@@ -353,6 +361,10 @@ class Worker:
                 call.output.close()
             for lines in list(call.lines.values()):
                 lines.show()
+            if not self.is_shared and are_left():
+                self.share()
+            if "faulthandler" in sys.modules and call.future is None:
+                sys.modules["faulthandler"].cancel_dump_traceback_later()
             call.ended = True
             if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
                 sys.stdout, sys.stderr = self.streams
