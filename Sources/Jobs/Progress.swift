@@ -18,6 +18,14 @@ package struct Progress: Sendable, Equatable {
     /// Bytes of its texts.
     package var textBytes: Int { (unit?.utf8.count ?? 0) + (message?.utf8.count ?? 0) }
 
+    /// How long the rest takes if it goes on like this, in nanoseconds; nil: nobody can say.
+    ///
+    /// - Parameter elapsed: Since the attempt began, in nanoseconds.
+    package func left(after elapsed: Int64) -> Int64? {
+        guard let fraction, fraction > 0 else { return nil }
+        return Int64(saturating: Double(max(elapsed, 0)) * (1 - fraction) / fraction)
+    }
+
     /// In 0...1.
     package var fraction: Double? {
         guard let total else { return nil }

@@ -49,10 +49,9 @@ extension [UInt8] {
             append(jsonString: pool.rawValue)
             append(#","worker":"#)
             if let worker { append(jsonString: worker) } else { append("null") }
-        case .progress(let progress):
+        case .progress(let progress, let left):
             append(",")
-            // When an earlier attempt has started nobody knows any more.
-            appendMembers(of: progress, since: event.attempt == job.attempt ? job.startedAt : nil, now: event.time)
+            appendMembers(of: progress, left: left)
         case .log(let stream, let level, let text):
             append(#","stream":"#)
             append(jsonString: stream)

@@ -35,7 +35,9 @@ extension [UInt8] {
         append(#","progress":"#)
         if let progress = job.progress {
             append("{")
-            appendMembers(of: progress, since: job.startedAt, now: job.finishedAt ?? now)
+            let end = job.finishedAt ?? now
+            let left = job.startedAt.flatMap { progress.left(after: end.nanoseconds(since: $0)) }
+            appendMembers(of: progress, left: left)
             append("}")
         } else {
             append("null")
@@ -96,7 +98,7 @@ extension [UInt8] {
     }
 
     /// `"fraction":0.42,"done":…`: the members without the braces.
-    mutating func appendMembers(of progress: Progress, since start: Instant?, now: Instant) {
+    mutating func appendMembers(of progress: Progress, left: Int64?) {
         append(#""fraction":"#)
         if let fraction = progress.fraction { append(number: (fraction * 1e6).rounded() / 1e6) } else { append("null") }
         append(#","done":"#)
@@ -108,12 +110,7 @@ extension [UInt8] {
         append(#","message":"#)
         if let message = progress.message { append(jsonString: message) } else { append("null") }
         append(#","eta":"#)
-        if let start, let fraction = progress.fraction, fraction > 0 {
-            let elapsed = Double(Swift.max(now.nanoseconds(since: start), 0))
-            append(seconds: Int64(saturating: elapsed * (1 - fraction) / fraction) / 1_000_000 * 1_000_000)
-        } else {
-            append("null")
-        }
+        if let left { append(seconds: Swift.max(left, 0) / 1_000_000 * 1_000_000) } else { append("null") }
     }
 
     mutating func append(error: JobError) {

@@ -98,7 +98,9 @@ final class Throttle {
 
     private func tell(_ progress: Progress, of job: LiveJob) {
         job.record.progress = progress
-        engine.append(.progress(progress), to: job)
+        // It stays with the event: later nobody knows any more when this attempt began.
+        let left = job.record.startedAt.flatMap { progress.left(after: engine.now.nanoseconds(since: $0)) }
+        engine.append(.progress(progress, left: left), to: job)
         engine.weigh(job)
     }
 

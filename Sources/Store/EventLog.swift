@@ -90,7 +90,7 @@ package struct EventLog: Sendable {
         switch kind {
         case .log(_, _, let text): textBytes += sign * (Self.boxBytes + text.utf8.count)
         case .output(let json): outputBytes += sign * (Self.boxBytes + json.count)
-        case .progress(let progress): textBytes += sign * (Self.boxBytes + progress.textBytes)
+        case .progress(let progress, _): textBytes += sign * (Self.boxBytes + progress.textBytes)
         case .retrying(let error, _): textBytes += sign * (Self.boxBytes + (error?.bytes ?? 0))
         case .accepted, .queued, .started, .cancelling, .suspended, .resumed, .succeeded, .failed, .cancelled, .gap:
             break

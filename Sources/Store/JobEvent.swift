@@ -6,7 +6,8 @@ package struct JobEvent: Sendable, Equatable {
         case accepted
         case queued(position: Int)
         case started(pool: PoolName, worker: String?)
-        indirect case progress(Progress)
+        /// - Parameter left: How long the attempt would take from there, in nanoseconds; nil: nobody can say.
+        indirect case progress(Progress, left: Int64?)
         indirect case log(stream: String, level: String? = nil, text: String)
         /// JSON on one line.
         case output([UInt8])

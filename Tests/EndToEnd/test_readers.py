@@ -17,6 +17,7 @@ KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
 READERS = 8
 SOON = 0.25  # seconds that history may be in memory alone
 LIVE = "scheduled,blocked,queued,running,suspended,cancelling"
+FORMATS = ("application/x-ndjson", "text/event-stream", "application/json")
 ENDS = ("succeeded", "failed", "cancelled")
 TALK = '''i=0; while [ $i -lt 12 ]; do i=$((i + 1))
 for word in a b c; do echo "$SPINDLE_ATTEMPT $i $word $$"; done; echo "::progress $i/12 at $$"; sleep 0.03; done'''
@@ -46,18 +47,13 @@ class View:
     def differences(self, stored):
         """What the store does not say, or says otherwise."""
         gaps = [(event["from"], event["to"]) for event in stored if event["type"] == "gap"]
-        known = {event["seq"]: said(event) for event in stored}
+        known = {event["seq"]: event for event in stored}
         for event in self.events:
             seq = event["seq"]
             if event["type"] == "gap" or any(first <= seq <= last for first, last in gaps):
                 continue
-            if known.get(seq) != said(event):
+            if known.get(seq) != event:
                 yield event, known.get(seq)
-
-
-def said(event):
-    """An event but for what is reckoned anew whenever it is shown: for how long yet."""
-    return {name: value for name, value in event.items() if name != "eta"}
 
 
 class Readers:
@@ -189,6 +185,46 @@ class KilledServerTests(unittest.TestCase):
             self.assertEqual(list(view.differences(stored[view.job])), [], f"SPINDLE_SEED={seed}, job {view.job}")
         print(f"{KILLS} kills, {len(readers.views)} readers of {len(readers.jobs)} jobs, {readers.count} events: ",
               end="", flush=True)
+
+    def test_an_event_is_the_same_bytes_live_and_stored_in_every_format(self):
+        talk = TALK + '\n[ "$SPINDLE_ATTEMPT" -gt 2 ]'  # two attempts fail
+        config = f'[commands.talk]\ncommand = ["sh", "-c", {json.dumps(talk)}]\n'
+        server = Server("--config", "c.toml", "--threads", "1", "--processes", "2", files={"c.toml": config})
+        self.addCleanup(server.stop)
+        jobs = [server.submit("talk", max_attempts=3), server.submit("mandelbrot", {"width": 64, "height": 64, "iterations": 9}, pool="process")]
+        # From the first event on, before the last one is there.
+        live = [{accept: self.shown(server, job, accept) for accept in FORMATS[:2]} for job in jobs]
+        for restart in (server.end, server.kill, server.kill):
+            lists = [self.shown(server, job, "application/json") for job in jobs]
+            restart()
+            server.start()
+            for job, seen, listed in zip(jobs, live, lists):
+                stored = {accept: self.shown(server, job, accept) for accept in FORMATS}
+                self.assertEqual(stored["application/x-ndjson"], seen["application/x-ndjson"])
+                self.assertEqual(stored["text/event-stream"], seen["text/event-stream"])
+                self.assertEqual(stored["application/json"], listed)
+                # And all formats say the same.
+                self.assertEqual(stored["application/x-ndjson"], stored["text/event-stream"])
+                self.assertEqual(stored["application/x-ndjson"], listed)
+        attempts = {event["attempt"] for event in map(json.loads, live[0]["application/x-ndjson"]) if event["type"] == "progress"}
+        self.assertEqual(attempts, {1, 2, 3})
+        etas = [event["eta"] for event in map(json.loads, live[0]["application/x-ndjson"]) if event["type"] == "progress"]
+        self.assertNotIn(None, etas)
+
+    def shown(self, server, job, accept):
+        """The bytes of each event of a job, to its end."""
+        answer = server.get(f"/v1/jobs/{job}/events", Accept=accept)
+        self.assertEqual(answer.status, 200)
+        if accept == "application/json":
+            body = answer.body.decode().removeprefix('{"events":[').removesuffix("]}\n")
+            decoder, found = json.JSONDecoder(), []
+            while body:
+                _, end = decoder.raw_decode(body)
+                found.append(body[:end])
+                body = body[end:].removeprefix(",")
+            return found
+        lines = [line for line in answer.body.decode().split("\n") if line.startswith(("{", "data: "))]
+        return [line.removeprefix("data: ") for line in lines]
 
     def test_a_start_writes_nothing_of_jobs_that_wait_as_before(self):
         for in_order in (True, False):

@@ -132,7 +132,7 @@ private struct Wild {
         case 0: .accepted
         case 1: .queued(position: number())
         case 2: .started(pool: .thread, worker: odd(text()))
-        case 3: .progress(progress())
+        case 3: .progress(progress(), left: odd(Int64(number())))
         case 4: .log(stream: text(), level: Bool.random() ? text() : nil, text: text())
         case 5: .output(Array(#"{"a":[1.0,18446744073709551615]}"#.utf8))
         case 6: .retrying(odd(error()), due: instant())

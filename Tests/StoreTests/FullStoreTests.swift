@@ -56,8 +56,8 @@ import Testing
         var log = EventLog()
         let now = Instant(nanoseconds: 1)
         let kinds: [JobEvent.Kind] = [
-            .accepted, .progress(Progress(1, of: 4)), .log(stream: "stdout", text: "x"), .output([0x31]),
-            .progress(Progress(2, of: 4)), .cancelling,
+            .accepted, .progress(Progress(1, of: 4), left: nil), .log(stream: "stdout", text: "x"), .output([0x31]),
+            .progress(Progress(2, of: 4), left: nil), .cancelling,
         ]
         for kind in kinds { log.append(kind, at: now, attempt: 1) }
         let brief = log.brief
@@ -150,7 +150,8 @@ private final class LifeOnFullDisk {
             job.isRunning = false
             tell(job, .requeued(id, Tally(attempt: job.grant), grant: job.grant, due: bench.start))
         case (true, 1):
-            job.record.events.append(.progress(Progress(1, of: 2, message: "m")), at: bench.start, attempt: 1)
+            job.record.events.append(
+                .progress(Progress(1, of: 2, message: "m"), left: 1), at: bench.start, attempt: 1)
             histories.append(write(.happened(id, job.record.events.all, reserved: 300)))
         case (true, _): end(job)
         }

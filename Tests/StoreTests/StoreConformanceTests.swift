@@ -137,7 +137,7 @@ import Testing
         let bench = try StoreBench(kind)
         let job = bench.job()
         let progress = Progress(1, of: 4)
-        for kind in [.accepted, .queued(position: 1), .progress(progress), .output(Array("1.0".utf8))]
+        for kind in [.accepted, .queued(position: 1), .progress(progress, left: 1_500_000), .output(Array("1.0".utf8))]
             as [JobEvent.Kind]
         {
             job.events.append(kind, at: bench.start, attempt: 1)

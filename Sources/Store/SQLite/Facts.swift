@@ -46,9 +46,13 @@ enum Facts {
             out.append(",")
             out.append(text: worker)
             out.append("]")
-        case .progress(let progress):
+        case .progress(let progress, let left):
             out.append(#","progress","#)
             out.append(contentsOf: value(of: progress).bytes)
+            if let left {
+                out.append(",")
+                out.append(integer: Int(left))
+            }
             out.append("]")
         case .log(let stream, let level, let text):
             out.append(#","log","#)
@@ -112,7 +116,10 @@ enum Facts {
             return parts[0].string.flatMap { PoolName(rawValue: $0) }.map {
                 .started(pool: $0, worker: parts[1].string)
             }
-        case ("progress", 1): return progress(parts[0]).map { .progress($0) }
+        case ("progress", 1...2):
+            // What time was left, older servers did not write.
+            let left = parts.count > 1 ? parts[1].integer.map { Int64($0) } : nil
+            return progress(parts[0]).map { .progress($0, left: left) }
         case ("log", 2...3):
             return .log(
                 stream: parts[0].string ?? "", level: parts.count > 2 ? parts[2].string : nil,
