@@ -16,6 +16,7 @@ extension ParsedHead {
         var wishes = (close: false, keepAlive: false)
         var hosts = 0
         var codings = 0
+        var seen: UInt8 = 0
         for index in fields.indices {
             trimEnd(of: index)
             let count = Int(fields[index].nameEnd - fields[index].nameStart)
@@ -30,7 +31,11 @@ extension ParsedHead {
                 try readTransferEncoding(fields[index])
             case 10 where isNamed(index, "connection"): readConnection(fields[index], &wishes)
             case 6 where isNamed(index, "expect"): try readExpect(fields[index])
-            default: break
+            case let length:
+                guard let field = single(index, length) else { break }
+                let bit = UInt8(1) << field.rawValue
+                guard seen & bit == 0 else { throw ParseError("more than one \(field.name)") }
+                seen |= bit
             }
         }
         keepsAlive = !wishes.close && (minorVersion == 1 || wishes.keepAlive)
@@ -134,6 +139,35 @@ extension ParsedHead {
         let value = storage[Int(field.valueStart)..<Int(field.valueEnd)].map(Grammar.lowercased)
         guard value.elementsEqual("100-continue".utf8) else { throw ParseError(417, "unknown expectation") }
         expectsContinue = minorVersion == 1
+    }
+
+    /// Fields that somebody here believes and that have one value: of two, nobody can say which one counts (RFC 9110, 5.3).
+    private enum Single: UInt8 {
+        case authorization, contentType, cookie, idempotencyKey, lastEventID, origin, site
+
+        var name: String {
+            switch self {
+            case .authorization: "Authorization"
+            case .contentType: "Content-Type"
+            case .cookie: "Cookie"
+            case .idempotencyKey: "Idempotency-Key"
+            case .lastEventID: "Last-Event-ID"
+            case .origin: "Origin"
+            case .site: "Sec-Fetch-Site"
+            }
+        }
+    }
+
+    private func single(_ index: Int, _ length: Int) -> Single? {
+        switch length {
+        case 6: isNamed(index, "cookie") ? .cookie : isNamed(index, "origin") ? .origin : nil
+        case 12: isNamed(index, "content-type") ? .contentType : nil
+        case 13:
+            isNamed(index, "authorization") ? .authorization : isNamed(index, "last-event-id") ? .lastEventID : nil
+        case 14: isNamed(index, "sec-fetch-site") ? .site : nil
+        case 15: isNamed(index, "idempotency-key") ? .idempotencyKey : nil
+        default: nil
+        }
     }
 
     private mutating func trimEnd(of index: Int) {

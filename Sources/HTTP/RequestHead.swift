@@ -128,6 +128,10 @@ package final class RequestHead: @unchecked Sendable {
         parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[parts.path])) }
     }
 
+    package func withQuery<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
+        parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[parts.query])) }
+    }
+
     package func withHost<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
         parts.storage.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[parts.host])) }
     }

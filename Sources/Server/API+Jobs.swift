@@ -50,7 +50,7 @@ extension API {
 
     func listJobs(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
-        let filter = try JobFilter(query, and: ["limit", "cursor"])
+        let filter = try JobFilter(query)
         let limit = try query.integer("limit", in: 1...500) ?? 50
         var cursor: JobID?
         if let text = query["cursor"] {
@@ -125,7 +125,6 @@ extension API {
     private func showEvents(_ exchange: Exchange, _ record: JobRecord) throws(Problem) {
         let head = exchange.head
         let query = try Query(head.queryText)
-        try query.allow(only: ["after", "limit"])
         let wanted = try query.integer("after", in: Int.counts)
         let lastSeen = try Self.lastEventID(head) ?? wanted
         // What nobody has been shown yet nobody has: one beyond the end means the end.
@@ -213,7 +212,7 @@ extension API {
 
     func allEvents(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
-        let filter = try JobFilter(query, and: ["every"])
+        let filter = try JobFilter(query)
         let offers = ["text/event-stream", "application/x-ndjson"]
         let format: EventFormat
         switch Acceptance(exchange.head).best(of: offers) {

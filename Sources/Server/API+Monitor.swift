@@ -26,7 +26,6 @@ extension API {
     /// `GET /v1/timeline?from=&to=&limit=`, in milliseconds since 1970; the last minute unless said otherwise.
     func timeline(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
-        try query.allow(only: ["from", "to", "limit", "format"])
         let now = engine.now.nanoseconds
         let latest = Int(now / 1_000_000)
         let to = try query.integer("to", in: 0...Int(Int64.max / 2_000_000)) ?? latest

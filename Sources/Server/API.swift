@@ -50,6 +50,7 @@ final class API {
                 throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
             }
             try checkContent(head, for: route)
+            if head.hasQuery { try checkQuery(head, for: route) }
             if !route.isOfJob, let preconditions = Preconditions(head) {
                 try preconditions.check(nil)
             }
@@ -120,6 +121,13 @@ final class API {
             problem.accepted = ("Accept", "application/json")
             throw problem
         }
+    }
+
+    /// Whoever asks for something is to know when nobody heard it: a parameter that the route does not take is refused. Pages
+    /// and what is scraped take any, as files do.
+    private func checkQuery(_ head: RequestHead, for route: Route) throws(Problem) {
+        guard route.isVersioned, !head.withQuery({ route.takes(query: $0) }) else { return }
+        try Query(head.queryText).allow(only: route.query.map(\.name), labels: route.takesLabels)
     }
 
     /// A body that is an object with some of a few members.

@@ -4,17 +4,15 @@ import Store
 
 /// Which jobs a list or a stream of all jobs is about, as a query says it.
 extension JobFilter {
-    static let parameters = QueryParameter.filter.map(\.name)
-
-    /// - Parameter others: Parameters that mean something else; `label.NAME` are labels, and nothing more is known.
-    init(_ query: Query, and others: [String] = []) throws(Problem) {
+    /// `label.NAME` are labels.
+    init(_ query: Query) throws(Problem) {
         self.init()
-        for item in query.items where item.name.hasPrefix("label.") {
-            let name = String(item.name.dropFirst(6))
+        for item in query.items {
+            guard let name = Query.label(in: item.name) else { continue }
+            guard !name.isEmpty else { throw .invalid("/label.", "names no label") }
             guard !name.contains("\"") else { throw .invalid("/label.\(escapedPointer(name))", "cannot be asked for") }
             labels.append((name, item.value))
         }
-        try query.allow(only: Self.parameters + others, orBeginningWith: "label.")
         for name in (query["state"] ?? "").split(separator: ",") {
             guard let state = JobState(rawValue: String(name)) else {
                 let names = JobState.allCases.map(\.rawValue).joined(separator: ", ")

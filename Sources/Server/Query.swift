@@ -19,10 +19,16 @@ struct Query {
 
     subscript(name: String) -> String? { items.first { $0.name == name }?.value }
 
-    /// - Throws: ``Problem`` 422 naming the first parameter that is none of these.
-    func allow(only names: [String], orBeginningWith prefix: String? = nil) throws(Problem) {
-        for item in items where !names.contains(item.name) {
-            if let prefix, item.name.hasPrefix(prefix), item.name != prefix { continue }
+    /// The label that `label.NAME` is about; nil for any other parameter. By bytes: a name may begin with what joins the dot.
+    static func label(in name: String) -> String? {
+        guard name.utf8.starts(with: "label.".utf8) else { return nil }
+        return String(decoding: name.utf8.dropFirst(6), as: UTF8.self)
+    }
+
+    /// - Throws: ``Problem`` 422 naming the first parameter that is none of these, and no label where those are taken.
+    func allow(only names: [String], labels: Bool) throws(Problem) {
+        for item in items where !names.contains(where: { $0.isExactly(item.name) }) {
+            if labels, Self.label(in: item.name) != nil { continue }
             let near = nearest(to: item.name, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
             throw .invalid("/\(escapedPointer(item.name))", "unknown parameter" + near)
         }

@@ -75,15 +75,13 @@ final class Submission {
         -> Submission
     {
         let submission = Submission(try registry.entry(name, at: "/task"))
-        if !query.items.isEmpty {
-            for item in query.items {
-                if item.name.hasPrefix("label.") {
-                    try submission.addLabel(String(item.name.dropFirst(6)), .string(item.value))
-                } else {
-                    let isNumber = item.name == "priority" || item.name == "max_attempts"
-                    let value = isNumber ? Int(item.value).map(JSONValue.integer) : nil
-                    try submission.set(item.name, value ?? .string(item.value))
-                }
+        for item in query.items {
+            if let label = Query.label(in: item.name) {
+                try submission.addLabel(label, .string(item.value))
+            } else {
+                let isNumber = item.name == "priority" || item.name == "max_attempts"
+                let value = isNumber ? Int(item.value).map(JSONValue.integer) : nil
+                try submission.set(item.name, value ?? .string(item.value))
             }
         }
         if !body.isEmpty {

@@ -71,6 +71,36 @@ class SpecificationTests(ServerTest):
                               body=size + b'\r\n{"n":100}\r\n0\r\n\r\n')
             self.assertEqual(answer.status, 400, size)
 
+    def test_a_field_with_one_value_that_is_there_twice_is_refused_and_has_no_effect(self):
+        body = b'{"task":"squares","input":{"n":3}}'
+        given = {"Content-Type": "application/json", "Authorization": "Bearer " + self.server.token}
+        ours = f"http://127.0.0.1:{self.server.port}"
+        single = {**given, "Idempotency-Key": '"twice"', "Origin": ours, "Sec-Fetch-Site": "same-origin", "Cookie": "a=b", "Last-Event-ID": "1",
+                  "Host": ours.removeprefix("http://"), "Content-Length": str(len(body))}
+        before = self.server.get("/metrics").body.count(b"spindle_jobs_submitted_total"), self.submitted()
+        for name, value in single.items():
+            for other in (value, value + "x"):
+                for first, second in ((value, other), (other, value)):
+                    for spelled in (name, name.upper(), name.lower()):
+                        fields = [(field, text) for field, text in {**given, "Host": single["Host"], "Content-Length": len(body)}.items() if field != name]
+                        fields += [(name, first), ("X-Between", "1"), (spelled, second)]
+                        with Wire(self.server.port) as wire:
+                            found = wire.send(request("POST", "/v1/jobs", fields, body, host=None) + request("GET", "/healthz"), "POST", "GET").rest()
+                        self.assertEqual([answer.status for answer in found], [400], (name, first, second))
+                        self.assertIn(name.encode(), found[0].body)
+        self.assertEqual((before[0], self.submitted()), before)
+        # Of others, which are lists or nobody's, there may be many.
+        for name in ("Accept", "If-None-Match", "Prefer", "X-Trace", "Via", "Cache-Control"):
+            self.assertEqual(self.ask("GET", "/v1/tasks", (name, "a"), (name, "b")).status, 200, name)
+
+    def settings(self):
+        """What a request could have changed."""
+        queue, pool = self.server.get("/v1/queues/default").json, self.server.get("/v1/pools/thread").json
+        return self.submitted(), queue["paused"], queue["limit"], pool["capacity"]
+
+    def submitted(self):
+        return [line for line in self.server.get("/metrics").body.splitlines() if line.startswith(b"spindle_jobs_submitted_total")]
+
     # Content
 
     def test_media_types_may_have_blanks_and_parameters(self):
@@ -196,6 +226,38 @@ class SpecificationTests(ServerTest):
         for members in ({"": "1"}, {"a" * 201: "1"}, {"a": "x" * 201}, {f"l{n}": "1" for n in range(33)}):
             answer = self.server.ask("POST", "/v1/jobs", {"task": "squares", "input": {"n": 3}, "labels": members})
             self.assertEqual(answer.status, 422, members)
+
+    def test_a_parameter_that_a_route_does_not_take_is_refused_by_name_on_every_route(self):
+        paths = self.server.get("/openapi.json").json["paths"]
+        job = self.server.submit("squares", {"n": 3}, delay="1h")
+        before = self.settings()
+        names = {"{id}": job, "{task}": "squares", "{queue}": "default", "{pool}": "thread"}
+        bodies = {"/v1/jobs": b'{"task":"squares"}', "/v1/jobs/{id}/signal": b'{"signal":"KILL"}', "/v1/queues/{queue}": b'{"paused":true}',
+                  "/v1/pools/{pool}": b'{"capacity":1}'}
+        tried = 0
+        for path, operations in paths.items():
+            if not path.startswith("/v1/"):
+                continue
+            target = path
+            for name, value in names.items():
+                target = target.replace(name, value)
+            for method in operations:
+                body = bodies.get(path, b"") if method in ("post", "patch") else b""
+                fields = [("Content-Type", "application/json"), ("Content-Length", len(body))] if body else []
+                known = "&".join(parameter["name"] + "=" for parameter in operations[method].get("parameters", []) if parameter["in"] == "query")
+                for query, pointer in (("Limit=1", "/Limit"), ("x", "/x"), ("l%69mits=1", "/limits"), (known + "&tasks=1", "/tasks"),
+                                       ("%CC%81label.a=1", "/\u0301label.a"), ("label=1", "/label"), ("=1", "/")):
+                    answer = self.ask(method.upper(), f"{target}?{query}", *fields, body=body)
+                    self.assertEqual(answer.status, 422, (method, target, query, answer.body))
+                    self.assertEqual([error["pointer"] for error in answer.json["errors"]], [pointer], (method, target, query))
+                    tried += 1
+        self.assertGreater(tried, 150)
+        self.assertEqual(self.settings(), before)
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "scheduled")
+        # Known names may be escaped, and an empty query says nothing.
+        for target in ("/v1/jobs?l%69mit=1", "/v1/tasks?", "/v1/tasks?&&", "/v1/jobs?label.%CC%81a=1", "/metrics?name=x", "/?utm=1", "/app.js?v=1"):
+            self.assertEqual(self.ask("GET", target).status, 200, target)
+        self.server.ask("DELETE", f"/v1/jobs/{job}")
 
     # Who leaves
 

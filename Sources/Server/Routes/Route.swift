@@ -23,6 +23,8 @@ final class Route {
     let method: Method
     /// With at most one parameter in braces.
     let pattern: String
+    /// Whether it is of the API that programs speak, where nothing is left unheard.
+    let isVersioned: Bool
     /// Whether it is about one job: conditions then speak of that job's tag.
     let isOfJob: Bool
     /// Whether it can be answered only when the jobs of an earlier server are there.
@@ -33,6 +35,9 @@ final class Route {
     let operation: String
     let summary: String
     let query: [QueryParameter]
+    private let queryNames: [[UInt8]]
+    /// Whether it takes `label.NAME` besides.
+    let takesLabels: Bool
     let body: Body
     /// Where nothing else is said: problems that every route has.
     let answers: [Answer]
@@ -48,17 +53,20 @@ final class Route {
 
     init(
         _ method: Method, _ pattern: String, _ scope: Scope?, _ operation: String, _ summary: String,
-        query: [QueryParameter] = [], body: Body = .none, answers: [Answer], exists: ((String) -> Bool)? = nil,
-        _ handle: @escaping Handler
+        query: [QueryParameter] = [], takesLabels: Bool = false, body: Body = .none, answers: [Answer],
+        exists: ((String) -> Bool)? = nil, _ handle: @escaping Handler
     ) {
         self.method = method
         self.pattern = pattern
+        isVersioned = pattern.hasPrefix("/v1/")
         isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
         needsJobs = pattern.hasPrefix("/v1/") && pattern != "/v1/session"
         self.scope = scope
         self.operation = operation
         self.summary = summary
         self.query = query
+        queryNames = query.map { Array($0.name.utf8) }
+        self.takesLabels = takesLabels
         self.body = body
         self.answers = answers
         self.exists = exists
@@ -84,6 +92,18 @@ final class Route {
         for index in 0..<after.count where path[end + index] != after[index] { return nil }
         for index in before.count..<end where path[index] == UInt8(ascii: "/") { return nil }
         return before.count..<end
+    }
+
+    /// Whether all names in a query, as they stand there, are known. A name with escapes in it may be all the same.
+    func takes(query: UnsafeBufferPointer<UInt8>) -> Bool {
+        var rest = query[...]
+        while !rest.isEmpty {
+            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
+            rest = rest[pair.endIndex...].dropFirst()
+            let name = pair.prefix { $0 != UInt8(ascii: "=") }
+            guard queryNames.contains(where: { name.elementsEqual($0) }) else { return false }
+        }
+        return true
     }
 
     private func begins(_ path: UnsafeBufferPointer<UInt8>) -> Bool {

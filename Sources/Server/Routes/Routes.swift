@@ -13,7 +13,7 @@ extension API {
                 .get, "/healthz", nil, "isAlive", "Is the server alive", answers: [.found("Health", "It is")], health),
             Route(
                 .post, "/v1/run/{task}", .submit, "runTask", "Run a task and answer with its result",
-                query: QueryParameter.submission, body: .optional(Schemas.anything),
+                query: QueryParameter.submission, takesLabels: true, body: .optional(Schemas.anything),
                 answers: [
                     Answer(
                         200, "The result alone, or the job's events", [.json(Schemas.anything)] + Answer.Content.events)
@@ -41,7 +41,7 @@ extension API {
         [
             Route(
                 .get, "/v1/jobs", .read, "listJobs", "Jobs, newest first",
-                query: QueryParameter.filter + [.limit(500), .cursor],
+                query: QueryParameter.filter + [.limit(500), .cursor], takesLabels: true,
                 answers: [.found("JobList", "A page, and where the next one begins")], listJobs),
             Route(
                 .get, "/v1/jobs/{id}", .read, "getJob", "One job; with Prefer: wait=N a long poll",
@@ -93,7 +93,7 @@ extension API {
             Route(
                 .get, "/v1/events", .read, "followEvents",
                 "Events of all jobs, from now on; with every=250ms the state of everything",
-                query: QueryParameter.filter + [.every],
+                query: QueryParameter.filter + [.every], takesLabels: true,
                 answers: [
                     Answer(200, "As they happen", Answer.Content.events),
                     .problem(406, "Events do not come in such a form"),
