@@ -21,7 +21,7 @@ package struct QueryItems: Sendable {
         in bytes: UnsafeBufferPointer<UInt8>
     ) throws(Failure) -> [(name: String, value: String)] {
         var items: [(name: String, value: String)] = []
-        var names: Set<String> = []
+        var names: Set<[UInt8]> = []
         var start = 0
         while start < bytes.count {
             let end = bytes[start...].firstIndex(of: UInt8(ascii: "&")) ?? bytes.count
@@ -35,8 +35,10 @@ package struct QueryItems: Sendable {
                 let value = unescaped(UnsafeBufferPointer(rebasing: bytes[value]), plusIsSpace: true)
             else { throw .noText }
             // Few names are looked through faster than they are hashed.
-            if items.count == few { names = Set(items.map(\.name)) }
-            let isNew = items.count < few ? !items.contains { $0.name == name } : names.insert(name).inserted
+            if items.count == few { names = Set(items.map { Array($0.name.utf8) }) }
+            let isNew =
+                items.count < few
+                ? !items.contains { $0.name.utf8.elementsEqual(name.utf8) } : names.insert(Array(name.utf8)).inserted
             guard isNew else { throw .twice(name) }
             items.append((name, value))
         }

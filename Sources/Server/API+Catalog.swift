@@ -23,7 +23,7 @@ extension API {
     }
 
     func showQueue(_ exchange: Exchange, _ name: String) throws(Problem) {
-        guard name == "default" || engine.scheduler.queueNames.contains(name) else {
+        guard name == "default" || engine.scheduler.queueNames.contains(where: { $0.isExactly(name) }) else {
             throw .notFound("there is no queue \"\(name)\"; a queue exists once a job has named it")
         }
         show(exchange) { $0.append(queue: name, of: engine) }

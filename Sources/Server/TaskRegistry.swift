@@ -1,3 +1,4 @@
+import JSON
 import Jobs
 import Pools
 
@@ -101,12 +102,13 @@ package final class TaskRegistry {
         }
     }
 
-    private var entries: [String: Entry] = [:]
+    /// By bytes: a name that is asked for is anybody's.
+    private var entries: [ExactText: Entry] = [:]
     /// Of names that have gone, while there are jobs of them: who brings the name back finds them.
-    private var gone: [String: Entry] = [:]
+    private var gone: [ExactText: Entry] = [:]
 
     package init(_ tasks: [TaskDefinition]) {
-        for task in tasks { entries[task.name] = Entry(task) }
+        for task in tasks { entries[ExactText(task.name)] = Entry(task) }
     }
 
     /// Makes these the tasks of one source (a fleet of workers, or the configuration's commands): new ones join, those of
@@ -114,7 +116,7 @@ package final class TaskRegistry {
     ///
     /// - Returns: Names that belong to somebody else, and stay so.
     package func set(_ tasks: [TaskDefinition], of isTheirs: (TaskDefinition) -> Bool) -> [String] {
-        let names = Set(tasks.map(\.name))
+        let names = Set(tasks.map { ExactText($0.name) })
         for (name, entry) in entries where isTheirs(entry.task) && !names.contains(name) {
             entries[name] = nil
             gone[name] = entry
@@ -122,19 +124,20 @@ package final class TaskRegistry {
         gone = gone.filter { $0.value.waiting + $0.value.running > 0 }
         var taken: [String] = []
         for task in tasks {
-            if let entry = entries[task.name] {
+            let name = ExactText(task.name)
+            if let entry = entries[name] {
                 if isTheirs(entry.task) { entry.task = task } else { taken.append(task.name) }
             } else {
-                let entry = gone.removeValue(forKey: task.name) ?? Entry(task)
+                let entry = gone.removeValue(forKey: name) ?? Entry(task)
                 entry.task = task
-                entries[task.name] = entry
+                entries[name] = entry
             }
         }
         return taken
     }
 
-    package subscript(name: String) -> Entry? { entries[name] }
+    package subscript(name: String) -> Entry? { entries[ExactText(name)] }
 
-    package var names: [String] { entries.keys.sorted() }
-    package var all: [Entry] { names.map { entries[$0]! } }
+    package var names: [String] { all.map(\.task.name) }
+    package var all: [Entry] { entries.values.sorted { $0.task.name < $1.task.name } }
 }

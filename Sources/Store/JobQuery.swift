@@ -19,7 +19,8 @@ package struct JobFilter: Sendable {
 
     /// All but the state, which changes while a stream looks.
     package func matchesKind(of record: JobRecord) -> Bool {
-        (task == nil || task == record.task) && (queue == nil || queue == record.queue)
+        // By bytes, as in the store.
+        (task?.isExactly(record.task) ?? true) && (queue?.isExactly(record.queue) ?? true)
             && (pool == nil || pool == record.pool)
             && labels.allSatisfy { wanted in
                 record.labels.contains { $0.name.isExactly(wanted.name) && $0.value.isExactly(wanted.value) }

@@ -1,9 +1,14 @@
 import hashlib
 import subprocess
 import unittest
+import urllib.parse
 
-from server import ServerTest
+from server import Server, ServerTest
 from waiting import asking
+
+#: Pairs of texts that are canonically equivalent, and different bytes. Source: Unicode Standard Annex 15.
+ALIKE = [("\u00e9", "e\u0301"), ("K", "\u212a"), ("\u00c5", "\u212b"), (";", "\u037e"), ("\uac00", "\u1100\u1161"),
+         ("a\u0301\u0327", "a\u0327\u0301"), ("\u0958", "\u0915\u093c")]
 
 
 class JobTests(ServerTest):
@@ -139,6 +144,46 @@ class JobTests(ServerTest):
         self.assertEqual(self.server.get(f"/v1/jobs/{second}").json["state"], "blocked")
         self.server.ask("POST", f"/v1/jobs/{first}/cancel")
         self.assertEqual(self.server.wait(second)["state"], "succeeded")
+
+    def test_texts_that_unicode_holds_for_one_are_two_everywhere_and_over_a_restart(self):
+        files = {"c.toml": '[commands.K]\ncommand = ["true"]\n'}
+        server = Server("--config", "c.toml", "--threads", "32", "--no-auth", files=files)
+        self.addCleanup(server.stop)
+        held, behind, done = {}, {}, {}
+        for one, other in ALIKE:
+            for text in (one, other):
+                held[text] = server.submit("sleep", {"seconds": 600}, key=text, max_attempts=20)
+                behind[text] = server.submit("squares", key=text, labels={"behind": text})
+                done[text] = server.submit("squares", labels={text: text, "value": text})
+                server.wait(done[text])
+        upper = server.submit("K", queue="K")
+        server.wait(upper)
+        for restart in (False, True):
+            if restart:
+                server.kill()
+                server.start()
+            for text in held:
+                asking(lambda: server.get(f"/v1/jobs/{held[text]}").json["state"] == "running", f"{ascii(text)} is not free")
+                self.assertEqual(server.get(f"/v1/jobs/{behind[text]}").json["state"], "blocked", ascii(text))
+                quoted = urllib.parse.quote(text)
+                for filter, job in ((f"label.{quoted}={quoted}", done[text]), (f"label.value={quoted}", done[text]),
+                                    (f"label.behind={quoted}", behind[text])):
+                    self.assertEqual([found["id"] for found in server.get("/v1/jobs?" + filter).json["jobs"]], [job], ascii(text))
+            # The sign of Kelvin is no K.
+            for path, status in (("tasks/K", 200), ("tasks/%E2%84%AA", 404), ("queues/%E2%84%AA", 404)):
+                self.assertEqual(server.get("/v1/" + path).status, status, path)
+            for name in ("task", "queue"):
+                self.assertEqual([job["id"] for job in server.get(f"/v1/jobs?{name}=K").json["jobs"]], [upper])
+                self.assertEqual(server.get(f"/v1/jobs?{name}=%E2%84%AA").json["jobs"], [])
+            self.assertEqual(server.ask("POST", "/v1/jobs", {"task": "\u212a"}).status, 422)
+        self.assertEqual(server.ask("POST", f"/v1/jobs/{held[ALIKE[0][0]]}/signal", {"signal": "\u212aILL"}).status, 422)
+        # A label once in a query is one, whatever looks like it.
+        one, other = map(urllib.parse.quote, ALIKE[0])
+        self.assertEqual(server.ask("POST", f"/v1/run/squares?label.{one}=1&label.{other}=2", {}).status, 200)
+        self.assertEqual(server.ask("POST", f"/v1/run/squares?label.{one}=1&label.{one}=2", {}).status, 422)
+        for text in held:
+            server.ask("DELETE", f"/v1/jobs/{held[text]}")
+            self.assertEqual(server.wait(behind[text])["state"], "succeeded")
 
     def test_a_delayed_job_waits_for_its_time(self):
         job = self.server.submit("squares", delay="300ms")
