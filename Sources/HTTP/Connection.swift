@@ -376,7 +376,10 @@ final class Connection: ResponseSink, TransportOwner {
     /// Nothing comes any more: everything has been answered, or the last request is cut short.
     private func endOfInput() {
         guard parser.place == .between else { return giveUp(on: ParseError("the request ends too soon")) }
-        guard unsent > 0 else { return close() }
+        guard unsent > 0 else {
+            transport.finishWriting()
+            return close()
+        }
         phase = .closing
         markDirty()
     }
@@ -429,9 +432,9 @@ final class Connection: ResponseSink, TransportOwner {
     // MARK: End
 
     private func linger() {
+        transport.finishWriting()
         if isFinished, !transport.hasUnread { return close() }
         phase = .lingering
-        transport.finishWriting()
         setDeadline(after: 2_000_000_000)
     }
 

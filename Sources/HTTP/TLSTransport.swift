@@ -98,9 +98,25 @@ final class TLSTransport: Transport {
         Unmanaged<TLSTransport>.fromOpaque(context!).takeUnretainedValue().owner.transportIsWritable()
     }
 
+    /// A goodbye of TLS says that nothing more will come, and no more than that (RFC 8446, 6.1). Who hangs up without one is
+    /// taken to be gone.
+    private func inputEnded() {
+        guard let bufferevent, SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN != 0 else {
+            return owner.transportDidEnd()
+        }
+        // libevent has stopped both ways.
+        bufferevent_enable(bufferevent, Int16(EV_WRITE))
+        drain()
+        if self.bufferevent != nil { owner.transportDidFinish() }
+    }
+
     private static let didHappen: bufferevent_event_cb = { _, what, context in
-        guard Int32(what) & (BEV_EVENT_EOF | BEV_EVENT_ERROR) != 0 else { return }
-        Unmanaged<TLSTransport>.fromOpaque(context!).takeUnretainedValue().owner.transportDidEnd()
+        let transport = Unmanaged<TLSTransport>.fromOpaque(context!).takeUnretainedValue()
+        if Int32(what) & BEV_EVENT_ERROR != 0 {
+            transport.owner.transportDidEnd()
+        } else if Int32(what) & BEV_EVENT_EOF != 0 {
+            transport.inputEnded()
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 """Who has finished sending is still there; who is gone is missed."""
+import http.client
 import json
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
 import unittest
 
-from server import Server
-from wire import Wire, request
+from server import PATIENCE, Server
+from wire import Wire, answers, request
 from waiting import asking
 
 JSON = ("Content-Type", "application/json")
@@ -17,6 +19,67 @@ JSON = ("Content-Type", "application/json")
 def run(seconds, *fields, version="1.1", query=""):
     body = json.dumps({"seconds": seconds}).encode()
     return request("POST", "/v1/run/sleep" + query, [JSON, ("Content-Length", len(body)), *fields], body, version=version)
+
+
+def context():
+    made = ssl.create_default_context()
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+class SecureServer(Server):
+    def connect(self):
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=context())
+
+
+class Secure:
+    """A client of TLS that says goodbye and goes on reading, which Python's own sockets do not."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context().wrap_bio(self.incoming, self.outgoing)
+        self.until_done(self.tls.do_handshake)
+
+    def until_done(self, work):
+        while True:
+            try:
+                return work()
+            except ssl.SSLWantReadError:
+                self.push()
+                self.pull()
+
+    def push(self):
+        if data := self.outgoing.read():
+            self.socket.sendall(data)
+
+    def pull(self):
+        data = self.socket.recv(65536)
+        self.incoming.write(data) if data else self.incoming.write_eof()
+
+    def send(self, data, apart=True):
+        """Sends this and goodbye: in writes of their own, or in one."""
+        if data:
+            self.tls.write(data)
+        if apart:
+            self.push()
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # the answer to it comes last
+        self.push()
+        return self
+
+    def rest(self, methods):
+        received = b""
+        try:
+            while piece := self.until_done(lambda: self.tls.read(65536)):
+                received += piece
+        except ssl.SSLZeroReturnError:
+            pass
+        self.socket.close()
+        return answers(received, methods)[0]
 
 
 class LeavingTests(unittest.TestCase):
@@ -95,6 +158,47 @@ class LeavingTests(unittest.TestCase):
             found = self.wire().send(part, "GET").shut().rest()
             self.assertEqual([answer.status for answer in found], [400])
         self.assertEqual(self.wire().shut().rest(), [])
+
+    # Finished sending, as TLS says it
+
+    def test_a_client_that_says_goodbye_in_tls_gets_its_answers(self):
+        server = self.tls_server()
+        get = request("GET", "/healthz")
+        for ask, methods in ((run(0.3), ["POST"]), (get, ["GET"]), (run(3), ["POST"]), (run(0.2) + get * 3, ["POST"] + ["GET"] * 3)):
+            for apart in (True, False):
+                found = Secure(server.port).send(ask, apart).rest(methods)
+                self.assertEqual([answer.status for answer in found], [200] * len(methods), ask[:30])
+        job = server.submit("sleep", {"seconds": 0.5})
+        found = Secure(server.port).send(request("GET", f"/v1/jobs/{job}/events", [("Accept", "application/x-ndjson")])).rest(["GET"])
+        self.assertEqual(json.loads(found[0].body.splitlines()[-1])["type"], "succeeded")
+        # More than the kernel takes at once.
+        big = json.dumps({"width": 1200, "height": 1200, "iterations": 3}).encode()
+        found = Secure(server.port).send(
+            request("POST", "/v1/run/mandelbrot", [JSON, ("Content-Length", len(big))], big)).rest(["POST"])
+        self.assertEqual(found[0].status, 200)
+
+    def test_a_request_that_is_cut_short_in_tls_is_told_so(self):
+        server = self.tls_server()
+        found = Secure(server.port).send(request("POST", "/v1/jobs", [JSON, ("Content-Length", 10)], b"{")).rest(["POST"])
+        self.assertEqual([answer.status for answer in found], [400])
+        self.assertEqual(Secure(server.port).send(b"").rest([]), [])
+
+    def test_who_says_goodbye_in_tls_and_closes_takes_its_job_along(self):
+        server = self.tls_server()
+        client = Secure(server.port).send(run(600, query="?label.who=gone"))
+        job = asking(lambda: server.get("/v1/jobs?state=running&label.who=gone").json["jobs"], "it does not run")[0]["id"]
+        client.socket.close()
+        self.assertEqual(list(server.events(job))[-1]["type"], "cancelled")
+
+    def tls_server(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", home.name + "/key", "-out", home.name + "/cert",
+             "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+        server = SecureServer("--no-auth", "--tls-cert", home.name + "/cert", "--tls-key", home.name + "/key", "--threads", "4")
+        self.addCleanup(server.stop)
+        return server
 
     # Gone
 
