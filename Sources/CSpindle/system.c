@@ -2,6 +2,7 @@
 #include "spindle.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -71,6 +73,11 @@ int spindle_shared_memory(size_t bytes) {
         return -error;
     }
     return fd;
+}
+
+int spindle_is_in_memory(const char *path) {
+    struct statfs system;
+    return statfs(path, &system) == 0 && system.f_type == TMPFS_MAGIC;
 }
 
 int spindle_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number) {

@@ -23,11 +23,14 @@ package struct Attempt: Sendable {
     package let timeout: Duration?
     /// Whether earlier attempts of its task took so little that its end is worth waiting for.
     package let isQuick: Bool
+    /// Whoever begins it says so there first.
+    let cell: StartCell
 
     package init(
         id: AttemptID, number: Int, task: TaskDefinition, input: AttemptInput, timeout: Duration?,
-        isQuick: Bool = false
+        isQuick: Bool = false, cell: StartCell = StartCell()
     ) {
+        self.cell = cell
         self.isQuick = isQuick
         self.id = id
         self.number = number

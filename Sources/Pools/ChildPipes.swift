@@ -18,9 +18,11 @@ final class ChildPipes {
     /// What a worker shares with us, and the descriptor by which it gets it.
     private(set) var state: WorkerState?
     private(set) var stateDescriptor: Descriptor?
+    /// What a worker has begun, for the server after this one; nil: none is to know.
+    private(set) var page: StartPage?
 
     /// - Throws: ``SpawnFailure`` when there are no descriptors left.
-    init(_ kind: ChildSpec.Channel, takesInput: Bool) throws(SpawnFailure) {
+    init(_ kind: ChildSpec.Channel, takesInput: Bool, _ starts: StartList?) throws(SpawnFailure) {
         null = Descriptor(ifOpen: open("/dev/null", O_RDONLY | O_CLOEXEC))
         guard null != nil else { throw Self.failure(errno) }
         output = try Self.pair(spindle_pipe)
@@ -38,6 +40,7 @@ final class ChildPipes {
             // Without it the worker gets one call at a time.
             stateDescriptor = Descriptor(ifOpen: spindle_shared_memory(WorkerState.size))
             if stateDescriptor != nil { state = WorkerState(mapping: stateDescriptor.number) }
+            page = starts?.page()
         }
     }
 
@@ -47,8 +50,8 @@ final class ChildPipes {
     ) -> SpawnedChild {
         SpawnedChild(
             pid: pid, pidfd: pidfd, mark: mark, output: output.read.take(), errors: errors.read.take(),
-            channel: channel.read.take(), input: input.write.take(), state: state, directory: directory,
-            spawner: spawner)
+            channel: channel.read.take(), input: input.write.take(), state: state, page: page,
+            directory: directory, spawner: spawner)
     }
 
     private static func pair(_ make: (UnsafeMutablePointer<CInt>?) -> CInt) throws(SpawnFailure) -> Pair {
@@ -84,6 +87,7 @@ final class SpawnedChild: @unchecked Sendable {
     let directory: String
     /// What a worker says of itself; nil: it is none, or there was no memory.
     let state: WorkerState?
+    let page: StartPage?
     private var pidfd: Descriptor?
     private var output: Descriptor?
     private var errors: Descriptor?
@@ -94,13 +98,13 @@ final class SpawnedChild: @unchecked Sendable {
     fileprivate init(
         pid: pid_t, pidfd: consuming Descriptor, mark: String, output: consuming Descriptor?,
         errors: consuming Descriptor?, channel: consuming Descriptor?, input: consuming Descriptor?,
-        state: WorkerState?,
-        directory: String, spawner: Spawner
+        state: WorkerState?, page: StartPage?, directory: String, spawner: Spawner
     ) {
         self.pid = pid
         self.mark = mark
         self.directory = directory
         self.state = state
+        self.page = page
         self.pidfd = consume pidfd
         self.output = consume output
         self.errors = consume errors

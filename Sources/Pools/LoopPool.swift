@@ -45,6 +45,7 @@ package final class LoopPool: Pool {
             return report(.ended(attempt.id, AttemptResult(.failed(canRetry: false), error: error)))
         }
         running[attempt.id] = Run(started: monotonicNanoseconds())
+        attempt.cell.begin()
         report(.began(attempt.id, worker: "loop", at: 0))
         let pool = LoopBound(self, on: loop)
         let context = Context(id: attempt.id, pool: pool)

@@ -12,6 +12,8 @@ package struct ProcessPoolOptions: Sendable {
     package var limits = ChildLimits()
     /// Put into every child's environment.
     package var variables: [String: String] = [:]
+    /// Where it is kept which attempts have not begun; nil: nowhere.
+    package var starts: StartList?
     /// Quick attempts that may wait in a worker's pipe.
     var ahead = 7
 
@@ -62,7 +64,7 @@ package final class ProcessPool: Pool {
 
     private let options: ProcessPoolOptions
     private let loop: EventLoop
-    private let spawner = Spawner()
+    private let spawner: Spawner
     private let report: (Report) -> Void
     /// Those that attempts go to.
     private var fleets: [String: Fleet] = [:]
@@ -89,6 +91,7 @@ package final class ProcessPool: Pool {
     ) throws {
         self.options = options
         slots = options.slots
+        spawner = Spawner(options.starts)
         self.loop = loop
         self.report = report
         self.notice = notice
@@ -289,6 +292,7 @@ package final class ProcessPool: Pool {
                 argv: argv, environment: options.environment(adding: variables), channel: .pipe,
                 takesInput: command.takesInput, directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
+            attempt.cell.begin()
             spawner.spawn(spec, on: loop) { [unowned self] result in made(attempt, command, result) }
         } catch {
             end(attempt.id, AttemptResult(failure: error))

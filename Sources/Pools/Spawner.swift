@@ -86,7 +86,10 @@ final class Spawner: @unchecked Sendable {
     /// Removing what children have left: as much as they liked.
     private let removals = Errands("removals")
 
-    init() {
+    let starts: StartList?
+
+    init(_ starts: StartList? = nil) {
+        self.starts = starts
         spindle_become_subreaper()
         var thread = pthread_t()
         let context = Unmanaged.passRetained(self).toOpaque()
@@ -164,7 +167,7 @@ final class Spawner: @unchecked Sendable {
     // MARK: Starting
 
     private func start(_ spec: ChildSpec) throws(SpawnFailure) -> SpawnedChild {
-        let ends = try ChildPipes(spec.channel, takesInput: spec.takesInput)
+        let ends = try ChildPipes(spec.channel, takesInput: spec.takesInput, starts)
         // The child's ends are closed here when it has them, not before.
         defer { withExtendedLifetime(ends) {} }
         nextChild += 1
@@ -180,7 +183,8 @@ final class Spawner: @unchecked Sendable {
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
         let pid = withCStrings(spec.argv) { argv in
-            withCStrings(spec.environment + [mark]) { environment in
+            withCStrings(spec.environment + [mark] + (ends.page.map { ["\(StartPage.variable)=\($0.path)"] } ?? [])) {
+                environment in
                 directory.withCString { path in
                     child.path = UnsafePointer(argv[0])
                     child.argv = argv

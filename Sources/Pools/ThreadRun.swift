@@ -29,6 +29,7 @@ final class ThreadRun: TaskContext, @unchecked Sendable {
     }
 
     func execute(_ meter: inout UsageMeter) {
+        attempt.cell.begin()
         guard case .function(let body?, _) = attempt.task.body else { preconditionFailure("the pool has checked") }
         do {
             result = AttemptResult(.succeeded, value: try body(attempt.input.value, self))

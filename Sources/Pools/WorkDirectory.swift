@@ -120,20 +120,31 @@ package final class WorkDirectory: Sendable {
         }
     }
 
-    private func clearDead() {
+    private func clearDead() { Self.forEachDead(in: shelf.number) { _ in true } }
+
+    /// Shows the directories of servers of this user that are gone, each while nobody else has it.
+    ///
+    /// - Parameter body: Says whether it is to be removed.
+    static func forEachDead(below root: String, _ body: (_ directory: CInt) -> Bool) {
+        let path = "\(root)/spindle-\(geteuid())"
+        guard let shelf = Descriptor(ifOpen: openDirectory(path, in: AT_FDCWD)) else { return }
+        forEachDead(in: shelf.number, body)
+    }
+
+    private static func forEachDead(in shelf: CInt, _ body: (_ directory: CInt) -> Bool) {
         var names: [String] = []
-        TreeRemoval.forEachEntry(of: shelf.number) { names.append(String(cString: $0)) }
-        for name in names where name != self.name {
-            guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf.number)) else { continue }
-            flock(shelf.number, LOCK_EX)
+        TreeRemoval.forEachEntry(of: shelf) { names.append(String(cString: $0)) }
+        for name in names {
+            guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf)) else { continue }
+            flock(shelf, LOCK_EX)
             var status = stat()
             let isDead =
                 fstat(directory.number, &status) == 0 && status.st_uid == geteuid()
                 && flock(directory.number, LOCK_EX | LOCK_NB) == 0
-            flock(shelf.number, LOCK_UN)
-            guard isDead else { continue }
+            flock(shelf, LOCK_UN)
+            guard isDead, body(directory.number) else { continue }
             TreeRemoval.clear(directory.number)
-            unlinkat(shelf.number, name, AT_REMOVEDIR)
+            unlinkat(shelf, name, AT_REMOVEDIR)
         }
     }
 

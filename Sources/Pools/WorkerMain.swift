@@ -22,6 +22,8 @@ package final class WorkerMain {
     /// One message, while it is made.
     private var message: [UInt8] = []
     private let state: WorkerState
+    /// Where the next server reads what has begun; nil: nowhere.
+    private let page = StartPage.own()
     fileprivate var current: Int?
     private var cancelled: Set<Int> = []
     private var isDraining = false
@@ -193,6 +195,7 @@ package final class WorkerMain {
     /// From here on its effects are possible, and the server knows.
     private func begin(_ id: Int) {
         cpu.renew()
+        if let page { spindle_store(page + 8, UInt64(id)) }
         state[.since] = UInt64(monotonicNanoseconds())
         state[.begun] = UInt64(id)
     }

@@ -52,6 +52,7 @@ final class WorkerProcess {
     /// Concurrent calls of which nobody has said that they have begun, in order.
     var unsaidBeside: [WorkerCall] = []
     let state: WorkerState?
+    private let page: StartPage?
     /// Bytes of the outbox that were collected there, because they were not sent for long.
     var collected: UInt64 = 0
     /// How far the outbox was written at the last look.
@@ -99,6 +100,7 @@ final class WorkerProcess {
         self.fleet = fleet
         directory = spawned.directory
         state = spawned.state
+        page = spawned.page
         self.loop = loop
         self.limits = limits
         self.spawner = spawner
@@ -148,6 +150,11 @@ final class WorkerProcess {
             if speaks { unsaidBeside.append(call) }
         } else {
             line.append(call)
+        }
+        if let page, speaks {
+            attempt.cell.give(to: page, as: call.id, isConcurrent: call.isConcurrent)
+        } else {
+            attempt.cell.begin()
         }
         output.began(call.id)
         if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }

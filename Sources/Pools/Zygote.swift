@@ -7,7 +7,7 @@ import Jobs
 /// A process that has imported what its workers need, and forks one when asked: a start without the imports.
 ///
 /// ```
-///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"SPINDLE_CHILD=…","parent":4200}}
+///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"SPINDLE_CHILD=…","parent":4200,"begun":"…"}}
 ///     and beside it, by SCM_RIGHTS, the worker's stdout, stderr, channel and state
 ///   ← {"jsonrpc":"2.0","method":"ready"}                      once, first
 ///   ← {"jsonrpc":"2.0","id":1,"result":{"pid":4242}}           a child of ours: its own parent has ended at once
@@ -88,7 +88,7 @@ final class Zygote {
         nextBirth += 1
         let name = "\(mark)-\(number)"
         do throws(SpawnFailure) {
-            let pipes = try ChildPipes(.socket, takesInput: false)
+            let pipes = try ChildPipes(.socket, takesInput: false, spawner.starts)
             let directory = try makeChildDirectory(name, below: directoryRoot)
             births[number] = Birth(pipes: pipes, directory: directory, mark: "SPINDLE_CHILD=\(name)", done: done)
         } catch {
@@ -105,6 +105,7 @@ final class Zygote {
             "jsonrpc": "2.0", "id": .integer(number), "method": "fork",
             "params": [
                 "dir": .string(birth.directory), "mark": .string(birth.mark), "parent": .integer(Int(getpid())),
+                "begun": birth.pipes.page.map { .string($0.path) } ?? .null,
             ],
         ]
         let line = request.bytes + [0x0A]

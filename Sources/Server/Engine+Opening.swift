@@ -27,11 +27,19 @@ extension Engine {
             // Nothing may be answered after this: not even what is already on its way to the loop.
             StoreFailure.end(failure)
         }
-        let found = try store.begin(boot: bootID(), name: String(UInt64.random(in: 0...UInt64.max), radix: 36))
-        let variable = (name: "SPINDLE_OWNER", value: found.name)
-        endOrphans(found, "\(variable.name)=\(variable.value)", logger)
+        let variable = "SPINDLE_OWNER"
+        let boot = bootID()
+        let predecessor = try store.predecessor(boot: boot)
+        // Only when nothing of it runs any more, it is certain what never began.
+        let isGone = predecessor.map { endOrphans($0, "\(variable)=\($0.name)", logger) } ?? true
+        let found = try store.begin(
+            boot: boot, name: String(UInt64.random(in: 0...UInt64.max), radix: 36),
+            takingBack: isGone ? unbegun(predecessor, in: store) : [])
         var options = options
-        options.childVariables[variable.name] = variable.value
+        options.childVariables[variable] = found.name
+        let owner = StartList.Owner(store: found.name, path: store.path, epoch: found.epoch)
+        StartList.clear(before: owner)
+        options.starts = StartList(of: owner)
         let controls = try store.controls()
         for case .poolResized(let pool, let slots) in controls { options.resized[pool] = slots }
         let engine = try Engine(options, tasks: tasks, store, lastID: found.lastID, on: loop, logger: logger)
@@ -140,16 +148,25 @@ extension Engine {
             })
     }
 
-    private static func endOrphans(_ found: Found, _ variable: String, _ logger: Logger) {
-        guard !found.wasClean else { return }
+    /// Attempts that the server before this one was killed with, and that certainly never began.
+    private static func unbegun(_ predecessor: Predecessor?, in store: SQLiteStore) -> [(job: JobID, grant: Int)] {
+        guard let predecessor, !predecessor.wasClean else { return [] }
+        let owner = StartList.Owner(store: predecessor.name, path: store.path, epoch: predecessor.epoch)
+        return StartList.unbegun(of: owner).map { ($0.job, $0.grant) }
+    }
+
+    /// - Returns: Whether nothing of it is alive.
+    private static func endOrphans(_ predecessor: Predecessor, _ variable: String, _ logger: Logger) -> Bool {
+        guard !predecessor.wasClean else { return true }
         let outcome = Orphans.kill(
-            carrying: variable, orMarked: found.children.map { ($0.pid, $0.startedAt) }, within: orphanPatience)
+            carrying: variable, orMarked: predecessor.children.map { ($0.pid, $0.startedAt) }, within: orphanPatience)
         if outcome.killed > 0 {
             logger.notice("what an earlier server ran was killed", metadata: ["processes": "\(outcome.killed)"])
         }
         if outcome.alive > 0 {
             logger.error("what an earlier server ran is still alive", metadata: ["processes": "\(outcome.alive)"])
         }
+        return outcome.alive == 0
     }
 
     /// Tells this start of the machine from any other. Source: random(4), /proc/sys/kernel/random/boot_id.

@@ -100,6 +100,7 @@ package final class Engine {
         var processes = ProcessPoolOptions(
             slots: options.slots(.process), fleets: options.fleets, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
+        processes.starts = options.starts
         processes.variables = options.childVariables
         pools = [
             LoopPool(slots: options.slots(.loop), on: loop, report: report),
@@ -227,7 +228,7 @@ package final class Engine {
         switch action {
         case .persist(let id, let attempt): persist(id, attempt)
         case .persistStart(let id, let attempt, let grant):
-            live[id]?.storedGrant = grant
+            if let job = live[id] { noteStart(of: job, grant) }
             journal.write(.started(id, attempt: attempt, grant: grant, at: now), then: .start(id, grant: grant))
         case .answer(let id): accepted(id)
         case .start(let id, let attempt, let grant, let pool):
@@ -247,7 +248,7 @@ package final class Engine {
 
     private func persist(_ id: JobID, _ attempt: Int) {
         guard let job = live[id] else { return }
-        job.storedGrant = attempt
+        if attempt > 0 { noteStart(of: job, attempt) }
         // What has to wait is not to weigh more than its bytes meanwhile.
         if attempt == 0 { job.dropInput() }
         journal.write(.submitted(job.record, attempt: attempt, job.identity), then: .submission(id))
@@ -268,7 +269,7 @@ package final class Engine {
         job.stopReason = nil
         let attempt = Attempt(
             id: id, number: number, task: job.entry.task, input: job.takeInput(),
-            timeout: job.record.timeout, isQuick: job.entry.isQuick(in: name))
+            timeout: job.record.timeout, isQuick: job.entry.isQuick(in: name), cell: job.cell)
         pool(name)?.start(attempt)
     }
 
@@ -284,6 +285,7 @@ package final class Engine {
             job.stand(.queued)
             append(.queued(position: position), to: job, isNews: job !== standing)
         case .started(let attempt, let time):
+            releaseStart(of: job)
             if job.state != .cancelling { job.stand(.running) }
             record.attempt = attempt
             record.startedAt = time
@@ -297,7 +299,7 @@ package final class Engine {
             record.dueAt = due
             append(.retrying(job.failure, due: due), to: job)
         // The disk is to know, or a restart would take it for lost.
-        case .handedBack(let tally): requeued(job, tally, due: now)
+        case .handedBack(let tally): handedBack(job, tally)
         case .cancelling:
             job.beginState()
             journal.write(.cancelRequested(id), then: .state(id))
@@ -314,17 +316,12 @@ package final class Engine {
         if !job.isStateUnderway { job.tell(.changed) { $0.wantsChanges } }
     }
 
-    private func requeued(_ job: LiveJob, _ tally: Tally, due: Instant) {
-        let id = job.record.id
-        job.beginState()
-        journal.write(.requeued(id, tally, grant: job.storedGrant, due: due), then: .state(id))
-    }
-
     private func conclude(_ id: JobID, _ conclusion: Conclusion) {
         guard let job = live[id] else { return }
         let outcome = job.outcome(conclusion, at: now, isWritten: isDurable)
         monitor.attemptEnded(job, Span.Ending(outcome.state))
         job.outcome = outcome
+        job.cell.keep()
         journal.write(
             .ended(job.record, outcome, grant: job.storedGrant, hasHistory: job.hasHistory), then: .end(id))
     }
@@ -350,23 +347,30 @@ package final class Engine {
             feed(.recorded(id))
         case (.history(let id, let reserved), .stored):
             if let job = live[id] { historian.stored(job, reserved: reserved) }
+        case (.handedBack(let id, let cell), .stored):
+            options.starts?.release(cell)
+            stateStored(of: id)
         case (.then(let done), _): done()
         case (.nothing, .stored), (.nothing(nil), _): break
-        case (.state(let id), .stored):
-            guard let job = live[id], job.stateStored() else { return }
-            live.changed(job)
-            monitor.changed(job.record)
-            job.tell(.changed) { $0.wantsChanges }
+        case (.state(let id), .stored): stateStored(of: id)
         case (.submission(let id), .stale), (.start(let id, _), _), (.end(let id), _), (.history(let id, _), _),
-            (.state(let id), _), (.nothing(let id?), _):
+            (.state(let id), _), (.handedBack(let id, _), _), (.nothing(let id?), _):
             metrics.staleWrites += 1
             logger.error("a write about an attempt that is not current was refused", metadata: ["job": "\(id)"])
         }
     }
 
+    private func stateStored(of id: JobID) {
+        guard let job = live[id], job.stateStored() else { return }
+        live.changed(job)
+        monitor.changed(job.record)
+        job.tell(.changed) { $0.wantsChanges }
+    }
+
     /// The job never was.
     private func drop(_ id: JobID, _ cause: Waiter.Cause) {
         guard let job = live.remove(id) else { return }
+        releaseStart(of: job)
         feed(.persistFailed(id))
         job.tell(cause)
     }
@@ -374,6 +378,7 @@ package final class Engine {
     /// The outcome is stored: now it may be told.
     private func announceEnd(of id: JobID) {
         guard let job = live.remove(id) else { return }
+        releaseStart(of: job)
         let record = job.record
         metrics.events += 1
         lists.left(record)

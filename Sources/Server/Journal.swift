@@ -1,6 +1,7 @@
 import DequeModule
 import EventLoop
 import Jobs
+import Pools
 import Store
 
 /// What waits for the disk, in the order in which it was written.
@@ -15,6 +16,8 @@ final class Journal {
         case history(JobID, reserved: Int)
         case state(JobID)
         case then(() -> Void)
+        /// - Parameter cell: Says until then that the attempt has not begun.
+        case handedBack(JobID, StartCell)
         case nothing(JobID?)
     }
 

@@ -31,6 +31,8 @@ final class LiveJob {
     var followsWall = false
     /// The last place, given for an attempt, that the store has been told of; 0: none.
     var storedGrant = 0
+    /// Where it stands that its attempt has not begun, until that has, or until the store knows what became of it.
+    var cell = StartCell()
     /// Its row in the timeline while it runs; -1: none.
     var lane: Int32 = -1
     /// Changes of its state that are on their way to the disk, and the state that is shown once they are there.

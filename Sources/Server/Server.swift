@@ -161,7 +161,9 @@ package final class Server {
         for pool in engine.pools { (pool as? ProcessPool)?.killAll() }
         engine.writeHistory()
         // What leaving clients want is not to be written any more.
-        engine.store.close(inOrder: engine.scheduler.takenPlaces == 0) { [self] in
+        let isInOrder = engine.scheduler.takenPlaces == 0
+        engine.store.close(inOrder: isInOrder) { [self] in
+            if isInOrder { engine.options.starts?.remove() }
             near.closeAll()
             for far in far { far.loop.stop() }
             done()

@@ -40,6 +40,8 @@ package struct ServerOptions: Sendable {
     package var storePatience = 0
     /// After the first signal, how long what runs may still run.
     package var drainTime = Duration.seconds(10)
+    /// Where it is kept which attempts have not begun; nil: nowhere.
+    var starts: StartList?
     /// Put into the environment of every child.
     var childVariables: [String: String] = [:]
     /// Jobs that may wait in one queue.

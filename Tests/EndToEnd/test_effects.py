@@ -6,11 +6,13 @@ import os
 import pathlib
 import random
 import signal
+import sqlite3
+import subprocess
 import threading
 import unittest
 
-from server import Server
-from waiting import changed
+from server import PATIENCE, Server
+from waiting import begun, changed
 
 JOBS = int(os.environ.get("SPINDLE_EFFECTS", "2000"))
 KILLS = int(os.environ.get("SPINDLE_KILLS", "20"))
@@ -43,6 +45,13 @@ async def nap(how: str = ""):
         os._exit(3)
     await asyncio.sleep(0.05)
     mark("done")
+    return how
+
+@spindle.task
+async def still(how: str = ""):
+    mark(how or "ran")
+    if how == "hang":
+        time.sleep(3600)
     return how
 '''
 
@@ -155,17 +164,70 @@ class KilledServerTests(EffectsTest):
             for client in clients:
                 client.join()
             server.start()
+        lost = []
         for job in list(allowed):
             end = server.wait(job)
             self.assertIn(end["state"], ("succeeded", "failed"), end)
             if end["state"] == "failed":
                 self.assertEqual(end["error"]["type"], "Lost", end)
+                lost.append(end)
         effects = self.effects()
+        # Between its beginning and its mark a worker can be killed with one call, and with no other.
+        unmarked = [end for end in lost if len(effects[end["id"]]) < end["attempt"]]
+        self.assertLessEqual(len(unmarked), 2 * KILLS, unmarked)
         for job, maximum in allowed.items():
             numbers = [attempt for attempt, _ in effects[job]]
             self.assertEqual(len(numbers), len(set(numbers)), f"{job} ran twice under one number: {numbers}")
             self.assertLessEqual(len(numbers), maximum, f"{job} ran {numbers}")
         print(f"{KILLS} kills, {len(allowed)} jobs: ", end="", flush=True)
+
+    def test_what_waits_inside_a_pool_when_the_server_is_killed_has_not_started_and_is_not_charged(self):
+        server = self.serve("--processes", "1")
+        for kills in (1, 2, 3):
+            # A worker that stands still has a call in hand and begins none.
+            for task, value, options in (("quick", {}, {}), ("sleep", {"seconds": 0}, {"pool": "process", "max_attempts": 2})):
+                for pid in [worker["pid"] for worker in server.get("/v1/pools/process").json["workers"]]:
+                    os.kill(pid, signal.SIGSTOP)
+                self.kill_with(server, kills, [server.submit(task, value, **options)])
+            # A coroutine that blocks keeps others from beginning.
+            running = server.submit("still", {"how": "hang"})
+            begun(server, running)
+            self.kill_with(server, kills, [server.submit("still", max_attempts=1 + n % 2) for n in range(12)])
+            end = server.wait(running)
+            self.assertEqual((end["state"], end["error"]["type"]), ("failed", "Lost"), end)
+        for job, marks in self.effects().items():
+            self.assertEqual(len(marks), 1, f"{job} ran twice: {marks}")
+
+    def kill_with(self, server, kills, waiting):
+        """Kills the server while the store has all of these as running, and again at once; none of them had begun."""
+        # What was given went to the disk before this.
+        server.submit("squares", {"n": 1}, delay="1h")
+        self.assertGreaterEqual(self.given(server), len(waiting))
+        server.kill()
+        for _ in range(kills - 1):
+            # While it starts, or when it has just started.
+            self.kill_soon(server)
+        server.start()
+        for job in waiting:
+            end = server.wait(job)
+            self.assertEqual((end["state"], end["attempt"]), ("succeeded", 1), (kills, end))
+
+    def given(self, server):
+        """Jobs that the store has as running, on disk."""
+        store = sqlite3.connect(server.store)
+        try:
+            return store.execute("SELECT count(*) FROM live WHERE running = 1").fetchone()[0]
+        finally:
+            store.close()
+
+    def kill_soon(self, server):
+        process = subprocess.Popen(server.line, stdout=subprocess.DEVNULL, stderr=server.log, env=server.base, cwd=server.home.name)
+        try:
+            process.wait(random.random() * 0.25)
+        except subprocess.TimeoutExpired:
+            pass
+        process.kill()
+        process.wait(PATIENCE)
 
     def submit_until(self, server, gone, allowed):
         while not gone.is_set():

@@ -67,8 +67,11 @@ final class StoreBench {
         }
     }
 
+    /// Who had the store before it was opened again.
+    private(set) var predecessor: Predecessor?
+
     /// Closes the store in order and opens it again; what it found then.
-    func reopen() throws -> Found {
+    func reopen(takingBack unbegun: [(job: JobID, grant: Int)] = []) throws -> Found {
         var isClosed = false
         store.close(inOrder: true) { [loop] in
             isClosed = true
@@ -77,7 +80,9 @@ final class StoreBench {
         run { isClosed }
         store = MemoryStore()
         try open()
-        return try #require(store as? SQLiteStore).begin(boot: "boot", name: "name")
+        let store = try #require(store as? SQLiteStore)
+        predecessor = try store.predecessor(boot: "boot")
+        return try store.begin(boot: "boot", name: "name", takingBack: unbegun)
     }
 
     /// What an earlier server has left, in the order in which it comes.

@@ -187,6 +187,26 @@ import Testing
         }
     }
 
+    @Test func `an attempt that never began is taken back with the epoch, but not its grant, and no other one`() throws
+    {
+        let bench = try StoreBench(.sqlite)
+        _ = try bench.reopen()
+        let (unbegun, running, ahead) = (bench.job(), bench.job(), bench.job(maxAttempts: 3))
+        bench.write(
+            .submitted(unbegun, attempt: 1, nil), .submitted(running, attempt: 1, nil),
+            .submitted(ahead, attempt: 1, nil))
+        // Of one that has been given another place since, what is known of the first says nothing.
+        bench.write(
+            .requeued(ahead.id, Tally(attempt: 1), grant: 1, due: bench.start),
+            .started(ahead.id, attempt: 2, grant: 2, at: bench.start))
+        _ = try bench.reopen(takingBack: [(unbegun.id, 1), (ahead.id, 1), (JobID(rawValue: 1), 1)])
+        let left = Dictionary(try bench.left().map { ($0.record.id, $0) }) { first, _ in first }
+        #expect(left[unbegun.id]?.remains == Remains(Tally(), grant: 1))
+        #expect(left[unbegun.id]?.record.startedAt == nil)
+        #expect(left[running.id]?.remains == Remains(Tally(attempt: 1), grant: 1, wasRunning: true))
+        #expect(left[ahead.id]?.remains == Remains(Tally(attempt: 2), grant: 2, wasRunning: true))
+    }
+
     @Test func `children and the name of the store are known to the next server`() throws {
         let bench = try StoreBench(.sqlite)
         let first = try bench.reopen()
@@ -194,7 +214,9 @@ import Testing
             .childStarted(ChildMark(pid: 7, startedAt: 70)), .childStarted(ChildMark(pid: 8, startedAt: 80)),
             .childEnded(pid: 7))
         let second = try bench.reopen()
-        #expect(second.children == [ChildMark(pid: 8, startedAt: 80)])
+        let predecessor = try #require(bench.predecessor)
+        #expect(predecessor.children == [ChildMark(pid: 8, startedAt: 80)])
+        #expect(predecessor.name == first.name && predecessor.epoch == first.epoch && predecessor.wasClean)
         #expect(second.name == first.name && second.epoch == first.epoch + 1 && second.wasClean)
     }
 }

@@ -54,6 +54,9 @@ int spindle_pipe(int pipe[2]);
 /// Memory to be shared by mapping it, of so many bytes for ever, close-on-exec: its descriptor or -errno. Nobody who has it
 /// can make it shorter, so that reading it never ends a process.
 int spindle_shared_memory(size_t bytes);
+
+/// Whether files there are memory, and stay it.
+int spindle_is_in_memory(const char *path);
 /// A word that another process may be writing.
 static inline uint64_t spindle_load(const void *word) {
     return __atomic_load_n((const uint64_t *)word, __ATOMIC_ACQUIRE);

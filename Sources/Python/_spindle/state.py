@@ -8,6 +8,9 @@ import os
 import time
 
 VARIABLE = "SPINDLE_STATE_FD"
+#: Names a file in which the server after this one reads what has begun.
+BEGUN_VARIABLE = "SPINDLE_BEGUN"
+PAGE = 4096
 RING = 4096
 #: What fits into the ring, in bytes.
 CAPACITY = 32768
@@ -22,6 +25,8 @@ class State:
         self.words = memoryview(memory)[:RING].cast("Q")
         self.ring = memoryview(memory)[RING:]
         self.written = self.sent = 0
+        self.page = memoryview(self._page() or bytearray(PAGE)).cast("Q")
+        self.page[0] = 1
         self.words[SPOKEN] = 1
         #: Whether this process is the one that it was made in, and not one that a task has forked.
         self.is_ours = True
@@ -40,8 +45,20 @@ class State:
         finally:
             os.close(int(descriptor))
 
+    @staticmethod
+    def _page():
+        path = os.environ.pop(BEGUN_VARIABLE, None)
+        if path is None:
+            return None
+        try:
+            with open(path, "r+b") as file:
+                return mmap.mmap(file.fileno(), PAGE)
+        except (OSError, ValueError):
+            return None
+
     def let_go(self):
         self.is_ours = False
+        self.page = memoryview(bytearray(PAGE)).cast("Q")
         self.words = memoryview(bytearray(RING)).cast("Q")
         self.ring = memoryview(bytearray(CAPACITY))
 
@@ -49,10 +66,12 @@ class State:
 
     def begin(self, id):
         """From here on the call's effects are possible."""
+        self.page[1] = id
         self.words[SINCE] = time.monotonic_ns()
         self.words[BEGUN] = id
 
     def begin_beside(self, id):
+        self.page[2] = id
         self.words[BESIDE] = id
 
     def share(self):

@@ -95,6 +95,9 @@ class Zygote:
                 os._exit(0)
             name, value = params["mark"].split("=", 1)
             os.environ[name] = value
+            os.environ.pop(state.BEGUN_VARIABLE, None)
+            if params.get("begun"):
+                os.environ[state.BEGUN_VARIABLE] = params["begun"]
             processes.kept.clear()
             Worker(self.tasks, self.descriptor).serve()
         except BaseException:

@@ -5,8 +5,6 @@ import Synchronization
 
 /// What a server finds when it starts, besides its jobs.
 package struct Found {
-    /// Children of earlier servers, if the machine has not started since.
-    package let children: [ChildMark]
     /// Of the store; its children carry it in their environment.
     package let name: String
     /// One more at each start.
@@ -26,8 +24,14 @@ extension SQLiteStore {
     /// - Parameters:
     ///   - boot: The machine's boot id.
     ///   - name: What the store is to be called if it is new.
-    package func begin(boot: String, name: String) throws(StoreFailure) -> Found {
-        let begin = { (db: Database) in try Self.begin(db, boot: boot, name: name) }
+    package func begin(
+        boot: String, name: String, takingBack unbegun: [(job: JobID, grant: Int)] = []
+    ) throws(StoreFailure) -> Found {
+        let begin = { (db: Database) in
+            // Together with the epoch: what is known of a server is used once.
+            try Self.takeBack(unbegun, db)
+            return try Self.begin(db, boot: boot, name: name)
+        }
         do {
             do {
                 return try pool.write(begin)
@@ -45,21 +49,14 @@ extension SQLiteStore {
         let last = try Row.fetchOne(db, sql: "SELECT * FROM server")
         let name = last.flatMap { String.fromDatabaseValue($0["name"]) } ?? name
         let epoch = (last.flatMap { Int.fromDatabaseValue($0["epoch"]) } ?? 0).asCount.adding(saturating: 1)
-        let isSameBoot = last.flatMap { String.fromDatabaseValue($0["boot"]) } == boot
         try db.execute(sql: "DELETE FROM server")
         try db.execute(
             sql: "INSERT INTO server (name, epoch, boot, clean) VALUES (?,?,?,0)", arguments: [name, epoch, boot])
-        // What is no number of a process is nobody's.
-        let children = try Row.fetchAll(db, sql: "SELECT pid, started_at FROM children").compactMap { row in
-            Int32.fromDatabaseValue(row[0]).flatMap { pid in
-                Int64.fromDatabaseValue(row[1]).map { ChildMark(pid: pid, startedAt: $0) }
-            }
-        }
         try db.execute(sql: "DELETE FROM children")
         let lastID = try Int64.fetchOne(
             db, sql: "SELECT max((SELECT coalesce(max(id), 0) FROM finished), (SELECT coalesce(max(id), 0) FROM live))")
         return Found(
-            children: isSameBoot ? children : [], name: name, epoch: epoch,
+            name: name, epoch: epoch,
             wasClean: last.map { Bool.fromDatabaseValue($0["clean"]) ?? false } ?? true,
             lastID: lastID.flatMap { $0 > 0 ? JobID(column: $0) : nil })
     }

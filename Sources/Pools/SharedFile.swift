@@ -1,0 +1,29 @@
+import Glibc
+import Synchronization
+
+/// Numbers, each given once, from 1.
+final class Pages: Sendable {
+    private let last = Atomic<UInt64>(0)
+    func next() -> UInt64 { last.add(1, ordering: .relaxed).newValue }
+}
+
+/// Makes a file of zeros, with all the memory that it needs, and maps it.
+///
+/// - Parameter head: Stands at its beginning.
+/// - Returns: nil when there is no room.
+func makeShared(_ path: String, size: Int, head: String = "") -> UnsafeMutableRawPointer? {
+    let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    // Now, while it can be refused: a page that is not there when it is written to would end the process.
+    guard posix_fallocate(descriptor, 0, off_t(size)) == 0,
+        let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED
+    else {
+        unlink(path)
+        return nil
+    }
+    for (index, byte) in head.utf8.prefix(StartList.headBytes - 1).enumerated() {
+        memory.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+    }
+    return memory
+}
