@@ -40,6 +40,9 @@ static const unsigned char state_py[] = {
 static const unsigned char streams_py[] = {
 #embed "../Python/_spindle/streams.py"
 };
+static const unsigned char surroundings_py[] = {
+#embed "../Python/_spindle/surroundings.py"
+};
 static const unsigned char tasks_py[] = {
 #embed "../Python/_spindle/tasks.py"
 };
@@ -71,6 +74,7 @@ static const struct python_sdk_file files[] = {
     FILE_OF("_spindle/shapes.py", shapes_py),
     FILE_OF("_spindle/state.py", state_py),
     FILE_OF("_spindle/streams.py", streams_py),
+    FILE_OF("_spindle/surroundings.py", surroundings_py),
     FILE_OF("_spindle/tasks.py", tasks_py),
     FILE_OF("_spindle/threads.py", threads_py),
     FILE_OF("_spindle/values.py", values_py),

@@ -516,6 +516,92 @@ def hang(): time.sleep(60)
             worker.process.wait(1.1)
 
 
+SPOILING = '''
+import resource, signal
+KINDS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+def seen():
+    old = os.umask(0)
+    os.umask(old)
+    return [os.getcwd(), old, [resource.getrlimit(kind) for kind in KINDS], sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            sorted(os.sched_getaffinity(0)), [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())], os.getpid()]
+def change(what):
+    soft = lambda kind, value: resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+    if "files" in what: soft(resource.RLIMIT_NOFILE, 8)
+    if "prlimit" in what: resource.prlimit(0, resource.RLIMIT_FSIZE, (10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    if "stack" in what: soft(resource.RLIMIT_STACK, 1 << 20)
+    if "cpu" in what: soft(resource.RLIMIT_CPU, 3000)
+    if "mask" in what: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+    if "umask" in what: os.umask(0o777)
+    if "cwd" in what: os.chdir("/")
+    if "affinity" in what: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    if "handler" in what: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "hard" in what: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    if "fail" in what: raise ValueError("spoiled")
+    return 1
+@spindle.task
+def look(): return seen()
+@spindle.task
+def spoil(what: list): return change(what)
+@spindle.task
+async def alook(): return seen()
+@spindle.task
+async def aspoil(what: list): return change(what)
+@spindle.task
+async def wait():
+    await asyncio.sleep(0.3)
+    return "waited"
+'''
+WHAT = ["files", "prlimit", "stack", "cpu", "mask", "umask", "cwd", "affinity"]
+
+
+@pytest.mark.parametrize("look, spoil, what", [("look", "spoil", WHAT + ["handler"]), ("look", "spoil", WHAT + ["handler", "fail"]), ("alook", "aspoil", WHAT)])
+def test_what_a_call_changes_of_its_process_is_put_back(look, spoil, what):
+    with Conversation(SPOILING) as worker:
+        for all_or_one in [what, *([one] for one in what if one != "fail")]:
+            before = worker.run(look)
+            worker.run(spoil, what=all_or_one)
+            assert worker.run(look) == before, all_or_one
+        # And it can be cancelled as before.
+        assert worker.run("wait") == "waited"
+
+
+def as_nobody(text):
+    return "import os\nos.setgid(65534)\nos.setuid(65534)\n" + text if os.getuid() == 0 else text
+
+
+@pytest.mark.parametrize("spoil, other", [("spoil", "wait"), ("aspoil", "wait"), ("spoil", None), ("aspoil", None)])
+def test_a_worker_with_changes_that_nobody_can_put_back_answers_and_leaves(spoil, other):
+    with Conversation(as_nobody(SPOILING)) as worker:
+        beside = other and worker.start(other)
+        assert worker.run(spoil, what=["hard"]) == 1
+        if beside:
+            assert worker.outcome(beside) == "waited"
+        assert worker.process.wait(30) == 0
+        worker.err.seek(0)
+        assert "RLIMIT_NOFILE" in worker.err.read()
+
+
+def test_who_cancels_all_tasks_of_asyncio_cancels_its_own():
+    with Conversation('''
+from asyncio import all_tasks
+@spindle.task
+async def stay():
+    await asyncio.sleep(0.3)
+    return "stayed"
+@spindle.task
+async def sweep():
+    mine = [asyncio.create_task(asyncio.sleep(60)) for _ in range(3)]
+    others = [task for task in all_tasks() | asyncio.all_tasks() | asyncio.tasks.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*mine, return_exceptions=True)
+    return [len(others), [task.cancelled() for task in mine]]
+''') as worker:
+        stays = [worker.start("stay") for _ in range(5)]
+        assert worker.run("sweep") == [3, [True] * 3]
+        assert [worker.outcome(id) for id in stays] == ["stayed"] * 5
+
+
 # ---------------------------------------------------------------- other interpreters
 
 def interpreters():

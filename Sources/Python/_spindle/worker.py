@@ -12,7 +12,7 @@ import time
 import traceback
 import types
 
-from . import processes
+from . import processes, surroundings
 from .allowance import CPUAllowance
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
@@ -56,8 +56,11 @@ class Worker:
         self.is_inside = False
         #: Whether threads that a call has left, or that the file has, may write what has no name on it.
         self.is_shared = False
-        #: What a call is not to change for those after it.
-        self.home, self.streams = os.getcwd(), (sys.stdout, sys.stderr)
+        #: Whether a call has changed for ever what it should not, so that this process is to be replaced.
+        self.is_spoiled = False
+        #: Whether the main thread begins nothing more because of that.
+        self.is_parked = False
+        self.streams = (sys.stdout, sys.stderr)
 
     # ---- sending
 
@@ -102,6 +105,8 @@ class Worker:
     def take(self, message):
         method, params = message.get("method"), message.get("params") or {}
         if method == "run":
+            if self.is_spoiled:
+                return  # another process will do it
             call = Call(self, message["id"], params)
             self.calls[call.id] = call
             task = self.tasks.get(params.get("task"))
@@ -172,6 +177,7 @@ class Worker:
         processes.serve(self)
         if are_left():
             self.share()
+        self.surroundings = surroundings.Surroundings(self.cpu)
         reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
         ready = threading.Event()
         start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))
@@ -246,6 +252,8 @@ class Worker:
         before = _usage()
         value = error = None
         self.main_call = call
+        if self.is_spoiled:
+            self.park()
         try:
             # A context of its own: what it sets there is gone with it.
             value = encode(contextvars.copy_context().run(self.run, task, call))
@@ -302,13 +310,30 @@ class Worker:
 
     def tidy(self):
         """Takes back what a call may have changed for those after it."""
-        if not processes.has_changed:
-            return
-        os.chdir(self.home)
-        if signal.getsignal(signal.SIGUSR1) != self.interrupted:
-            signal.signal(signal.SIGUSR1, self.interrupted)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        processes.has_changed = False
+        if surroundings.changed:
+            stuck = self.surroundings.put_back()
+            if stuck and not self.is_spoiled:
+                self.is_spoiled = True
+                os.write(2, f"spindle: a call has changed what nobody can put back: {', '.join(sorted(stuck))}\n".encode())
+        if self.is_spoiled:
+            self.leave() if self.loop is None else self.loop.call_soon_threadsafe(self.leave_if_free)
+
+    def leave(self):
+        """Lets another process take over: what has not begun goes there."""
+        self.channel.flush()
+        exit_now(0)
+
+    def leave_if_free(self):
+        """On the loop, where coroutines begin; the main thread's calls begin only where it is not parked."""
+        is_busy = self.main_call is not None and not self.is_parked
+        if not is_busy and all(call.future is None for call in list(self.calls.values())):
+            self.leave()
+
+    def park(self):
+        self.is_parked = True
+        self.loop.call_soon_threadsafe(self.leave_if_free)
+        while True:
+            time.sleep(3600)
 
     async def run_async(self, task, call):
         current.set(call)
@@ -377,6 +402,7 @@ class Worker:
                 self.fail(call, error)
             if call.future is not None:
                 self.flush_soon()
+                self.tidy()
         except BaseException:
             give_up("a call cannot be answered")
 

@@ -1,0 +1,131 @@
+"""What a call may change of its process besides its own: put back for those after it, or the process is replaced.
+
+Only where somebody has changed something: to ask the system after each call would cost more than many a call does. What C
+code changes by itself is not noticed.
+"""
+import asyncio
+import functools
+import os
+import signal
+import threading
+
+from . import api
+from .state import Steps
+
+try:
+    import resource
+except ImportError:  # not on every system
+    resource = None
+
+_PUT_BACK = (
+    (os, ("chdir", "fchdir", "umask", "nice", "setpriority", "sched_setaffinity")),
+    (signal, ("signal", "setitimer", "alarm", "pthread_sigmask")),
+    (resource, ("setrlimit", "prlimit")),
+)
+#: What nobody can take back.
+_LASTING = (
+    (os, ("chroot", "setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid", "setgroups",
+          "unshare", "setns", "sched_setscheduler", "sched_setparam")),
+)
+
+#: Threads in which somebody has changed something, and what of it is for ever.
+changed = set()
+lasting = set()
+
+
+def install():
+    """Called before the file is imported."""
+    for noted, table in ((None, _PUT_BACK), (lasting, _LASTING)):
+        for module, names in table:
+            for name in names:
+                if hasattr(module, name):
+                    setattr(module, name, _noting(getattr(module, name), noted))
+    asyncio.all_tasks = asyncio.tasks.all_tasks = _of_this_call(asyncio.all_tasks)
+
+
+def _noting(original, also):
+    @functools.wraps(original)
+    def change(*arguments, **named):
+        changed.add(threading.get_ident())
+        answer = original(*arguments, **named)
+        if also is not None and api.current.get() is not None:
+            also.add(original.__name__)
+        return answer
+    return change
+
+
+def _of_this_call(original):
+    """Whoever cancels all tasks means its own: those of other calls are none of its business."""
+    @functools.wraps(original)
+    def all_tasks(loop=None):
+        call = api.current.get()
+        tasks = original(loop)
+        if call is None:
+            return tasks
+        return {task for task in tasks if not isinstance(coroutine := task.get_coro(), Steps) or coroutine.id == call.id}
+    return all_tasks
+
+
+class Surroundings:
+    """As they are when the file has been imported."""
+
+    def __init__(self, cpu):
+        self.cpu = cpu
+        self.directory = os.getcwd()
+        self.mode = os.umask(0o77)
+        os.umask(self.mode)
+        self.priority = os.getpriority(os.PRIO_PROCESS, 0)
+        self.affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        self.handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        self.limits = {}
+        if resource:
+            for name in dir(resource):
+                if name.startswith("RLIMIT_") and name != "RLIMIT_CPU":
+                    self.limits[name] = resource.getrlimit(getattr(resource, name))
+        changed.clear()
+
+    def put_back(self):
+        """In the thread of the call that has ended.
+
+        Returns: what could not be put back.
+        """
+        stuck = set(lasting)
+        changed.clear()
+        for name, work in (("directory", self._directory), ("priority", self._priority), ("affinity", self._affinity),
+                           ("signals", self._signals), *((name, functools.partial(self._limit, name)) for name in self._limits())):
+            try:
+                work()
+            except (OSError, ValueError):
+                stuck.add(name)
+        os.umask(self.mode)
+        changed.clear()
+        return stuck
+
+    def _directory(self):
+        os.chdir(self.directory)
+
+    def _priority(self):
+        if os.getpriority(os.PRIO_PROCESS, 0) != self.priority:
+            os.setpriority(os.PRIO_PROCESS, 0, self.priority)
+
+    def _affinity(self):
+        if self.affinity is not None and os.sched_getaffinity(0) != self.affinity:
+            os.sched_setaffinity(0, self.affinity)
+
+    def _signals(self):
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        if threading.current_thread() is not threading.main_thread():
+            return  # elsewhere nobody can have changed the others
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) != handler and handler is not None:
+                signal.signal(number, handler)
+
+    def _limits(self):
+        return {**self.limits, "RLIMIT_CPU": (self.cpu.soft, self.cpu.hard)} if resource else {}
+
+    def _limit(self, name):
+        limit, wanted = getattr(resource, name), self._limits()[name]
+        if resource.getrlimit(limit) != wanted:
+            resource.setrlimit(limit, wanted)
