@@ -1,5 +1,6 @@
 """`/openapi.json` is what clients are made from: names stay, and what it says of a route is what the route does."""
 import json
+import re
 
 from server import Server, ServerTest
 
@@ -54,6 +55,15 @@ class DescriptionTests(ServerTest):
         self.assertEqual(used - schemas, set())
         # One that nothing leads to is dead.
         self.assertEqual(schemas - used, set())
+
+    def test_what_is_described_as_a_jobs_name_is_taken_for_one(self):
+        cursor = next(parameter["schema"]["pattern"] for parameter in self.operations["GET /v1/jobs"]["parameters"]
+                      if parameter["name"] == "cursor")
+        alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+        for first in alphabet:
+            for rest in ("0" * 12, "z" * 12, "i" + "0" * 11, "0" * 11 + "u", "0" * 11):
+                status = self.server.get(f"/v1/jobs?cursor={first}{rest}").status
+                self.assertEqual(status == 200, re.match(cursor, first + rest) is not None, first + rest)
 
     def test_every_route_refuses_as_it_says(self):
         for route, operation in self.operations.items():

@@ -20,7 +20,7 @@ struct QueryParameter {
     }
 
     static let cursor = QueryParameter(
-        "cursor", ["type": "string", "pattern": "^[0-9a-g][0-9a-hjkmnp-tv-z]{12}$"], "The `next` of the page before")
+        "cursor", ["type": "string", "pattern": "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"], "The `next` of the page before")
     static let after = QueryParameter(
         "after", ["type": "integer", "minimum": 0, "maximum": .integer(1 << 53)], "The last event that is known")
     static let every = QueryParameter("every", Schemas.duration, "The state of everything, no more often than that")

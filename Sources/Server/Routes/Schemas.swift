@@ -11,7 +11,7 @@ enum Schemas {
     static let count: JSONValue = ["type": "integer", "minimum": 0]
     static let number: JSONValue = ["type": "number"]
     static let time: JSONValue = ["type": "string", "format": "date-time"]
-    static let jobID: JSONValue = ["type": "string", "pattern": "^[0-9a-g][0-9a-hjkmnp-tv-z]{12}$"]
+    static let jobID: JSONValue = ["type": "string", "pattern": "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"]
     /// Any JSON.
     static let anything: JSONValue = [:]
 
