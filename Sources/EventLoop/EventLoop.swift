@@ -17,14 +17,15 @@ import Synchronization
 ///
 /// libevent's own locks are off. Only ``submit(_:)``, ``stop()`` and ``isOnLoop`` may be called from another thread;
 /// everything else belongs to the loop's thread.
-// Guard: `mailbox` by its mutex, `owner` is atomic, all other state is touched only on the loop's thread.
+// Guard: `mailbox` by `lock`, `owner` is atomic, all other state is touched only on the loop's thread.
 public final class EventLoop: @unchecked Sendable {
     typealias Work = @Sendable () -> Void
 
     package let base: OpaquePointer
     private let wakeDescriptor: Descriptor
     private let owner = Atomic<UInt>(0)
-    private let mailbox = Mutex(Mailbox())
+    private let lock = Lock()
+    private var mailbox = Mailbox()
 
     private struct Mailbox {
         var work: [Work] = []
@@ -79,10 +80,10 @@ public final class EventLoop: @unchecked Sendable {
 
     /// Runs `work` on the loop's thread, in the order of submission, at the loop's next turn.
     package func submit(_ work: @escaping @Sendable () -> Void) {
-        let mustWake = mailbox.withLock { box in
-            box.work.append(work)
-            defer { box.signalled = true }
-            return !box.signalled
+        let mustWake = lock.withLock {
+            mailbox.work.append(work)
+            defer { mailbox.signalled = true }
+            return !mailbox.signalled
         }
         if mustWake { wake() }
     }
@@ -171,9 +172,9 @@ public final class EventLoop: @unchecked Sendable {
         var count: UInt64 = 0
         read(wakeDescriptor.number, &count, 8)
         var batch = spare
-        mailbox.withLock { box in
-            swap(&batch, &box.work)
-            box.signalled = false
+        lock.withLock {
+            swap(&batch, &mailbox.work)
+            mailbox.signalled = false
         }
         for work in batch { work() }
         batch.removeAll(keepingCapacity: batch.capacity <= 1024)

@@ -1,9 +1,9 @@
-import Synchronization
-
 /// Messages from other threads to one receiver on the loop, delivered in batches: however many are posted while the loop
 /// is busy, they cost it one wake-up.
-package final class Inbox<Message: Sendable>: Sendable {
-    private let waiting = Mutex<[Message]>([])
+// Guard: `waiting` by `lock`; nothing else changes.
+package final class Inbox<Message: Sendable>: @unchecked Sendable {
+    private let lock = Lock()
+    private var waiting: [Message] = []
     private let loop: EventLoop
     private let receiver: LoopBound<([Message]) -> Void>
 
@@ -15,18 +15,18 @@ package final class Inbox<Message: Sendable>: Sendable {
 
     /// Callable from any thread.
     package func post(_ message: Message) {
-        let first = waiting.withLock { messages in
-            messages.append(message)
-            return messages.count == 1
+        let first = lock.withLock {
+            waiting.append(message)
+            return waiting.count == 1
         }
         if first { loop.submit { [self] in deliver() } }
     }
 
     private func deliver() {
-        let batch = waiting.withLock { messages in
+        let batch = lock.withLock {
             var batch: [Message] = []
-            batch.reserveCapacity(messages.count)
-            swap(&batch, &messages)
+            batch.reserveCapacity(waiting.count)
+            swap(&batch, &waiting)
             return batch
         }
         receiver.value(batch)
