@@ -9,7 +9,7 @@ final class Pages: Sendable {
 
 /// Makes a file of zeros, with all the memory that it needs, and maps it.
 ///
-/// - Parameter head: Stands at its beginning.
+/// - Parameter head: Stands at its beginning, within the first page.
 /// - Returns: nil when there is no room.
 func makeShared(_ path: String, size: Int, head: String = "") -> UnsafeMutableRawPointer? {
     let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
@@ -22,7 +22,7 @@ func makeShared(_ path: String, size: Int, head: String = "") -> UnsafeMutableRa
         unlink(path)
         return nil
     }
-    for (index, byte) in head.utf8.prefix(StartList.headBytes - 1).enumerated() {
+    for (index, byte) in head.utf8.prefix(min(size, 4096) - 1).enumerated() {
         memory.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
     }
     return memory

@@ -88,8 +88,8 @@ private struct Starts {
 
     private static func hasNotBegun(_ call: UInt64, _ page: [UInt64]) -> Bool {
         guard page.count == 3, page[0] == 1 else { return false }
-        let isConcurrent = call & StartList.besideOthers != 0
-        return call & ~StartList.besideOthers > page[isConcurrent ? 2 : 1]
+        let isConcurrent = call & StartCell.besideOthers != 0
+        return call & ~StartCell.besideOthers > page[isConcurrent ? 2 : 1]
     }
 
     private func read(_ page: UInt64) -> [UInt64] {

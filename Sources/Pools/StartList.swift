@@ -33,7 +33,6 @@ package final class StartList: @unchecked Sendable {
     static let fileName = "starts"
     /// Where the kernel keeps such memory. Source: shm_overview(7).
     static let root = "/dev/shm"
-    static let besideOthers: UInt64 = 1 << 62
 
     private let directory: WorkDirectory
     private let memory: UnsafeMutableRawPointer
@@ -86,68 +85,4 @@ package final class StartList: @unchecked Sendable {
 
     /// A page for one more worker; nil when there is no memory.
     func page() -> StartPage? { StartPage(pages.next(), in: directory.path) }
-}
-
-/// Where one attempt stands in a ``StartList``; nowhere where nobody keeps it.
-// Guard: the words are atomic, and their memory is never given back.
-package struct StartCell: @unchecked Sendable {
-    fileprivate let words: UnsafeMutableRawPointer?
-
-    package init() { words = nil }
-    fileprivate init(_ words: UnsafeMutableRawPointer) { self.words = words }
-
-    package var isNone: Bool { words == nil }
-
-    /// From here on it may have effects.
-    func begin() { if let words { spindle_store(words, 0) } }
-
-    /// It is in a worker's hands, which says itself when it begins.
-    func give(to page: StartPage, as call: Int, isConcurrent: Bool) {
-        guard let words else { return }
-        spindle_store(words + 24, UInt64(call) | (isConcurrent ? StartList.besideOthers : 0))
-        spindle_store(words + 16, page.number)
-    }
-
-    /// It came back without having begun, whatever its worker's page is later.
-    package func keep() { if let words { spindle_store(words + 16, 0) } }
-}
-
-/// What one worker has begun, for the server after this one. The worker writes there, and this server never reads it: a
-/// worker that spoils it spoils nothing else.
-///
-/// | word | what the worker says with it |
-/// | --- | --- |
-/// | 0 | 1: it uses this |
-/// | 1 | the last call of its line that has begun |
-/// | 2 | the last concurrent call that has begun |
-final class StartPage: Sendable {
-    /// Names its path to the worker.
-    static let variable = "SPINDLE_BEGUN"
-    static let bytes = 4096
-
-    let number: UInt64
-    let path: String
-
-    fileprivate init?(_ number: UInt64, in directory: String) {
-        self.number = number
-        path = "\(directory)/\(number)"
-        guard let memory = makeShared(path, size: Self.bytes) else { return nil }
-        munmap(memory, Self.bytes)
-    }
-
-    deinit { unlink(path) }
-
-    /// This worker's, of a worker; never given back.
-    static func own() -> UnsafeMutableRawPointer? {
-        guard let path = getenv(variable) else { return nil }
-        let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_size == bytes,
-            let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED
-        else { return nil }
-        spindle_store(memory, 1)
-        return memory
-    }
 }

@@ -1,0 +1,42 @@
+import CSpindle
+import Glibc
+
+/// What one worker has begun, for the server after this one. The worker writes there, and this server never reads it: a
+/// worker that spoils it spoils nothing else.
+///
+/// | word | what the worker says with it |
+/// | --- | --- |
+/// | 0 | 1: it uses this |
+/// | 1 | the last call of its line that has begun |
+/// | 2 | the last concurrent call that has begun |
+final class StartPage: Sendable {
+    /// Names its path to the worker.
+    static let variable = "SPINDLE_BEGUN"
+    static let bytes = 4096
+
+    let number: UInt64
+    let path: String
+
+    init?(_ number: UInt64, in directory: String) {
+        self.number = number
+        path = "\(directory)/\(number)"
+        guard let memory = makeShared(path, size: Self.bytes) else { return nil }
+        munmap(memory, Self.bytes)
+    }
+
+    deinit { unlink(path) }
+
+    /// This worker's, of a worker; never given back.
+    static func own() -> UnsafeMutableRawPointer? {
+        guard let path = getenv(variable) else { return nil }
+        let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_size == bytes,
+            let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED
+        else { return nil }
+        spindle_store(memory, 1)
+        return memory
+    }
+}
