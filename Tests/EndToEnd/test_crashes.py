@@ -17,6 +17,7 @@ import threading
 import time
 import unittest
 
+from disks import disk, needs_disk
 from processes import alive, wait_for
 from server import PATIENCE, Server
 from waiting import begun, clock, ended, there
@@ -417,30 +418,19 @@ class FailedSyncTests(unittest.TestCase):
         self.assertLess(took, 1, "lived on after the sync had failed")
 
 
-def can_mount():
-    with tempfile.TemporaryDirectory() as directory:
-        if subprocess.run(["mount", "-t", "tmpfs", "none", directory], capture_output=True).returncode:
-            return False
-        subprocess.run(["umount", directory], check=True)
-        return True
-
-
-@unittest.skipUnless(can_mount(), "may not mount a small disk here")
+@needs_disk
 class FullDiskTests(unittest.TestCase):
     def test_a_full_disk_refuses_new_jobs_records_running_ones_and_serves_on(self):
-        disk = tempfile.mkdtemp()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", disk], check=True)
-        self.addCleanup(os.rmdir, disk)
-        self.addCleanup(subprocess.run, ["umount", disk], check=True)
-        server = Server("--store", disk + "/jobs.db", "--threads", "2", "--processes", "1")
-        server.store = disk + "/jobs.db"
+        place = disk(self, "24m")
+        server = Server("--store", place + "/jobs.db", "--threads", "2", "--processes", "1")
+        server.store = place + "/jobs.db"
         self.addCleanup(server.stop)
         ledger, back = Ledger(), []
         for cycle in range(FULL_DISKS):
             with self.subTest(f"cycle {cycle}"):
                 running = server.submit("sleep", {"seconds": 0.2})
                 ledger.note(running)
-                with open(disk + "/filler", "wb", buffering=0) as filler:
+                with open(place + "/filler", "wb", buffering=0) as filler:
                     try:
                         while filler.write(bytes(1 << 16)):
                             pass
@@ -449,7 +439,7 @@ class FullDiskTests(unittest.TestCase):
                 answer = self.submit_until(server, ledger, 507)
                 self.assertIn("retry-after", answer.headers)
                 self.assertEqual(server.wait(running)["state"], "succeeded")
-                os.unlink(disk + "/filler")
+                os.unlink(place + "/filler")
                 begun = time.monotonic()
                 self.submit_until(server, ledger, 202)
                 back.append(time.monotonic() - begun)

@@ -4,11 +4,11 @@ import http.server
 import os
 import pathlib
 import signal
-import subprocess
 import tempfile
 import threading
 import unittest
 
+from disks import disk, needs_disk
 from server import PATIENCE, Server
 from waiting import asking, begun
 
@@ -23,14 +23,6 @@ def big(gate: str, size: int) -> str:
     return "x" * size
 """
 BIG_SIZE = 20 << 20  # more than a small disk's reserve
-
-
-def can_mount():
-    with tempfile.TemporaryDirectory() as directory:
-        if subprocess.run(["mount", "-t", "tmpfs", "none", directory], capture_output=True).returncode:
-            return False
-        subprocess.run(["umount", directory], check=True)
-        return True
 
 
 class Gate:
@@ -72,13 +64,10 @@ class Gate:
         self.server.server_close()
 
 
-@unittest.skipUnless(can_mount(), "may not mount a small disk here")
+@needs_disk
 class FullDiskTests(unittest.TestCase):
     def setUp(self):
-        self.disk = tempfile.mkdtemp()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", self.disk], check=True)
-        self.addCleanup(os.rmdir, self.disk)
-        self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
+        self.disk = disk(self, "64m")
 
     def serve(self, *arguments, **options):
         server = Server("--store", self.disk + "/jobs.db", "--threads", "1", "--processes", "1", *arguments, **options)
