@@ -283,6 +283,24 @@ class ProcessTests(NeighbourTest):
         self.assertEqual(alive(kept), [])
 
 
+class DirectoryTests(NeighbourTest):
+    def test_a_call_has_a_directory_of_its_own(self):
+        for task, tasks in (("say", ALONE), ("beside", TASKS)):
+            with self.subTest(task=task):
+                server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": tasks})
+                keep = "place = spindle.directory()\nopen(place + '/secret', 'w').close()\n"
+                answer = "result = place" if task == "say" else "return place"
+                places = [self.ran(server, task, code=keep + answer)["result"] for _ in range(2)]
+                self.assertNotEqual(*places)
+                self.assertEqual([place for place in places if os.path.exists(place)], [])
+                seen = "seen = os.listdir(spindle.directory())\n"
+                self.assertEqual(self.ran(server, task, code=seen + answer.replace("place", "seen"))["result"], [])
+                # One that throws its directory away takes nothing from the next one, whose result goes by a file.
+                self.ran(server, task, code="import shutil\nshutil.rmtree(spindle.directory())")
+                done = self.ran(server, task, code="big = 'x' * 3_000_000\n" + answer.replace("place", "big"))
+                self.assertEqual(len(done["result"]), 3_000_000)
+
+
 class CancelTests(NeighbourTest):
     def test_a_coroutine_that_cleans_up_for_too_long_spares_its_neighbours(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})

@@ -120,6 +120,34 @@ class CareTests(unittest.TestCase):
         self.assertIn("nowhere/copy.db", done.stderr)
         self.assertNotIn(self.server.store, done.stderr)
 
+    def test_what_is_no_file_is_refused_at_once(self):
+        with tempfile.TemporaryDirectory() as home:
+            pipe, directory = os.path.join(home, "pipe"), os.path.join(home, "directory")
+            os.mkfifo(pipe)
+            os.mkdir(directory)
+            for place in (pipe, directory, "/dev/null"):
+                for command in (("serve", "--listen", "127.0.0.1:0"), ("store", "check"), ("store", "stats")):
+                    done = subprocess.run([BINARY, *command, "--store", place], capture_output=True, text=True, timeout=PATIENCE,
+                                          env=dict(os.environ, XDG_STATE_HOME=home, TMPDIR=home))
+                    self.assertNotEqual(done.returncode, 0, (command, place))
+                    self.assertIn("is no file", done.stderr, (command, place))
+
+    def test_a_refused_start_leaves_the_files_beside_the_store_to_their_owner(self):
+        with tempfile.TemporaryDirectory() as home:
+            server = Server("--store", home + "/jobs.db", "--threads", "1", "--processes", "1")
+            self.addCleanup(server.stop)
+            server.kill()
+            os.chmod(home + "/jobs.db", 0o400)
+            # Root may write it all the same, and a start that is not refused shows as much.
+            try:
+                server.start()
+                server.kill()
+            except RuntimeError:
+                pass
+            # SQLite makes the others anew, as the store is.
+            modes = {name: oct(os.stat(home + "/jobs.db" + name).st_mode & 0o777) for name in (".lock", ".reserve")}
+            self.assertEqual(set(modes.values()), {"0o600"}, modes)
+
     def test_a_label_of_any_name_is_found_on_disk(self):
         names = ["plain", "a\\b", "dot.ted"]
         jobs = {name: self.server.submit("squares", labels={name: "v"}) for name in names}

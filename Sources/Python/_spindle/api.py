@@ -1,6 +1,7 @@
 """What a task may call while it runs, and how it is known which one that is."""
 import contextvars
 import json
+import os
 import threading
 
 from .channel import MAX_LINE
@@ -38,6 +39,8 @@ class Call:
         self.output = None
         #: Numbers of the processes that it has started.
         self.processes = []
+        #: Its own, once it has asked for one.
+        self.directory = None
 
     def send(self, method, members):
         """Sends a notification about this call; `members` is the inside of a JSON object, in bytes."""
@@ -157,5 +160,10 @@ def attempt():
 
 
 def directory():
-    """A directory that goes away with this process."""
-    return here().params.get("dir")
+    """A directory of this call's own, which goes away when it ends."""
+    call = here()
+    if call.directory is None:
+        place = os.path.join(call.params.get("dir") or os.getcwd(), f"call-{call.id}")
+        os.makedirs(place, 0o700)
+        call.directory = place
+    return call.directory

@@ -350,7 +350,7 @@ class Worker:
             value = encode(value)
         except BaseException as raised:
             error = raised
-        if call.processes:
+        if call.processes or call.directory is not None:
             # Not on the loop, where others would wait for it.
             start_for_nobody(threading.Thread(target=self.conclude, args=(call, value, error), daemon=True))
         else:
@@ -382,6 +382,10 @@ class Worker:
                 return
             if call.processes:
                 processes.end(call, is_alone=self.loop is None)
+            if call.directory is not None:
+                # Only here: to import it takes longer than most calls do.
+                import shutil
+                shutil.rmtree(call.directory, ignore_errors=True)
             if call.output is not None:
                 call.output.close()
             for lines in list(call.lines.values()):

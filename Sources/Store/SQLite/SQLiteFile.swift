@@ -39,7 +39,7 @@ enum SQLiteFile {
     ) throws(StoreFailure) -> (pool: DatabasePool, seen: Walk?) {
         do {
             let isNew = access(path, F_OK) != 0
-            if isNew { try make(path) }
+            if isNew { try make(path) } else { try mustBeFile(path) }
             keepPrivate(path)
             try lock.lockStore(waitingFor: wait)
             let seen = isNew ? nil : try look(at: path)
@@ -68,14 +68,21 @@ enum SQLiteFile {
         Glibc.close(descriptor)
     }
 
-    /// What an earlier server has left beside the store is as private as the store.
+    /// To open a pipe would wait for ever.
+    static func mustBeFile(_ path: String) throws {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { throw StoreFailure("is no file") }
+    }
+
+    /// What an earlier server has left beside the store is as private as the store, and can be written by its owner whatever
+    /// the store is at this moment.
     private static func keepPrivate(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else { return }
         for suffix in ["-wal", "-shm", ".lock", ".reserve"] {
             let file = Glibc.open(path + suffix, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
             guard file >= 0 else { continue }
-            fchmod(file, status.st_mode & 0o777)
+            fchmod(file, status.st_mode & 0o777 | 0o600)
             Glibc.close(file)
         }
     }

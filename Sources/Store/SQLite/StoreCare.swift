@@ -192,6 +192,7 @@ package enum StoreCare {
 
     private static func open(_ path: String) throws -> DatabaseQueue {
         guard access(path, F_OK) == 0 else { throw StoreFailure("is not there") }
+        try SQLiteFile.mustBeFile(path)
         let queue = try DatabaseQueue(path: path, configuration: SQLiteFile.configuration)
         let id = try queue.read { try Int32.fetchOne($0, sql: "PRAGMA application_id") }
         guard id == Schema.applicationID else { throw StoreFailure("is no store of Spindle") }
