@@ -132,6 +132,18 @@ def bound() -> int: return resource.getrlimit(resource.RLIMIT_CPU)[0]
         died = [line for line in server.get("/metrics").body.decode().splitlines() if 'reason="died"' in line]
         self.assertEqual(died, ['spindle_workers_ended_total{reason="died"} 3'])
 
+    def test_a_forked_worker_has_as_much_for_each_call_as_any_other(self):
+        # What its calls took is in whole seconds; the one that has begun is given.
+        for preload in ((), ("--preload",)):
+            with self.subTest(preload=preload):
+                server = self.serve("--cpu-limit", "5s", *preload)
+                for _ in range(3):
+                    self.assertEqual(server.ask("POST", "/v1/run/bound", {}).json, 6)
+                    job = server.submit("turn", {"seconds": 60})
+                    self.assertTrue(any(event["type"] == "started" for event in server.events(job)))
+                    server.ask("POST", f"/v1/jobs/{job}/signal", {"signal": "KILL"})
+                    server.wait(job)
+
     def test_without_a_limit_the_kernel_has_none(self):
         bound = self.serve().ask("POST", "/v1/run/bound", {}).json
         self.assertEqual(bound, resource.getrlimit(resource.RLIMIT_CPU)[0])

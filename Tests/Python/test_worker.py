@@ -565,6 +565,48 @@ def test_what_a_call_changes_of_its_process_is_put_back(look, spoil, what):
         assert worker.run("wait") == "waited"
 
 
+BESIDE = '''
+import signal
+@spindle.task
+def hold(begin: str, end: str):
+    os.chdir("/")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open(begin, "w").close()
+    open(end).read()
+    return [os.getcwd(), signal.getsignal(signal.SIGTERM) == signal.SIG_IGN]
+@spindle.task
+def look():
+    return [os.getcwd(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, os.umask(0o22)]
+@spindle.task
+async def spoil(program: bool):
+    os.umask(0o7)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    if program:
+        await (await asyncio.create_subprocess_exec("true")).wait()
+@spindle.task
+async def alook():
+    return [len(os.sched_getaffinity(0)), signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+'''
+
+
+@pytest.mark.parametrize("program", [False, True])
+def test_what_a_coroutine_changes_is_put_back_without_touching_the_call_beside_it(program):
+    with Conversation(BESIDE) as worker:
+        home = os.path.realpath(worker.home.name)
+        begin, end = (os.path.join(home, name) for name in ("begin", "end"))
+        os.mkfifo(begin)
+        os.mkfifo(end)
+        held = worker.start("hold", begin=begin, end=end)
+        open(begin).read()
+        before = worker.run("alook")
+        worker.run("spoil", program=program)
+        assert worker.run("alook") == before
+        open(end, "w").close()
+        assert worker.outcome(held) == ["/", True]
+        assert worker.run("look") == [home, True, 0o22]
+
+
 def as_nobody(text):
     return "import os\nos.setgid(65534)\nos.setuid(65534)\n" + text if os.getuid() == 0 else text
 

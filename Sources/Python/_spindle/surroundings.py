@@ -83,23 +83,38 @@ class Surroundings:
             for name in dir(resource):
                 if name.startswith("RLIMIT_") and name != "RLIMIT_CPU":
                     self.limits[name] = resource.getrlimit(getattr(resource, name))
+        #: The one in which coroutines run, if there is one.
+        self.loop_thread = None
+        #: Whether what belongs to the process is to be put back when the main thread's call ends.
+        self.is_due = False
         changed.clear()
 
-    def put_back(self):
+    def put_back(self, runs_beside):
         """In the thread of the call that has ended.
+
+        runs_beside: Whether a call runs in the main thread, which this is not: what belongs to the process is that call's too, and
+        waits for its end.
 
         Returns: what could not be put back.
         """
         stuck = set(lasting)
-        changed.clear()
-        for name, work in (("directory", self._directory), ("priority", self._priority), ("affinity", self._affinity),
-                           ("signals", self._signals), *((name, functools.partial(self._limit, name)) for name in self._limits())):
+        here, main = threading.get_ident(), threading.main_thread().ident
+        work = [("priority", self._priority), ("affinity", self._affinity), ("mask", self._mask)] if here in changed else []
+        changed.discard(here)
+        self.is_due = runs_beside
+        if not runs_beside:
+            # Of threads that a call has started itself nobody but they can put back what is theirs.
+            changed.intersection_update({main, self.loop_thread})
+            work += [("directory", self._directory), ("umask", self._umask),
+                     *((name, functools.partial(self._limit, name)) for name in self._limits())]
+            if here == main:
+                work.append(("signals", self._signals))
+        for name, put in work:
             try:
-                work()
+                put()
             except (OSError, ValueError):
                 stuck.add(name)
-        os.umask(self.mode)
-        changed.clear()
+        changed.discard(here)  # by this
         return stuck
 
     def _directory(self):
@@ -113,10 +128,14 @@ class Surroundings:
         if self.affinity is not None and os.sched_getaffinity(0) != self.affinity:
             os.sched_setaffinity(0, self.affinity)
 
-    def _signals(self):
+    def _mask(self):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-        if threading.current_thread() is not threading.main_thread():
-            return  # elsewhere nobody can have changed the others
+
+    def _umask(self):
+        os.umask(self.mode)
+
+    def _signals(self):
+        """In the main thread, which alone can have changed them."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self.handlers.items():
             if signal.getsignal(number) != handler and handler is not None:

@@ -41,10 +41,11 @@ CANCELLED = -32800
 class Worker:
     """Serves the tasks of this process until the server closes the channel."""
 
-    def __init__(self, tasks, descriptor):
+    def __init__(self, tasks, descriptor, cpu=None):
+        """cpu: Where the process does not begin with the limit as it is for one call."""
         self.tasks = tasks
         self.channel = Channel(descriptor)
-        self.cpu = CPUAllowance()
+        self.cpu = cpu or CPUAllowance()
         self.process = os.getpid()
         self.calls = {}
         self.queue = queue.SimpleQueue()
@@ -213,6 +214,7 @@ class Worker:
         exit_now(0)  # it is gone: there is nothing to clean up for
 
     def serve_loop(self, ready):
+        self.surroundings.loop_thread = threading.get_ident()
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(self.make_task)
         asyncio.set_event_loop(self.loop)
@@ -310,8 +312,9 @@ class Worker:
 
     def tidy(self):
         """Takes back what a call may have changed for those after it."""
-        if surroundings.changed:
-            stuck = self.surroundings.put_back()
+        if surroundings.changed or self.surroundings.is_due:
+            beside = self.main_call is not None and threading.current_thread() is not threading.main_thread()
+            stuck = self.surroundings.put_back(beside)
             if stuck and not self.is_spoiled:
                 self.is_spoiled = True
                 os.write(2, f"spindle: a call has changed what nobody can put back: {', '.join(sorted(stuck))}\n".encode())
@@ -406,7 +409,9 @@ class Worker:
                 self.fail(call, error)
             if call.future is not None:
                 self.flush_soon()
-                self.tidy()
+                # In the loop's thread, which may be another one than this.
+                if surroundings.changed or self.is_spoiled:
+                    self.loop.call_soon_threadsafe(self.tidy)
         except BaseException:
             give_up("a call cannot be answered")
 

@@ -23,6 +23,8 @@ class Zygote:
         self.tasks = tasks
         self.descriptor = descriptor
         self.channel = socket.socket(fileno=descriptor)
+        #: Its workers have the same for each call, and begin with the limit where it stands when they are forked.
+        self.cpu = CPUAllowance()
 
     def serve(self):
         threads = len(os.listdir("/proc/self/task"))
@@ -35,14 +37,13 @@ class Zygote:
         gc.collect()
         gc.freeze()  # what is there stays where it is, on pages that the workers share
         self.send({"method": "ready"})
-        cpu = CPUAllowance()
         while True:
             line, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 8)
             if not line:
                 return  # the server is gone
             # A message with descriptors is never joined with the next one (unix(7)).
             request = json.loads(line)
-            cpu.renew()
+            self.cpu.renew()
             try:
                 pid = self.fork(request["params"], descriptors)
                 self.send({"id": request["id"], "result": {"pid": pid}})
@@ -99,7 +100,7 @@ class Zygote:
             if params.get("begun"):
                 os.environ[state.BEGUN_VARIABLE] = params["begun"]
             processes.kept.clear()
-            Worker(self.tasks, self.descriptor).serve()
+            Worker(self.tasks, self.descriptor, self.cpu).serve()
         except BaseException:
             traceback.print_exc()
         finally:
