@@ -92,22 +92,27 @@ final class RunningServer {
 
     /// Takes commands and workers anew from the configuration, and tokens from their file, at each SIGHUP.
     func reloadOnHangUp(from settings: Settings, _ read: @escaping () throws -> Settings) throws(LoopError) {
+        let reloading = Reloading(setup, read)
         hangUp = try SignalWatch(SIGHUP, on: loop) { [unowned self] in
-            do {
-                let new = try read()
-                let fleets = try setup.fleets(new)
-                let tokens = try setup.tokenFile?.again()
-                for key in new.differences(from: settings) where ![Setting.python.key, Setting.env.key].contains(key) {
-                    logger.warning("a changed setting takes effect at the next start", metadata: ["setting": "\(key)"])
+            reloading.read(on: loop) { [unowned self] found in
+                do {
+                    take(try found.get(), insteadOf: settings)
+                } catch {
+                    logger.error("nothing was reloaded", metadata: ["why": "\(error)"])
                 }
-                logger.notice(
-                    "reloading", metadata: ["commands": "\(new.commands.count)", "fleets": "\(fleets.count)"])
-                if let tokens { server.replace(tokens) }
-                server.engine.reload(commands: new.commands, fleets: fleets)
-            } catch {
-                logger.error("nothing was reloaded", metadata: ["why": "\(error)"])
             }
         }
+    }
+
+    private func take(_ found: Reloading.Found, insteadOf settings: Settings) {
+        let new = found.settings
+        for key in new.differences(from: settings) where ![Setting.python.key, Setting.env.key].contains(key) {
+            logger.warning("a changed setting takes effect at the next start", metadata: ["setting": "\(key)"])
+        }
+        logger.notice(
+            "reloading", metadata: ["commands": "\(new.commands.count)", "fleets": "\(found.fleets.count)"])
+        if let tokens = found.tokens { server.replace(tokens) }
+        server.engine.reload(commands: new.commands, fleets: found.fleets)
     }
 
     func stop() {

@@ -180,6 +180,20 @@ input = { type = "object", properties = { word = { type = "string" } } }
         self.assertEqual(done.returncode, 2)
         self.assertIn("--interpreter", done.stderr)
 
+    def test_a_file_that_takes_long_to_read_keeps_nobody_waiting(self):
+        path = self.home / "c.toml"
+        path.write_text("[commands.one]\ncommand = ['echo', 'before']\n")
+        server = self.server("--config", str(path), "--no-auth")
+        path.unlink()
+        os.mkfifo(path)
+        server.process.send_signal(signal.SIGHUP)
+        # Somebody reads it now, and gets nothing yet.
+        with open(path, "w") as file:
+            self.assertEqual(server.ask("POST", "/v1/run/one", {}).json, "before")
+            file.write("[commands.one]\ncommand = ['echo', 'after']\n")
+        logged(server, "reloading")
+        self.assertEqual(server.ask("POST", "/v1/run/one", {}).json, "after")
+
     def test_a_reload_says_what_is_not_there_and_changes_nothing(self):
         script = self.script("script.sh")
         path = self.home / "c.toml"
