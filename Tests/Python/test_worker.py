@@ -489,6 +489,26 @@ async def own():
         assert worker.run("own")["data"]["type"] == "CancelledError"
 
 
+def test_usage_has_what_the_children_of_a_call_took():
+    with Conversation('''
+BURN = "import time\\nkept = bytearray(150 << 20)\\nwhile time.process_time() < 0.5: pass"
+@spindle.task
+def start():
+    subprocess.run([sys.executable, "-c", BURN])
+    subprocess.run([sys.executable, "-c", BURN.replace("150", "1")])
+@spindle.task
+def alone(): subprocess.run(["true"])
+''') as worker:
+        for _ in range(2):
+            usage = worker.answer(worker.start("start"))["result"]["usage"]
+            assert usage["cpu_seconds"] > 0.9, usage
+            assert worker.answer(worker.start("alone"))["result"]["usage"]["cpu_seconds"] < 0.4
+        id = worker.start("start")
+        assert worker.answer(id)["result"]["usage"]["cpu_seconds"] > 0.9
+    with Conversation("@spindle.task\ndef eat(): subprocess.run([sys.executable, '-c', 'kept = bytearray(150 << 20)'])") as worker:
+        assert worker.answer(worker.start("eat"))["result"]["usage"]["max_rss_bytes"] > 150 << 20
+
+
 def test_what_a_call_changes_is_put_back():
     with Conversation('''
 import signal

@@ -179,6 +179,8 @@ class Worker:
         if are_left():
             self.share()
         self.surroundings = surroundings.Surroundings(self.cpu)
+        #: What children took that are accounted for.
+        self.children = resource and resource.getrusage(resource.RUSAGE_CHILDREN)
         reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
         ready = threading.Event()
         start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))
@@ -402,7 +404,7 @@ class Worker:
                 sys.stdout, sys.stderr = self.streams
             if error is None:
                 try:
-                    self.succeed(call, value, before and _usage(before))
+                    self.succeed(call, value, before and _usage(before, self.children_of(call)))
                 except OSError as wrong:
                     error = wrong
             if error is not None:
@@ -414,6 +416,19 @@ class Worker:
                     self.loop.call_soon_threadsafe(self.tidy)
         except BaseException:
             give_up("a call cannot be answered")
+
+    def children_of(self, call):
+        """What the children that a call has started and waited for took: CPU in seconds, resident memory in bytes.
+
+        Where calls run beside each other nobody can tell whose it was.
+        """
+        if not call.processes or self.loop is not None or resource is None:
+            return 0, 0
+        before, now = self.children, resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.children = now
+        # The most of all that there ever were: where it has grown it is of this call's.
+        most = now.ru_maxrss * 1024 if now.ru_maxrss > before.ru_maxrss else 0
+        return now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime, most
 
     def flush_soon(self):
         """What ends in the same turn of the loop is answered together."""
@@ -442,7 +457,7 @@ def _frames(error):
 _WHOSE = resource and getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
-def _usage(before=None):
+def _usage(before=None, children=(0, 0)):
     if resource is None:
         return None
     now = resource.getrusage(_WHOSE)
@@ -452,7 +467,8 @@ def _usage(before=None):
         return now, cpu
     before, began = before
     # By hand: it is said of every call. What is not there is 0, as it mostly is.
-    usage = b'{"cpu_seconds":%.9f,"max_rss_bytes":%d' % (cpu - began, now.ru_maxrss * 1024)
+    usage = b'{"cpu_seconds":%.9f,"max_rss_bytes":%d' % (
+        cpu - began + children[0], max(now.ru_maxrss * 1024, children[1]))
     if now.ru_nvcsw != before.ru_nvcsw or now.ru_nivcsw != before.ru_nivcsw:
         usage += b',"voluntary_switches":%d,"involuntary_switches":%d' % (
             now.ru_nvcsw - before.ru_nvcsw, now.ru_nivcsw - before.ru_nivcsw)
