@@ -1,11 +1,4 @@
 import Glibc
-import Synchronization
-
-/// Numbers, each given once, from 1.
-final class Pages: Sendable {
-    private let last = Atomic<UInt64>(0)
-    func next() -> UInt64 { last.add(1, ordering: .relaxed).newValue }
-}
 
 /// Makes a file of zeros, with all the memory that it needs, and maps it.
 ///

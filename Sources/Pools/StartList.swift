@@ -1,6 +1,7 @@
 import CSpindle
 import Glibc
 import Jobs
+import Synchronization
 
 /// Which attempts were given a place and have not begun, in memory that outlives the server.
 ///
@@ -37,7 +38,7 @@ package final class StartList: @unchecked Sendable {
     private let directory: WorkDirectory
     private let memory: UnsafeMutableRawPointer
     private var free: [Int32]
-    private let pages = Pages()
+    private let pages = Atomic<UInt64>(0)
 
     /// - Parameter owner: Which server's it is.
     /// - Returns: nil where there is no such memory: then everything that was given a place may have begun.
@@ -84,5 +85,5 @@ package final class StartList: @unchecked Sendable {
     // MARK: For any thread
 
     /// A page for one more worker; nil when there is no memory.
-    func page() -> StartPage? { StartPage(pages.next(), in: directory.path) }
+    func page() -> StartPage? { StartPage(pages.add(1, ordering: .relaxed).newValue, in: directory.path) }
 }

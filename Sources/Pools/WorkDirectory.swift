@@ -120,7 +120,10 @@ package final class WorkDirectory: Sendable {
         }
     }
 
-    private func clearDead() { Self.forEachDead(in: shelf.number) { _ in true } }
+    private func clearDead() {
+        // Lists of starts may stand on the same shelf: their own store reads them first.
+        Self.forEachDead(in: shelf.number) { faccessat($0, StartList.fileName, F_OK, 0) != 0 }
+    }
 
     /// Shows the directories of servers of this user that are gone, each while nobody else has it.
     ///

@@ -397,7 +397,6 @@ final class WorkerProcess {
     }
 }
 
-/// `SIGSEGV` for 11.
 /// What a process that has not been reaped has taken so far.
 private func cpuNanoseconds(of pid: pid_t) -> Int64 {
     var clock = clockid_t()
@@ -406,6 +405,7 @@ private func cpuNanoseconds(of pid: pid_t) -> Int64 {
     return Int64(taken.tv_sec) * 1_000_000_000 + Int64(taken.tv_nsec)
 }
 
+/// `Segmentation fault` for 11.
 func signalName(_ number: Int) -> String {
     guard let name = strsignal(CInt(number)) else { return "unknown" }
     return String(cString: name)

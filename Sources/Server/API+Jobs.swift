@@ -51,7 +51,7 @@ extension API {
     func listJobs(_ exchange: Exchange, _: String) throws(Problem) {
         let query = try Query(exchange.head.queryText)
         let filter = try JobFilter(query)
-        let limit = try query.integer("limit", in: 1...500) ?? 50
+        let limit = try query.integer(.jobLimit) ?? 50
         var cursor: JobID?
         if let text = query["cursor"] {
             guard let id = JobID(text) else { throw .invalid("/cursor", "is none that this server gave") }
@@ -125,7 +125,7 @@ extension API {
     private func showEvents(_ exchange: Exchange, _ record: JobRecord) throws(Problem) {
         let head = exchange.head
         let query = try Query(head.queryText)
-        let wanted = try query.integer("after", in: Int.counts)
+        let wanted = try query.integer(.after)
         let lastSeen = try Self.lastEventID(head) ?? wanted
         // What nobody has been shown yet nobody has: one beyond the end means the end.
         let after = min(lastSeen ?? 0, record.events.lastShown)
@@ -133,7 +133,7 @@ extension API {
             "application/json", "text/event-stream", "application/x-ndjson", "text/plain",
         ]) {
         case "application/json":
-            listEvents(exchange, record, after: after, limit: try query.integer("limit", in: 1...1000) ?? 1000)
+            listEvents(exchange, record, after: after, limit: try query.integer(.eventLimit) ?? 1000)
         case "text/event-stream":
             if lastSeen != nil, record.state.isFinal, after >= record.events.lastSeq {
                 return exchange.respond(Response(204))

@@ -9,7 +9,6 @@ extension API {
     private static let paces = Duration.milliseconds(20)...Duration.seconds(60)
     /// How far back the timeline goes, in milliseconds.
     private static let hour = 3_600_000
-    private static let mostSpans = 1...20_000
 
     /// `GET /v1/events?every=250ms`: the state of everything, no more often than that.
     func follow(_ exchange: Exchange, every text: String, as format: EventFormat) throws(Problem) {
@@ -28,11 +27,11 @@ extension API {
         let query = try Query(exchange.head.queryText)
         let now = engine.now.nanoseconds
         let latest = Int(now / 1_000_000)
-        let to = try query.integer("to", in: 0...Int(Int64.max / 2_000_000)) ?? latest
-        let from = try query.integer("from", in: 0...Int(Int64.max / 2_000_000)) ?? (to - 60_000)
+        let to = try query.integer(.to) ?? latest
+        let from = try query.integer(.from) ?? (to - 60_000)
         guard from < to else { throw .invalid("/from", "must be before to") }
         guard to - from <= Self.hour else { throw .invalid("/from", "must be at most an hour before to") }
-        let limit = try query.integer("limit", in: Self.mostSpans) ?? 4000
+        let limit = try query.integer(.spanLimit) ?? 4000
         let monitor: Monitor = engine.monitor
         let (spans, isJoined) = monitor.spans.window(Int64(from) * 1_000_000, Int64(to) * 1_000_000, limit: limit)
         var body: [UInt8] = []

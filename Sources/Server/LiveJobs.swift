@@ -180,9 +180,9 @@ extension JobError {
 /// The jobs that have not ended, by id and in the order of their ids.
 struct LiveJobs: ~Copyable {
     private var table = JobTable<LiveJob>()
-    /// The accepted ones, for lists.
     /// Restored jobs that have run: they come before the others, and are not yet among them.
     private var early = Deque<LiveJob>()
+    /// The accepted ones, for lists.
     private var roll = Roll()
 
     /// What they hold together, roughly: inputs, labels, events, logs and outputs, and some for each job.

@@ -35,8 +35,9 @@ struct Query {
     }
 
     /// - Throws: ``Problem`` 422 when it is no whole number within bounds.
-    func integer(_ name: String, in bounds: ClosedRange<Int>) throws(Problem) -> Int? {
-        guard let text = self[name] else { return nil }
+    func integer(_ parameter: QueryParameter) throws(Problem) -> Int? {
+        let name = parameter.name
+        guard let bounds = parameter.bounds, let text = self[name] else { return nil }
         guard let value = Int(text), bounds.contains(value) else {
             throw .invalid("/\(name)", "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound)")
         }

@@ -23,7 +23,6 @@ struct Roll: ~Copyable {
 
     /// Rows that are held, of jobs that are gone too.
     var rows: Int { pages.reduce(0) { $0 + $1.count } }
-    var pageCount: Int { pages.count }
 
     // MARK: Changes
 

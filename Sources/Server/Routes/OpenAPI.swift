@@ -37,6 +37,10 @@ struct OpenAPI {
         var members: [JSONValue.Member] = [
             .init("summary", .string(route.summary)), .init("operationId", .string(route.operation)),
         ]
+        if route.takesLabels {
+            let text = "The query may also have `label.NAME=VALUE`, once for each label."
+            members.append(.init("description", .string(text)))
+        }
         let parameters = parameters(of: route)
         if !parameters.isEmpty { members.append(.init("parameters", .array(parameters))) }
         if let body = body(of: route) { members.append(.init("requestBody", body)) }

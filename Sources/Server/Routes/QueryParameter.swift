@@ -6,23 +6,32 @@ struct QueryParameter {
     let name: String
     let schema: JSONValue
     let meaning: String
+    /// Of a whole number.
+    let bounds: ClosedRange<Int>?
 
     init(_ name: String, _ schema: JSONValue, _ meaning: String) {
         self.name = name
         self.schema = schema
         self.meaning = meaning
+        bounds = nil
+    }
+
+    /// A whole number.
+    init(_ name: String, _ bounds: ClosedRange<Int>, _ meaning: String) {
+        self.name = name
+        self.meaning = meaning
+        self.bounds = bounds
+        schema = [
+            "type": "integer", "minimum": .integer(bounds.lowerBound), "maximum": .integer(bounds.upperBound),
+        ]
     }
 
     private static let anyText: JSONValue = ["type": "string", "pattern": "^[^\\u0000]*$"]
 
-    static func limit(_ most: Int) -> QueryParameter {
-        QueryParameter("limit", ["type": "integer", "minimum": 1, "maximum": .integer(most)], "How many at most")
-    }
-
-    static let cursor = QueryParameter(
-        "cursor", ["type": "string", "pattern": "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"], "The `next` of the page before")
-    static let after = QueryParameter(
-        "after", ["type": "integer", "minimum": 0, "maximum": .integer(1 << 53)], "The last event that is known")
+    static let jobLimit = QueryParameter("limit", 1...500, "How many at most; 50 unless said otherwise")
+    static let eventLimit = QueryParameter("limit", 1...1000, "How many at most")
+    static let cursor = QueryParameter("cursor", Schemas.jobID, "The `next` of the page before")
+    static let after = QueryParameter("after", Int.counts, "The last event that is known")
     static let every = QueryParameter("every", Schemas.duration, "The state of everything, no more often than that")
     static let close = QueryParameter("close", ["enum": ["true", "false"]], "Whether this is the last of the input")
     static let token = QueryParameter("token", anyText, "Traded for a cookie")
@@ -54,14 +63,13 @@ struct QueryParameter {
             "Of jobs with one key one runs at a time"),
     ]
 
+    static let from = QueryParameter("from", milliseconds, "In milliseconds since 1970")
+    static let to = QueryParameter("to", milliseconds, "In milliseconds since 1970")
+    static let spanLimit = QueryParameter("limit", 1...20_000, "How many at most; 4,000 unless said otherwise")
     /// What ran where.
     static let timeline = [
-        QueryParameter("from", milliseconds, "In milliseconds since 1970"),
-        QueryParameter("to", milliseconds, "In milliseconds since 1970"), .limit(20_000),
-        QueryParameter("format", ["enum": ["json", "trace"]], "trace: for Perfetto"),
+        from, to, spanLimit, QueryParameter("format", ["enum": ["json", "trace"]], "trace: for Perfetto"),
     ]
 
-    private static let milliseconds: JSONValue = [
-        "type": "integer", "minimum": 0, "maximum": .integer(Int(Int64.max / 2_000_000)),
-    ]
+    private static let milliseconds = 0...Int(Int64.max / 2_000_000)
 }

@@ -60,7 +60,7 @@ final class Route {
         self.pattern = pattern
         isVersioned = pattern.hasPrefix("/v1/")
         isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
-        needsJobs = pattern.hasPrefix("/v1/") && pattern != "/v1/session"
+        needsJobs = isVersioned && pattern != "/v1/session"
         self.scope = scope
         self.operation = operation
         self.summary = summary
@@ -101,10 +101,13 @@ final class Route {
             let pair = rest.prefix { $0 != UInt8(ascii: "&") }
             rest = rest[pair.endIndex...].dropFirst()
             let name = pair.prefix { $0 != UInt8(ascii: "=") }
-            guard queryNames.contains(where: { name.elementsEqual($0) }) else { return false }
+            if queryNames.contains(where: { name.elementsEqual($0) }) { continue }
+            guard takesLabels, name.count > Self.label.count, name.starts(with: Self.label) else { return false }
         }
         return true
     }
+
+    private static let label = Array("label.".utf8)
 
     private func begins(_ path: UnsafeBufferPointer<UInt8>) -> Bool {
         // From the end: patterns differ there.

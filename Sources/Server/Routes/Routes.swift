@@ -41,14 +41,14 @@ extension API {
         [
             Route(
                 .get, "/v1/jobs", .read, "listJobs", "Jobs, newest first",
-                query: QueryParameter.filter + [.limit(500), .cursor], takesLabels: true,
+                query: QueryParameter.filter + [.jobLimit, .cursor], takesLabels: true,
                 answers: [.found("JobList", "A page, and where the next one begins")], listJobs),
             Route(
                 .get, "/v1/jobs/{id}", .read, "getJob", "One job; with Prefer: wait=N a long poll",
                 answers: [.found("Job", "The job"), Answer(304, "It is as the client has it")], showJob),
             Route(
                 .get, "/v1/jobs/{id}/events", .read, "getEvents", "A job's events: a stream or a list, by Accept",
-                query: [.after, .limit(1000)],
+                query: [.after, .eventLimit],
                 answers: [
                     Answer(
                         200, "The events so far, or as they happen",
