@@ -48,7 +48,8 @@ package struct Problem: Error {
 
     static func alreadyEnded(_ record: JobRecord) -> Problem {
         var problem = Problem(
-            409, "already-ended", "the job \(record.state == .cancelled ? "was" : "had") \(record.state.rawValue) before")
+            409, "already-ended",
+            "the job \(record.state == .cancelled ? "was" : "had") \(record.state.rawValue) before")
         problem.job = record.id
         return problem
     }

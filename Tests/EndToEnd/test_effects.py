@@ -182,7 +182,13 @@ class KilledServerTests(EffectsTest):
         print(f"{KILLS} kills, {len(allowed)} jobs: ", end="", flush=True)
 
     def test_what_waits_inside_a_pool_when_the_server_is_killed_has_not_started_and_is_not_charged(self):
-        server = self.serve("--processes", "1")
+        self.kill_waiting(self.serve("--processes", "1"))
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "has no shared memory")
+    def test_so_too_where_the_workers_directories_are_in_shared_memory(self):
+        self.kill_waiting(self.serve("--processes", "1", env={"TMPDIR": "/dev/shm"}))
+
+    def kill_waiting(self, server):
         for kills in (1, 2, 3):
             # A worker that stands still has a call in hand and begins none.
             for task, value, options in (("quick", {}, {}), ("sleep", {"seconds": 0}, {"pool": "process", "max_attempts": 2})):
