@@ -44,6 +44,7 @@ extension API {
         guard let cookie = gate.endSession(of: exchange.head, isTLS: exchange.peer.isTLS) else {
             throw Problem(409, "no-session", "this client is not signed in by a cookie")
         }
+        endRefusedStreams()
         var response = Response(204)
         response.set("Set-Cookie", cookie)
         respondOnceKept(response, to: exchange)

@@ -79,6 +79,13 @@ final class API {
 
     private static let plainJSON: StaticString = "application/json"
 
+    /// Ends what those read whose token holds no more, or who have signed out.
+    func endRefusedStreams() {
+        let isRefused: (Exchange) -> Bool = { [gate] in gate.scope(of: $0.head) == nil }
+        engine.streams.end(where: isRefused)
+        engine.monitor.end(where: isRefused)
+    }
+
     /// The value of `Allow` for what routes take.
     private static func allow(_ methods: [Method]) -> String {
         var all: [Method] = []

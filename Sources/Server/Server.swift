@@ -77,6 +77,7 @@ package final class Server {
     /// Other tokens hold from now on. Whether there is a check at all is settled at the start.
     package func replace(_ tokens: Tokens) {
         api.gate.keyring?.replace(tokens)
+        api.endRefusedStreams()
         api.gate.keyring?.keep(on: loop) {}
     }
 

@@ -131,6 +131,18 @@ final class Streams {
         }
     }
 
+    /// Ends streams whose readers may not read any more. They get nothing further.
+    func end(where mayNot: (Exchange) -> Bool) {
+        for stream in readers.values.joined() where mayNot(stream.exchange) {
+            remove(stream)
+            stream.exchange.end()
+        }
+        for firehose in firehoses where mayNot(firehose.exchange) {
+            firehoses.removeAll { $0 === firehose }
+            firehose.exchange.end()
+        }
+    }
+
     /// Ends every stream, once it has what there is: the server stops.
     func closeAll(now: Instant) {
         deliver(now: now)

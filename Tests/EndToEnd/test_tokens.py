@@ -93,6 +93,41 @@ class TokenFileTests(TokenTest):
         logged(server, "line 2")
         self.assertEqual(self.scope(server, OTHER), "submit")
 
+    STREAMS = ("/v1/events", "/v1/events?every=20ms", "/v1/jobs/{job}/events", "/v1/jobs/{job}/log")
+
+    def streams(self, server, job, **headers):
+        """Open streams of each kind; each has said something, or will."""
+        opened = []
+        for path in self.STREAMS:
+            connection = server.connect()
+            self.addCleanup(connection.close)
+            connection.request("GET", path.format(job=job), headers={"Accept": "application/x-ndjson, text/plain", **headers})
+            response = connection.getresponse()
+            self.assertEqual(response.status, 200)
+            opened.append(response)
+        return opened
+
+    def test_streams_of_those_who_may_not_read_any_more_end(self):
+        path = self.write(f"{ADMIN}\n{READER} read\n")
+        server = self.server("--token-file", path, "--loops", "2")
+        job = server.ask("POST", "/v1/jobs", {"task": "sleep", "input": {"seconds": 60}}, {"Authorization": "Bearer " + ADMIN}).json["id"]
+        page, other = self.sign_in(server, ADMIN), self.sign_in(server, ADMIN)
+        gone = self.streams(server, job, Authorization="Bearer " + READER)
+        left = self.streams(server, job, Cookie=page)
+        stay = self.streams(server, job, Authorization="Bearer " + ADMIN) + self.streams(server, job, Cookie=other)
+        pathlib.Path(path).write_text(f"{ADMIN}\n")
+        server.process.send_signal(signal.SIGHUP)
+        for stream in gone:
+            stream.read()  # to its end
+        self.assertEqual(server.ask("DELETE", "/v1/session", headers={"Cookie": page}, token=False).status, 204)
+        for stream in left:
+            stream.read()
+        server.ask("POST", f"/v1/jobs/{job}/cancel", headers={"Authorization": "Bearer " + ADMIN})
+        for path, stream in zip(self.STREAMS * 2, stay):
+            if "log" not in path:
+                while b"cancelled" not in (line := stream.readline()):
+                    self.assertTrue(line, path)
+
     def sign_in(self, server, token):
         return server.ask("GET", "/?token=" + token, token=False).headers["set-cookie"].split(";")[0]
 

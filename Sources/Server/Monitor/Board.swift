@@ -51,6 +51,12 @@ final class Board {
 
     func remove(_ exchange: Exchange) { readers.removeAll { $0 === exchange } }
 
+    func end(where mayNot: (Exchange) -> Bool) {
+        let ended = readers.filter(mayNot)
+        readers.removeAll { reader in ended.contains { $0 === reader } }
+        for reader in ended { reader.end() }
+    }
+
     func closeAll() {
         for reader in readers { reader.end() }
         readers = []

@@ -119,6 +119,12 @@ final class Monitor {
 
     var readerCount: Int { boards.reduce(0) { $0 + $1.readerCount } }
 
+    /// Ends streams whose readers may not read any more.
+    func end(where mayNot: (Exchange) -> Bool) {
+        for board in boards { board.end(where: mayNot) }
+        boards.removeAll { $0.isEmpty }
+    }
+
     /// Ends every stream: the server stops.
     func closeAll() {
         let all = boards
