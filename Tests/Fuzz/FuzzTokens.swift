@@ -11,7 +11,7 @@ public func fuzzTokens(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
             let words = String(decoding: line, as: UTF8.self).unicodeScalars.split {
                 $0 == " " || $0 == "\t" || $0 == "\r"
             }
-            .map { String(String.UnicodeScalarView($0)) }.prefix { !$0.hasPrefix("#") }
+            .map { String(String.UnicodeScalarView($0)) }.prefix { $0.utf8.first != UInt8(ascii: "#") }
             if let secret = words.first { plain.append((secret, words.count > 1 ? words[1] : "admin")) }
         }
         precondition(tokens.all.map(\.text) == plain.map(\.secret), "other tokens than are there")
