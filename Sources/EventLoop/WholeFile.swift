@@ -88,7 +88,7 @@ package func replaceFile(_ path: String, with bytes: some Sequence<UInt8>) -> Bo
 ///
 /// - Returns: False and `errno` when that is not known.
 package func syncDirectory(of path: String) -> Bool {
-    let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    let directory = path.cut(atLast: "/").map { $0.before + "/" } ?? "."
     guard let opened = Descriptor(opening: directory, O_RDONLY | O_DIRECTORY) else { return false }
     return fsync(opened.number) == 0
 }

@@ -12,19 +12,17 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     package init(_ text: String) throws(Failure) {
-        if text.hasPrefix("unix:") {
-            let path = String(text.dropFirst(5))
+        if let path = text.rest(after: "unix:").map(String.init) {
             guard !path.isEmpty, path.utf8.count < 108 else {
                 throw Failure(description: "\"\(text)\": a socket's path has 1 to 107 bytes")
             }
             self = .unix(path: path)
             return
         }
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+        guard let parts = text.cut(atLast: ":"), let port = UInt16(parts.after) else {
             throw Failure(description: "\"\(text)\" is no ADDR:PORT or unix:PATH (port 0 to 65535)")
         }
-        var host = String(text[..<colon])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        let host = String(parts.before.rest(after: "[")?.rest(before: "]") ?? parts.before)
         guard !host.isEmpty, host != "*" else {
             throw Failure(description: "\"\(text)\" names no address; 0.0.0.0:\(port) means all of this machine")
         }
@@ -35,7 +33,7 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
     package var isLocal: Bool {
         switch self {
         case .unix: true
-        case .tcp(let host, _): host == "localhost" || host == "::1" || host.hasPrefix("127.")
+        case .tcp(let host, _): host == "localhost" || host == "::1" || host.begins(with: "127.")
         }
     }
 
@@ -49,7 +47,7 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .unix(let path): "unix:\(path)"
-        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        case .tcp(let host, let port): host.holds(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
         }
     }
 

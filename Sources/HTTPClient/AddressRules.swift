@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// Which addresses requests may go to.
@@ -15,7 +16,7 @@ package struct AddressRules: Sendable {
 
         /// - Parameter text: An address, and after a slash how many of its bits count; nil for anything else.
         package init?(_ text: String) {
-            let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+            let parts = text.parts(at: "/", keepingEmpty: true)
             guard parts.count <= 2, let first = parts.first, let address = Address(String(first)) else { return nil }
             let width = address.isIPv4 ? 32 : 128
             guard let bits = parts.count == 1 ? width : Int(parts[1]), (0...width).contains(bits) else { return nil }
@@ -85,9 +86,9 @@ package struct AddressRules: Sendable {
     /// Whether a host, as it stands in a URL, can only be this machine.
     package static func isLoopback(_ host: String) -> Bool {
         // Source: RFC 6761, 6.3: a name that is never looked up elsewhere; curl keeps to it.
-        if ["localhost", "localhost."].contains(host.lowercased()) { return true }
-        let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
-        guard let address = Address(bare) else { return false }
+        if ["localhost", "localhost."].contains(host.inLowerCase) { return true }
+        let bare = host.rest(after: "[")?.rest(before: "]") ?? host[...]
+        guard let address = Address(String(bare)) else { return false }
         return loopback.contains { $0.contains(address) }
     }
 }

@@ -201,7 +201,7 @@ final class SchemaNode: Sendable {
                     lists[member.key, default: []].append(try SchemaNode(part, at: "\(here)/\(index)", definitions))
                 }
             case "$ref":
-                guard let name = member.value.string, name == "#" || name.hasPrefix("#/$defs/") else {
+                guard let name = member.value.string, name == "#" || name.utf8.starts(with: "#/$defs/".utf8) else {
                     throw SchemaError(pointer: here, detail: "only # and #/$defs/… can be referred to")
                 }
                 reference = ExactText(name)

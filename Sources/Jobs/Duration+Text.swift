@@ -5,10 +5,11 @@ extension Duration {
         let units: [(suffix: String, nanoseconds: Double)] = [
             ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9),
         ]
-        guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
-        let digits = text.dropLast(unit.suffix.count)
-        guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }),
-            let number = Double(String(digits)), number * unit.nanoseconds < 9e18
+        guard let unit = units.first(where: { text.utf8.suffix($0.suffix.utf8.count).elementsEqual($0.suffix.utf8) })
+        else { return nil }
+        let digits = text.utf8.dropLast(unit.suffix.utf8.count)
+        guard !digits.isEmpty, digits.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }),
+            let number = Double(String(decoding: digits, as: UTF8.self)), number * unit.nanoseconds < 9e18
         else { return nil }
         self = .nanoseconds(Int64(saturating: number * unit.nanoseconds))
     }

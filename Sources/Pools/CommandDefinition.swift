@@ -1,3 +1,4 @@
+import EventLoop
 import JSON
 
 /// A program that a task runs: an argument list with placeholders, never a shell's line.
@@ -63,20 +64,24 @@ package struct CommandDefinition: Sendable {
         case placeholder(String)
     }
 
+    private static func isOfName(_ byte: UInt8) -> Bool {
+        let letter = byte | 0x20
+        return letter >= UInt8(ascii: "a") && letter <= UInt8(ascii: "z")
+            || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+            || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
+    }
+
     /// Braces hold a placeholder when a name stands in them; any others are text.
     private static func parts(of argument: String) -> [Part] {
         var parts: [Part] = []
         var literal = argument.startIndex
-        var index = argument.startIndex
-        while let open = argument[index...].firstIndex(of: "{") {
-            index = argument.index(after: open)
-            guard let close = argument[index...].firstIndex(of: "}") else { break }
-            let name = argument[index..<close]
-            guard !name.isEmpty, name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "_.".contains($0)) })
-            else { continue }
-            parts += [.literal(argument[literal..<open]), .placeholder(String(name))]
-            index = argument.index(after: close)
-            literal = index
+        var rest = argument[...]
+        while let (before, inside) = rest.cut(at: "{"), let (name, after) = inside.cut(at: "}") {
+            rest = inside
+            guard !name.isEmpty, name.utf8.allSatisfy(isOfName) else { continue }
+            parts += [.literal(argument[literal..<before.endIndex]), .placeholder(String(name))]
+            rest = after
+            literal = after.startIndex
         }
         return parts + [.literal(argument[literal...])]
     }
@@ -86,7 +91,7 @@ package struct CommandDefinition: Sendable {
         var names: [String] = []
         for argument in argv {
             for case .placeholder(let name) in Self.parts(of: argument) {
-                let steps = name.split(separator: ".").filter { $0 != "input" }
+                let steps = name.parts(at: ".").filter { $0 != "input" }
                 if let first = steps.first, !names.contains(String(first)) { names.append(String(first)) }
             }
         }
@@ -96,7 +101,7 @@ package struct CommandDefinition: Sendable {
     private func value(of name: String, in input: JSONValue, atStart: Bool) throws(TaskFailure) -> String {
         func member(of start: JSONValue) -> JSONValue? {
             var value: JSONValue? = start
-            for step in name.split(separator: ".") where step != "input" || name == "input" {
+            for step in name.parts(at: ".") where step != "input" || name == "input" {
                 value = value?[String(step)]
             }
             return value
@@ -111,7 +116,7 @@ package struct CommandDefinition: Sendable {
         case .null, .array, .object:
             throw TaskFailure(type: "InvalidInput", message: "\"\(name)\" is no text, number or flag", canRetry: false)
         }
-        if atStart, text.hasPrefix("-"), !mayBeginWithDash.contains(name) {
+        if atStart, text.begins(with: "-"), !mayBeginWithDash.contains(name) {
             throw TaskFailure(type: "InvalidInput", message: "\"\(name)\" may not begin with -", canRetry: false)
         }
         guard !text.utf8.contains(0) else {

@@ -373,9 +373,9 @@ func childEnvironment(adding extra: [String: String]) -> [String] {
 
 /// The path of a program, by `PATH` if its name has no slash.
 package func findExecutable(_ name: String) throws(TaskFailure) -> String {
-    if name.contains("/") { return name }
+    if name.holds("/") { return name }
     let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
-    for directory in path.split(separator: ":") {
+    for directory in path.parts(at: ":") {
         let candidate = "\(directory)/\(name)"
         var status = stat()
         // A directory can be entered, which is what X_OK says of it.

@@ -55,7 +55,8 @@ struct ProcessTree {
         var found: [Member] = []
         var next = children[pid] ?? []
         while let member = next.popLast() {
-            if owned.contains(member.pid) { continue }
+            // Our own number can stand there when its owner before us has ended while we read.
+            if member.pid == pid || owned.contains(member.pid) { continue }
             found.append(member)
             next += children[member.pid] ?? []
         }
@@ -67,15 +68,15 @@ struct ProcessTree {
     /// Far dearer than ``Member/residentBytes``. Source: proc(5), `smaps_rollup`.
     static func proportionalBytes(of pid: pid_t) -> UInt64? {
         guard let text = contents(of: "/proc/\(pid)/smaps_rollup") else { return nil }
-        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Pss:") }) else { return nil }
-        return line.split(separator: " ").dropFirst().first.flatMap { UInt64($0) }.map { $0 << 10 }
+        guard let line = text.parts(at: "\n").first(where: { $0.begins(with: "Pss:") }) else { return nil }
+        return line.parts(at: " ").dropFirst().first.flatMap { UInt64($0) }.map { $0 << 10 }
     }
 
     /// The fields of `/proc/PID/stat` from the third, the state, on; the second, a name in parentheses, may hold anything.
     /// Source: proc(5).
     static func status(of pid: pid_t) -> [Substring]? {
-        guard let text = contents(of: "/proc/\(pid)/stat"), let end = text.lastIndex(of: ")") else { return nil }
-        return text[text.index(after: end)...].split(separator: " ")
+        guard let parts = contents(of: "/proc/\(pid)/stat")?.cut(atLast: ")") else { return nil }
+        return parts.after.parts(at: " ")
     }
 
     /// All processes, at this moment.
@@ -97,7 +98,7 @@ struct ProcessTree {
     /// Of another user's process, or of one that has ended, nothing can be read.
     static func carries(_ pid: pid_t, _ variable: String) -> Bool {
         guard let environment = contents(of: "/proc/\(pid)/environ", limit: 256 << 10) else { return false }
-        return environment.split(separator: "\0").contains { $0 == variable }
+        return environment.parts(at: "\0").contains { $0.utf8.elementsEqual(variable.utf8) }
     }
 
     /// - Parameter limit: Bytes read at most.

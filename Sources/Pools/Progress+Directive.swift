@@ -1,3 +1,4 @@
+import EventLoop
 import Jobs
 
 extension Progress {
@@ -5,10 +6,10 @@ extension Progress {
     ///
     /// - Returns: nil for any other line: it is the program's own, and is shown in the log.
     init?(directive line: String) {
-        guard line.hasPrefix("::progress ") else { return nil }
-        let words = line.split(separator: " ", maxSplits: 2)
+        guard line.begins(with: "::progress ") else { return nil }
+        let words = line.parts(at: " ", most: 3)
         guard words.count > 1 else { return nil }
-        let numbers = words[1].split(separator: "/", omittingEmptySubsequences: false).map { Double($0) }
+        let numbers = words[1].parts(at: "/", keepingEmpty: true).map { Double($0) }
         guard (1...2).contains(numbers.count), let done = numbers[0], done.isFinite, done >= 0 else { return nil }
         var total: Double?
         if numbers.count == 2 {

@@ -17,10 +17,10 @@ struct ResultFile: ~Copyable, Sendable {
     ///   - directory: The worker's.
     /// - Returns: nil when there is no regular file, or too long a one. It has no name any more in any case.
     init?(_ path: String, below directory: String) {
-        let inside = path.hasPrefix(directory + "/") ? path.dropFirst(directory.count + 1) : path[...]
-        var steps = inside.split(separator: "/").map(String.init)
+        let inside = path.rest(after: directory + "/") ?? path[...]
+        var steps = inside.parts(at: "/").map(String.init)
         // The directory may have another name for the worker, by a link above it.
-        if inside.hasPrefix("/") { steps = Array(steps.suffix(1)) }
+        if inside.begins(with: "/") { steps = Array(steps.suffix(1)) }
         guard let name = steps.popLast(), !(steps + [name]).contains("..") else { return nil }
         guard var place = Descriptor(opening: directory, O_RDONLY | O_DIRECTORY) else { return nil }
         for step in steps {

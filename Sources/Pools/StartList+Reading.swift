@@ -22,8 +22,8 @@ extension StartList {
         var text: String { "spindle starts 1\n\(store)\n\(epoch)\n\(path)\n" }
 
         init?(_ text: String) {
-            let lines = text.split(separator: "\n", maxSplits: 3, omittingEmptySubsequences: false)
-            guard lines.count == 4, lines[0] == "spindle starts 1", let epoch = Int(lines[2]), lines[3].hasSuffix("\n")
+            let lines = text.parts(at: "\n", most: 4, keepingEmpty: true)
+            guard lines.count == 4, lines[0] == "spindle starts 1", let epoch = Int(lines[2]), lines[3].ends(with: "\n")
             else { return nil }
             self.init(store: String(lines[1]), path: String(lines[3].dropLast()), epoch: epoch)
         }

@@ -193,7 +193,7 @@ final class Warden: @unchecked Sendable {
         guard listsChildren else { return true }
         let text = ProcessTree.contents(of: Self.children, limit: 1 << 18) ?? ""
         let running = Set(lock.withLock { wards.keys })
-        return text.split(separator: " ").contains { Int32($0).map { !running.contains($0) } ?? true }
+        return text.parts(at: " ").contains { Int32($0).map { !running.contains($0) } ?? true }
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in

@@ -124,7 +124,7 @@ extension WorkerProcess {
         if let excess { return AttemptResult(.crashed, error: excess, usage: usage) }
         let error = JobError(
             type: "Crashed", message: "the worker \(why)",
-            traceback: call.lastErrors.split(separator: "\n").map(String.init),
+            traceback: call.lastErrors.parts(at: "\n").map(String.init),
             exitCode: exit.code, signal: exit.signal)
         return AttemptResult(.crashed, error: error, usage: usage)
     }

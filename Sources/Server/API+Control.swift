@@ -62,6 +62,7 @@ extension API {
         let value = try object(body, knowing: ["signal"])
         guard let wanted = value["signal"] else { throw .invalid("/signal", "is required") }
         // In other scripts there are letters whose capital is one of ours.
+        // Characters: ASCII alone.
         let text = wanted.string.flatMap { $0.utf8.allSatisfy { $0 < 0x80 } ? $0.uppercased() : nil }
         let found = signals.first { signal in
             text == signal.name || text == "SIG" + signal.name || wanted.integer == Int(exactly: signal.number)

@@ -205,9 +205,7 @@ extension Identity {
 
     init?(_ head: RequestHead, _ body: [UInt8]) throws(Problem) {
         guard let value = head.value(of: "idempotency-key") else { return nil }
-        let key =
-            value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1
-            ? String(value.dropFirst().dropLast()) : value
+        let key = String(value.rest(after: "\"")?.rest(before: "\"") ?? value[...])
         guard Self.keyBytes.contains(key.utf8.count) else {
             throw Problem(400, "bad-idempotency-key", "an Idempotency-Key has 1 to 200 bytes")
         }

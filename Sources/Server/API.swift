@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 import Jobs
@@ -107,7 +108,7 @@ final class API {
             guard route.body.isRequired, head.contentLength == nil else { return }
             throw Problem(411, "length-required", "send a body, with Content-Length or in chunks")
         }
-        if let coding = head.values(of: "content-encoding"), coding.lowercased() != "identity" {
+        if let coding = head.values(of: "content-encoding"), coding.inLowerCase != "identity" {
             var problem = Problem(
                 415, "unsupported-media-type", "bodies are taken as they are, without Content-Encoding")
             problem.accepted = ("Accept-Encoding", "identity")
@@ -115,12 +116,12 @@ final class API {
         }
         let isJSON = head.withValue(of: "content-type") { value in
             if Self.plainJSON.isSame(as: value) { return true }
-            let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self).lowercased().filter {
-                $0 != " " && $0 != "\t"
-            }
+            let type = String(
+                decoding: value.prefix { $0 != UInt8(ascii: ";") }.filter { $0 != 0x20 && $0 != 0x09 }, as: UTF8.self
+            ).inLowerCase
             // Forms and plain text are what a foreign page can send without asking; these are not.
             return type == "application/json" || type == "application/x-ndjson" || type == "application/octet-stream"
-                || type.hasPrefix("application/") && type.hasSuffix("+json")
+                || type.begins(with: "application/") && type.ends(with: "+json")
         }
         guard isJSON == true else {
             var problem = Problem(

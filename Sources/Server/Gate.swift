@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 
@@ -14,9 +15,9 @@ package struct Gate: Sendable {
         self.keyring = keyring
         let listening = (options.addresses + options.inherited.map(\.address)).compactMap(\.host)
         hosts =
-            (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.contains(":") ? "[\($0)]" : $0 }
+            (["localhost", "127.0.0.1", "[::1]"] + listening.map { $0.holds(":") ? "[\($0)]" : $0 }
             + options.allowedHosts)
-            .map { Array($0.lowercased().utf8) }
+            .map { Array($0.inLowerCase.utf8) }
         self.openPaths = Set(openPaths.map { Array($0.utf8) })
     }
 
@@ -93,7 +94,7 @@ package struct Gate: Sendable {
     private func foreignOrigin(_ head: RequestHead, _ peer: Peer) -> Problem? {
         if let origin = head.values(of: "origin") {
             let own = (peer.isTLS ? "https://" : "http://") + head.hostText
-            guard origin.lowercased() == own.lowercased() else {
+            guard origin.inLowerCase.isExactly(own.inLowerCase) else {
                 return Problem(403, "foreign-origin", "requests from pages of \(origin) are refused")
             }
         }
@@ -113,9 +114,9 @@ package struct Gate: Sendable {
     /// What a browser's cookie for this server holds.
     private func session(_ head: RequestHead, _ keyring: Keyring) -> Substring? {
         guard let cookies = head.value(of: "cookie") else { return nil }
-        for cookie in cookies.split(separator: ";") {
-            let parts = cookie.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
-            if parts.count == 2, parts[0] == keyring.cookieName { return parts[1] }
+        for cookie in cookies.parts(at: ";") {
+            guard let (name, value) = cookie.cut(at: "="), !value.isEmpty else { continue }
+            if name.utf8.drop(while: { $0 == 0x20 }).elementsEqual(keyring.cookieName.utf8) { return value }
         }
         return nil
     }

@@ -1,3 +1,4 @@
+import EventLoop
 import JSON
 import Jobs
 import Store
@@ -10,10 +11,10 @@ extension JobFilter {
         for item in query.items {
             guard let name = Query.label(in: item.name) else { continue }
             guard !name.isEmpty else { throw .invalid("/label.", "names no label") }
-            guard !name.contains("\"") else { throw .invalid("/label.\(escapedPointer(name))", "cannot be asked for") }
+            guard !name.holds("\"") else { throw .invalid("/label.\(escapedPointer(name))", "cannot be asked for") }
             labels.append((name, item.value))
         }
-        for name in (query["state"] ?? "").split(separator: ",") {
+        for name in (query["state"] ?? "").parts(at: ",") {
             guard let state = JobState(rawValue: String(name)) else {
                 let names = JobState.allCases.map(\.rawValue).joined(separator: ", ")
                 throw .invalid("/state", "there is no state \"\(name)\"; states are: \(names)")

@@ -34,9 +34,9 @@ struct Pages {
     }
 
     private static func contentType(of path: String) -> StaticString {
-        if path.hasSuffix(".css") { return "text/css; charset=utf-8" }
-        if path.hasSuffix(".js") { return "text/javascript; charset=utf-8" }
-        if path.hasSuffix(".svg") { return "image/svg+xml" }
+        if path.ends(with: ".css") { return "text/css; charset=utf-8" }
+        if path.ends(with: ".js") { return "text/javascript; charset=utf-8" }
+        if path.ends(with: ".svg") { return "image/svg+xml" }
         return "text/html; charset=utf-8"
     }
 }

@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import Jobs
 
@@ -14,9 +15,9 @@ struct Preferences {
 
     init(_ head: RequestHead) {
         guard head.has("prefer"), let text = head.values(of: "prefer") else { return }
-        for preference in text.split(separator: ",") {
-            let parts = preference.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
-            switch parts.first?.lowercased() {
+        for preference in text.parts(at: ",") {
+            let parts = preference.parts(at: "=", most: 2).map { bare($0, alsoWithout: "\"") }
+            switch parts.first?.inLowerCase {
             case "respond-async": respondsAsync = true
             case "wait":
                 // A preference that is no number is ignored, as the RFC asks.
@@ -27,6 +28,11 @@ struct Preferences {
             }
         }
     }
+}
+
+/// A word without the blanks, and the other sign, that may stand around or in it.
+private func bare(_ word: Substring, alsoWithout sign: Unicode.Scalar) -> String {
+    String(decoding: word.utf8.filter { $0 != 0x20 && $0 != UInt8(ascii: sign) }, as: UTF8.self)
 }
 
 /// Media types in the order in which the client wants them.
@@ -40,10 +46,10 @@ struct Acceptance {
             ranges = [("*/*", 1)]
             return
         }
-        let listed = text.split(separator: ",").compactMap { (range) -> (type: String, quality: Double)? in
-            let parts = range.split(separator: ";").map { $0.filter { $0 != " " && $0 != "\t" }.lowercased() }
+        let listed = text.parts(at: ",").compactMap { (range) -> (type: String, quality: Double)? in
+            let parts = range.parts(at: ";").map { bare($0, alsoWithout: "\t").inLowerCase }
             guard let type = parts.first, !type.isEmpty else { return nil }
-            let quality = parts.dropFirst().first { $0.hasPrefix("q=") }.flatMap { Double($0.dropFirst(2)) }
+            let quality = parts.dropFirst().compactMap { $0.rest(after: "q=") }.first.flatMap { Double($0) }
             return (type, quality ?? 1)
         }
         ranges = listed.isEmpty ? [("*/*", 1)] : listed
@@ -61,7 +67,7 @@ struct Acceptance {
     }
 
     private func wish(for offer: String) -> (quality: Double, closeness: Int)? {
-        let group = offer.prefix { $0 != "/" } + "/*"
+        let group = (offer.cut(at: "/")?.before ?? offer[...]) + "/*"
         for (closeness, wanted) in [(2, offer), (1, String(group)), (0, "*/*")] {
             if let range = ranges.first(where: { $0.type == wanted }) { return (range.quality, closeness) }
         }

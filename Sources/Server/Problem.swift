@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 import Jobs
@@ -115,7 +116,8 @@ package struct Problem: Error {
     }
 
     private var title: String {
-        let words = code.split(separator: "-").joined(separator: " ")
+        let words = code.parts(at: "-").joined(separator: " ")
+        // Characters: our own codes.
         return words.prefix(1).uppercased() + words.dropFirst()
     }
 

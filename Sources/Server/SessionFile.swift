@@ -16,7 +16,7 @@ struct SessionFile: Sendable {
         guard fstat(file.number, &status) == 0, status.st_uid == geteuid(), status.st_mode & 0o077 == 0,
             status.st_mode & S_IFMT == S_IFREG, let bytes = file.contents(atMost: Self.maximumBytes)
         else { return nil }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ") }
+        let lines = String(decoding: bytes, as: UTF8.self).parts(at: "\n").map { $0.parts(at: " ") }
         guard let head = lines.first, head.count == 2, head[0] == Self.mark else { return nil }
         var sessions: [[UInt8]: Session] = [:]
         for line in lines.dropFirst() {

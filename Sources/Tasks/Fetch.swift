@@ -32,8 +32,8 @@ func fetchTask(_ rules: AddressRules, on loop: EventLoop?) -> TaskDefinition {
             }),
         check: { input in
             (input["urls"]?.elements ?? []).enumerated().compactMap { index, url in
-                let text = url.string?.lowercased() ?? ""
-                guard !text.hasPrefix("http://"), !text.hasPrefix("https://") else { return nil }
+                let text = url.string?.inLowerCase ?? ""
+                guard !text.begins(with: "http://"), !text.begins(with: "https://") else { return nil }
                 return SchemaViolation(pointer: "/urls/\(index)", detail: "must begin with http:// or https://")
             }
         })

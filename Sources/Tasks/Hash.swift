@@ -1,4 +1,5 @@
 import COpenSSL
+import EventLoop
 import Glibc
 import JSON
 import Jobs
@@ -45,16 +46,16 @@ private struct FilePlace {
     init(_ path: String, below root: String) throws(TaskFailure) {
         func refused(_ why: String) -> TaskFailure { TaskFailure(type: "InvalidInput", message: why, canRetry: false) }
         guard !path.utf8.contains(0) else { throw refused("holds a NUL") }
-        guard !path.hasPrefix("/") else { throw refused("must be relative to the server's --files-root") }
+        guard !path.begins(with: "/") else { throw refused("must be relative to the server's --files-root") }
         guard let rootPath = resolve(root) else { throw refused("the server's --files-root does not exist") }
         guard let resolved = resolve(rootPath + "/" + path) else {
             throw refused("there is no \"\(path)\" below --files-root")
         }
-        guard resolved == rootPath || resolved.hasPrefix(rootPath == "/" ? "/" : rootPath + "/") else {
+        guard (resolved + "/").begins(with: rootPath == "/" ? "/" : rootPath + "/") else {
             throw refused("leaves the server's --files-root")
         }
         var name = path[...]
-        while name.count > 1, name.hasSuffix("/") { name.removeLast() }
+        while name.utf8.count > 1, let shorter = name.rest(before: "/") { name = shorter }
         self.name = String(name)
         self.resolved = resolved
     }

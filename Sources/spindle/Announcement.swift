@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import HTTP
 import Server
@@ -38,7 +39,7 @@ struct Announcement {
     static func url(of addresses: [ListenAddress], isTLS: Bool) -> String {
         let address = addresses.first { if case .tcp = $0 { true } else { false } } ?? addresses[0]
         guard case .tcp(let host, let port) = address else { return address.description }
-        let name = host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host.contains(":") ? "[\(host)]" : host
+        let name = host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host.holds(":") ? "[\(host)]" : host
         return "\(isTLS ? "https" : "http")://\(name):\(port)"
     }
 
@@ -59,7 +60,7 @@ struct Announcement {
                 || "/._-+:@%".utf8.contains(byte)
         }
         if isPlain, !text.isEmpty { return text }
-        let pieces = text.split(separator: "'", omittingEmptySubsequences: false)
+        let pieces = text.parts(at: "'", keepingEmpty: true)
         return "'\(pieces.joined(separator: #"'\''"#))'"
     }
 }

@@ -47,7 +47,7 @@ struct ClientOptions: ParsableArguments {
     }
 
     private func isOnThisMachine(_ url: String) -> Bool {
-        if url.hasPrefix("unix:") { return true }
+        if url.begins(with: "unix:") { return true }
         guard let host = HTTPClient.host(of: url) else { return false }
         return AddressRules.isLoopback(host)
     }
@@ -122,15 +122,15 @@ final class Client {
         self.token = token
         self.trust = trust
         http = try HTTPClient(on: loop)
-        if url.hasPrefix("unix:") {
-            socketPath = String(url.dropFirst(5))
+        if let path = url.rest(after: "unix:") {
+            socketPath = String(path)
             base = "http://localhost"
         } else {
-            guard url.hasPrefix("http://") || url.hasPrefix("https://") else {
+            guard url.begins(with: "http://") || url.begins(with: "https://") else {
                 throw CommandFailure(.usage, "\"\(url)\" is no address like http://127.0.0.1:8080 or unix:/path")
             }
             socketPath = nil
-            base = url.hasSuffix("/") ? String(url.dropLast()) : url
+            base = String(url.rest(before: "/") ?? url[...])
         }
     }
 
@@ -230,8 +230,7 @@ func readInput(_ argument: String?) throws -> [UInt8] {
             throw CommandFailure(.usage, "cannot read standard input: \(String(cString: strerror(errno)))")
         }
         bytes = read
-    } else if argument.hasPrefix("@") {
-        let path = String(argument.dropFirst())
+    } else if let path = argument.rest(after: "@").map(String.init) {
         guard let read = wholeFile(path) else {
             throw CommandFailure(.usage, "cannot read \(path): \(String(cString: strerror(errno)))")
         }

@@ -1,3 +1,4 @@
+import EventLoop
 import JSON
 import Jobs
 import Pools
@@ -61,7 +62,7 @@ private func commandDefinition(_ table: ConfigurationTable) throws -> CommandDef
     guard var argv = try table.texts("command"), let program = argv.first else {
         throw table.wrong("command", "must be a list of texts, the program first")
     }
-    guard !program.contains("{") else { throw table.wrong("command", "begins with a placeholder: no program is named") }
+    guard !program.holds("{") else { throw table.wrong("command", "begins with a placeholder: no program is named") }
     argv[0] = try programPath(program, in: table.directory) { table.wrong("command", $0) }
     let result = try table.read("result", "\"text\" or \"json\"") {
         $0.string.flatMap(CommandDefinition.ResultFormat.init(rawValue:))

@@ -21,7 +21,7 @@ struct ConfigurationFile {
         defer { free(resolved) }
         let whole = String(cString: resolved)
         self.path = path
-        directory = whole.lastIndex(of: "/").map { String(whole[..<$0]) } ?? "."
+        directory = whole.cut(atLast: "/").map { String($0.before) } ?? "."
         guard TOMLTrial.isSurvived(bytes) else {
             throw CommandFailure(.usage, "\(path) is no TOML: a value or a name is missing, or it never ends")
         }
@@ -56,17 +56,18 @@ struct ConfigurationSource {
 
     /// Where a key stands, from 1: the line that names most of its parts.
     private func line(of place: [String]) -> Int? {
-        let place = place.flatMap { parts($0.prefix { $0 != "[" }) }
+        let place = place.flatMap { parts($0.cut(at: "[")?.before ?? $0[...]) }
         var table: [String] = []
         var best: (line: Int, parts: Int)?
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let words = line.drop { $0 == " " || $0 == "\t" }
+        for (index, line) in text.parts(at: "\n", keepingEmpty: true).enumerated() {
+            let words = Substring(line.utf8.drop { $0 == 0x20 || $0 == 0x09 })
             var named = table
-            if words.hasPrefix("[") {
-                table = parts(words.drop { $0 == "[" }.prefix { $0 != "]" })
+            if words.begins(with: "[") {
+                let name = Substring(words.utf8.drop { $0 == UInt8(ascii: "[") })
+                table = parts(name.cut(at: "]")?.before ?? name)
                 named = table
-            } else if let equals = words.firstIndex(of: "="), !words.hasPrefix("#") {
-                named += parts(words[..<equals])
+            } else if let (key, _) = words.cut(at: "="), !words.begins(with: "#") {
+                named += parts(key)
             } else {
                 continue
             }
@@ -78,7 +79,9 @@ struct ConfigurationSource {
     }
 
     private func parts(_ dotted: Substring) -> [String] {
-        dotted.split(separator: ".").map { String($0.filter { !"\"' \t\r".contains($0) }) }
+        dotted.parts(at: ".").map { part in
+            String(decoding: part.utf8.filter { !"\"' \t\r".utf8.contains($0) }, as: UTF8.self)
+        }
     }
 
     /// Dates and what is no number have no meaning anywhere here, and would become texts on the way.

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import JSON
 
@@ -13,18 +14,18 @@ struct LoadTarget {
         let url = options.url ?? environment("SPINDLE_URL") ?? "http://127.0.0.1:8080"
         name = url
         token = try options.token(for: url)
-        if url.hasPrefix("unix:") {
-            (path, host, port) = (String(url.dropFirst(5)), "localhost", "")
+        if let path = url.rest(after: "unix:") {
+            (self.path, host, port) = (String(path), "localhost", "")
             return
         }
-        guard url.hasPrefix("http://") else {
+        guard let rest = url.rest(after: "http://") else {
             throw CommandFailure(.usage, "bench speaks plain HTTP: \"\(url)\" is no http:// or unix: address")
         }
         path = nil
-        let authority = url.dropFirst(7).prefix { $0 != "/" }
-        let colon = authority.lastIndex(of: ":").flatMap { authority[$0...].contains("]") ? nil : $0 }
-        host = String(colon.map { authority[..<$0] } ?? authority)
-        port = colon.map { String(authority[authority.index(after: $0)...]) } ?? "80"
+        let authority = rest.cut(at: "/")?.before ?? rest
+        let named = authority.cut(atLast: ":").flatMap { $0.after.holds("]") ? nil : $0 }
+        host = String(named?.before ?? authority)
+        port = named.map { String($0.after) } ?? "80"
     }
 
     func request(task: String, pool: String, input: [UInt8]) -> [UInt8] {
@@ -41,7 +42,7 @@ struct LoadTarget {
         var hints = addrinfo()
         hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
-        let name = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+        let name = String(host.rest(after: "[")?.rest(before: "]") ?? host[...])
         guard getaddrinfo(name, port, &hints, &found) == 0, let info = found else { return nil }
         defer { freeaddrinfo(found) }
         let descriptor = socket(info.pointee.ai_family, info.pointee.ai_socktype, 0)

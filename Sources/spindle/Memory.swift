@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// The memory that this process may use: the machine's, or less where a control group says so.
@@ -16,20 +17,21 @@ enum Memory {
     ///
     /// Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, "memory.max"; for version 1 memory.limit_in_bytes.
     private static func groupLimits() -> [UInt64] {
-        let lines = (readTextFile("/proc/self/cgroup") ?? "").split(separator: "\n")
+        let lines = (readTextFile("/proc/self/cgroup") ?? "").parts(at: "\n")
         return lines.flatMap { line -> [UInt64] in
-            let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            let fields = line.parts(at: ":", most: 3, keepingEmpty: true)
             guard fields.count == 3 else { return [] }
             let isUnified = fields[1].isEmpty
-            guard isUnified || fields[1].split(separator: ",").contains("memory") else { return [] }
+            guard isUnified || fields[1].parts(at: ",").contains("memory") else { return [] }
             let root = isUnified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"
             let file = isUnified ? "memory.max" : "memory.limit_in_bytes"
-            var path = fields[2].split(separator: "/")
+            var path = fields[2].parts(at: "/")
             var limits: [UInt64] = []
             while true {
                 let directory = ([root] + path.map(String.init)).joined(separator: "/")
                 // "max", and what a namespace hides from us, is no limit.
-                if let text = readTextFile("\(directory)/\(file)"), let limit = UInt64(text.filter { !$0.isWhitespace })
+                if let text = readTextFile("\(directory)/\(file)"), let line = text.parts(at: "\n").first,
+                    let limit = UInt64(line)
                 {
                     limits.append(limit)
                 }

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import Pools
 
@@ -7,14 +8,14 @@ import Pools
 ///   - name: A name is looked for in `PATH`, a relative path in `directory`.
 ///   - wrong: Makes the failure.
 func programPath(_ name: String, in directory: String, _ wrong: (String) -> CommandFailure) throws -> String {
-    guard name.contains("/") else {
+    guard name.holds("/") else {
         do throws(TaskFailure) {
             return try findExecutable(name)
         } catch {
             throw wrong(error.message)
         }
     }
-    let path = name.hasPrefix("/") ? name : "\(directory)/\(name)"
+    let path = name.begins(with: "/") ? name : "\(directory)/\(name)"
     var status = stat()
     guard stat(path, &status) == 0 else {
         throw wrong("there is no program \(path): \(String(cString: strerror(errno)))")

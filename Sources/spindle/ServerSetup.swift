@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import HTTP
 import HTTPClient
@@ -123,7 +124,7 @@ struct ServerSetup {
         guard let store = settings.text(.store) else { throw StateDirectory.missing("--store and --token-file") }
         switch store {
         case "memory": options.store = .memory
-        case let url where url.hasPrefix("postgres:") || url.hasPrefix("postgresql:"):
+        case let url where url.begins(with: "postgres:") || url.begins(with: "postgresql:"):
             throw settings.wrong(.store, "must be a file or memory: this build does not speak to PostgreSQL yet")
         case "": throw settings.wrong(.store, "must be a file or memory")
         case let path:

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import JSON
 import Jobs
@@ -32,10 +33,12 @@ enum Setting: String, CaseIterable {
 
     /// `SPINDLE_TOKEN_FILE` for `token-file`.
     var variable: String {
+        // Characters: our own names.
         "SPINDLE_" + rawValue.uppercased().map { $0 == "-" ? "_" : $0 }
     }
 
     /// The key in the file: `token_file`.
+    // Characters: our own names.
     var key: String { String(rawValue.map { $0 == "-" ? "_" : $0 }) }
 
     /// What its value is in the file.
@@ -133,7 +136,7 @@ struct Settings {
 
     func flag(_ setting: Setting) throws -> Bool {
         let text = text(setting) ?? "false"
-        switch text.lowercased() {
+        switch text.inLowerCase {
         case "true", "1", "yes", "on": return true
         case "false", "0", "no", "off", "": return false
         default: throw wrong(setting, "is neither true nor false: \"\(text)\"")
@@ -207,8 +210,9 @@ struct Settings {
 /// `512MiB` in bytes; nil for what is no size.
 func byteCount(_ text: String) -> UInt64? {
     if text == "0" { return 0 }
-    for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30)] where text.hasSuffix(unit) {
-        guard let number = UInt64(text.dropLast(3)), number <= UInt64.max >> (UInt64(shift) + 1) else { return nil }
+    for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30)] {
+        guard let digits = text.rest(before: unit) else { continue }
+        guard let number = UInt64(digits), number <= UInt64.max >> (UInt64(shift) + 1) else { return nil }
         return number << UInt64(shift)
     }
     return nil

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// `$XDG_STATE_HOME/spindle`, where the token and the store live.
@@ -19,7 +20,7 @@ enum StateDirectory {
 
     /// Makes the directory of a file, mode 0700, with all above it.
     static func make(for file: String) {
-        let parts = file.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        let parts = file.parts(at: "/", keepingEmpty: true).dropLast()
         for count in 1...max(parts.count, 1) {
             let directory = parts.prefix(count).joined(separator: "/")
             if !directory.isEmpty { mkdir(directory, 0o700) }

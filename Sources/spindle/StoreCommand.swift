@@ -1,4 +1,5 @@
 import ArgumentParser
+import EventLoop
 import JSON
 import Jobs
 import Server
@@ -28,7 +29,7 @@ struct StoreOptions: ParsableArguments {
         let flags: [Setting: [String]] = [.store: store.map { [$0] } ?? []]
         let settings = try Settings(flags: flags, file: config ?? environment("SPINDLE_CONFIG"))
         guard let path = settings.text(.store) else { throw StateDirectory.missing("--store") }
-        guard path != "memory", !path.hasPrefix("postgres") else {
+        guard path != "memory", !path.begins(with: "postgres") else {
             throw settings.wrong(.store, "is no file: there is nothing to look after")
         }
         return path

@@ -11,7 +11,8 @@ final class Supervisor {
     private var ticker: Ticker?
 
     init() {
-        guard let path = environment("NOTIFY_SOCKET"), path.utf8.count < 108, path.hasPrefix("/") || path.hasPrefix("@")
+        guard let path = environment("NOTIFY_SOCKET"), path.utf8.count < 108,
+            path.begins(with: "/") || path.begins(with: "@")
         else {
             socket = -1
             return
@@ -21,7 +22,7 @@ final class Supervisor {
         withUnsafeMutableBytes(of: &address.sun_path) { target in
             target.copyBytes(from: path.utf8)
             // A name that begins with a zero byte is in no file system.
-            if path.hasPrefix("@") { target[0] = 0 }
+            if path.begins(with: "@") { target[0] = 0 }
         }
         addressSize = socklen_t(MemoryLayout<sa_family_t>.size + path.utf8.count)
         unsetenv("NOTIFY_SOCKET")

@@ -11,6 +11,7 @@ struct Table {
         let all = [headings] + rows
         let widths = headings.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
         let isNumber = headings.indices.map { column in
+            // Characters: what a person sees.
             !rows.isEmpty && rows.allSatisfy { $0[column] == "-" || Double($0[column].prefix { $0 != " " }) != nil }
         }
         return all.map { row in

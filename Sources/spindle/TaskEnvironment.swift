@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// What the tasks of `--python` see of the server's environment: it is the user's own code, and sees what the user does,
@@ -8,20 +9,20 @@ enum TaskEnvironment {
 
     /// Whether a text is `NAME=VALUE` or `NAME`, with a name that a variable can have.
     static func isNamed(_ text: String) -> Bool {
-        let name = text.prefix { $0 != "=" }
+        let name = text.cut(at: "=")?.before ?? text[...]
+        // Characters: a name of letters is what a person would call one.
         return name.first.map { $0.isLetter || $0 == "_" } == true && !name.contains(where: \.isWhitespace)
     }
 
     /// - Parameter wanted: `NAME=VALUE`, or `NAME` for the server's own value of it. Empty: all that the server sees.
     static func variables(wanted: [String]) -> [String: String] {
         guard !wanted.isEmpty else {
-            return all().filter { name, _ in !ours.contains { name.hasPrefix($0) } }
+            return all().filter { name, _ in !ours.contains { name.begins(with: $0) } }
         }
         var variables: [String: String] = [:]
         for text in wanted {
-            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            if parts.count == 2 {
-                variables[parts[0]] = parts[1]
+            if let (name, value) = text.cut(at: "=") {
+                variables[String(name)] = String(value)
             } else if let value = getenv(text) {
                 variables[text] = String(cString: value)
             }
@@ -33,10 +34,7 @@ enum TaskEnvironment {
         var variables: [String: String] = [:]
         var next = environ
         while let entry = next.pointee {
-            let text = String(cString: entry)
-            if let equals = text.firstIndex(of: "=") {
-                variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
-            }
+            if let (name, value) = String(cString: entry).cut(at: "=") { variables[String(name)] = String(value) }
             next += 1
         }
         return variables

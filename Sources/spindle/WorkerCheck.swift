@@ -1,5 +1,6 @@
 import ArgumentParser
 import CSpindle
+import EventLoop
 import Glibc
 import JSON
 import Jobs
@@ -33,10 +34,9 @@ struct WorkerCheck: ParsableCommand {
             throw CommandFailure(.usage, error.message)
         }
         let calls = try runs.map { run in
-            guard let equals = run.firstIndex(of: "="),
-                let input = try? JSONReader.value(of: Array(run[run.index(after: equals)...].utf8))
+            guard let (task, json) = run.cut(at: "="), let input = try? JSONReader.value(of: Array(json.utf8))
             else { throw CommandFailure(.usage, "--run \(run): say TASK=JSON") }
-            return (task: String(run[..<equals]), input: input)
+            return (task: String(task), input: input)
         }
         var failed = 0
         for check in WorkerConversation.checks(calls) {

@@ -23,7 +23,7 @@ struct ProcessFigures: Sendable {
             var line = [CChar](repeating: 0, count: 256)
             if fgets(&line, CInt(line.count), file) != nil {
                 let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-                    .split(separator: " ").compactMap { Double($0) }
+                    .parts(at: " ").compactMap { Double($0) }
                 let page = Double(sysconf(CInt(_SC_PAGESIZE)))
                 if words.count > 1 {
                     (figures.virtualBytes, figures.residentBytes) = (words[0] * page, words[1] * page)

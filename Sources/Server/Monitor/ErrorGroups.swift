@@ -1,3 +1,4 @@
+import EventLoop
 import Jobs
 import Store
 
@@ -61,9 +62,10 @@ struct ErrorGroups {
 
     /// `  File "x.py", line 3, in f` of Python, `    at f (x.js:3:1)` of JavaScript, and what looks like them.
     private static func isPlace(_ line: String) -> Bool {
+        // Characters: as somebody reads it.
         guard line.first?.isWhitespace == true else { return false }
         let words = line.trimmed
-        return words.hasPrefix("at ") || words.hasPrefix("from ") || words.contains(", line ")
+        return words.begins(with: "at ") || words.begins(with: "from ") || words.contains(", line ")
     }
 
     /// The message without what differs from one time to the next: numbers, and what stands in quotes.
@@ -76,7 +78,7 @@ struct ErrorGroups {
             } else if character == "\"" || character == "'" {
                 quote = character
                 pattern.append("…")
-            } else if character.isNumber {
+            } else if character.isNumber {  // Characters: as it is read
                 if pattern.last != "#" { pattern.append("#") }
             } else {
                 pattern.append(character)
@@ -95,5 +97,6 @@ struct ErrorGroups {
 }
 
 extension String {
+    // Characters: as somebody reads it.
     fileprivate var trimmed: String { String(drop(while: \.isWhitespace)) }
 }

@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 
@@ -11,7 +12,7 @@ struct OpenAPI {
     var document: [UInt8] {
         var paths: [(path: String, operations: [JSONValue.Member])] = []
         for route in routes where route.exists == nil {
-            let member = JSONValue.Member(route.method.name.lowercased(), operation(route))
+            let member = JSONValue.Member(route.method.name.inLowerCase, operation(route))
             if let index = paths.firstIndex(where: { $0.path == route.pattern }) {
                 paths[index].operations.append(member)
             } else {

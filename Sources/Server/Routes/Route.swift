@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import JSON
 
@@ -58,8 +59,8 @@ final class Route {
     ) {
         self.method = method
         self.pattern = pattern
-        isVersioned = pattern.hasPrefix("/v1/")
-        isOfJob = pattern.hasPrefix("/v1/jobs/{id}")
+        isVersioned = pattern.begins(with: "/v1/")
+        isOfJob = pattern.begins(with: "/v1/jobs/{id}")
         needsJobs = isVersioned && pattern != "/v1/session"
         self.scope = scope
         self.operation = operation
@@ -72,10 +73,10 @@ final class Route {
         self.exists = exists
         self.handle = handle
         meter = RouteMeter(method.name, pattern)
-        if let open = pattern.firstIndex(of: "{"), let close = pattern.firstIndex(of: "}") {
-            argument = String(pattern[pattern.index(after: open)..<close])
-            before = Array(pattern[..<open].utf8)
-            after = Array(pattern[pattern.index(after: close)...].utf8)
+        if let (first, rest) = pattern.cut(at: "{"), let (name, last) = rest.cut(at: "}") {
+            argument = String(name)
+            before = Array(first.utf8)
+            after = Array(last.utf8)
         } else {
             argument = nil
             before = Array(pattern.utf8)

@@ -49,6 +49,7 @@ extension Schemas {
 
     static let events: [(name: String, schema: JSONValue)] = {
         let all = kinds.map { kind in
+            // Characters: our own names.
             (type: kind.type, name: kind.type.prefix(1).uppercased() + kind.type.dropFirst() + "Event", kind.schema)
         }
         let event: JSONValue = [

@@ -33,7 +33,7 @@ struct Reserve: Sendable {
     init(beside store: String) {
         self.store = store
         path = store + ".reserve"
-        let directory = store.lastIndex(of: "/").map { String(store[...$0]) } ?? "."
+        let directory = store.cut(atLast: "/").map { $0.before + "/" } ?? "."
         var (disk, earlier, limit) = (statvfs(), stat(), rlimit())
         var wanted = Self.most
         if statvfs(directory, &disk) == 0 {

@@ -195,7 +195,7 @@ enum SQLiteFile {
         case let error as DatabaseError: why = "cannot be opened: \(error.message ?? "error \(error.resultCode)")"
         default: why = "cannot be opened: \(error)"
         }
-        guard why.hasPrefix("is damaged") else { return StoreFailure("the store \(path) \(why)") }
+        guard why.begins(with: "is damaged") else { return StoreFailure("the store \(path) \(why)") }
         return StoreFailure(
             """
             the store \(path) \(why)
