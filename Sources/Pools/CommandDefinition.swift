@@ -21,13 +21,13 @@ package struct CommandDefinition: Sendable {
     /// What stands for a member that the input leaves out.
     package let defaults: JSONValue
     /// Environment variables beyond the allow-list.
-    package let environment: [String: String]
+    package let environment: Environment
     /// Whether its standard input is a pipe that clients write to; else it is empty.
     package let takesInput: Bool
 
     package init(
         argv: [String], result: ResultFormat = .text, progress: Pattern? = nil, mayBeginWithDash: Set<String> = [],
-        defaults: JSONValue = .object([]), environment: [String: String] = [:], takesInput: Bool = false
+        defaults: JSONValue = .object([]), environment: Environment = Environment(), takesInput: Bool = false
     ) {
         self.argv = argv
         self.result = result

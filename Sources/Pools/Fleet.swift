@@ -267,12 +267,11 @@ final class Fleet {
     // MARK: Workers
 
     private var child: ChildSpec {
-        let variables = spec.environment.merging(Self.variables) { _, ours in ours }
         var limits = options.limits
         limits.softMemoryBytes = spec.recycling.memoryBytes
         return ChildSpec(
-            argv: spec.argv, environment: options.environment(adding: variables), channel: .socket,
-            directoryRoot: options.directoryRoot, limits: limits)
+            argv: spec.argv, environment: options.environment(spec.environment, adding: Self.variables),
+            channel: .socket, directoryRoot: options.directoryRoot, limits: limits)
     }
 
     private func addWorker() {

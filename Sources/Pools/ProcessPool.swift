@@ -23,8 +23,11 @@ package struct ProcessPoolOptions: Sendable {
         self.directoryRoot = directoryRoot
     }
 
-    func environment(adding more: [String: String]) -> [String] {
-        childEnvironment(adding: more.merging(variables) { _, ours in ours })
+    /// What a child sees: what it is given, what of ours every child may see, and what is put into all.
+    func environment(_ given: Environment, adding more: [String: String]) -> Environment {
+        var all = given
+        for name in ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"] where !all.has(name) { all.inherit(name) }
+        return all.adding(more).adding(variables)
     }
 }
 
@@ -282,14 +285,11 @@ package final class ProcessPool: Pool {
         do throws(TaskFailure) {
             var argv = try command.arguments(for: attempt.input.value)
             argv[0] = try findExecutable(argv[0])
-            let variables = command.environment.merging(
-                [
-                    "SPINDLE_FD": "3", "SPINDLE_JOB": attempt.id.job.description,
-                    "SPINDLE_ATTEMPT": String(attempt.number),
-                ]
-            ) { _, ours in ours }
+            let variables = [
+                "SPINDLE_FD": "3", "SPINDLE_JOB": attempt.id.job.description, "SPINDLE_ATTEMPT": String(attempt.number),
+            ]
             let spec = ChildSpec(
-                argv: argv, environment: options.environment(adding: variables), channel: .pipe,
+                argv: argv, environment: options.environment(command.environment, adding: variables), channel: .pipe,
                 takesInput: command.takesInput, directoryRoot: options.directoryRoot, limits: options.limits)
             making[attempt.id] = attempt
             attempt.cell.begin()
@@ -360,15 +360,6 @@ package final class ProcessPool: Pool {
         whenIdle = nil
         done()
     }
-}
-
-/// The allow-list of the environment that children see, with `extra`.
-func childEnvironment(adding extra: [String: String]) -> [String] {
-    var variables = extra
-    for name in ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"] where variables[name] == nil {
-        if let value = getenv(name) { variables[name] = String(cString: value) }
-    }
-    return variables.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
 }
 
 /// The path of a program, by `PATH` if its name has no slash.

@@ -15,7 +15,7 @@ struct ChildSpec: Sendable {
 
     /// The program and its arguments; the program has a slash in it.
     var argv: [String]
-    var environment: [String]
+    var environment: Environment
     var channel: Channel
     /// Whether its standard input is a pipe; else it is empty.
     var takesInput = false
@@ -171,7 +171,7 @@ final class Spawner: @unchecked Sendable {
         // The child's ends are closed here when it has them, not before.
         defer { withExtendedLifetime(ends) {} }
         nextChild += 1
-        let mark = "SPINDLE_CHILD=\(name).\(nextChild)"
+        let (variable, number) = ("SPINDLE_CHILD", "\(name).\(nextChild)")
         let directory = try makeChildDirectory(String(nextChild), below: spec.directoryRoot)
         var child = spindle_child()
         child.descriptors = (
@@ -182,9 +182,11 @@ final class Spawner: @unchecked Sendable {
         child.moves_limit_cpu = spec.channel == .socket ? 1 : 0
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
-        let pid = withCStrings(spec.argv) { argv in
-            withCStrings(spec.environment + [mark] + (ends.page.map { ["\(StartPage.variable)=\($0.path)"] } ?? [])) {
-                environment in
+        var environment = spec.environment
+        environment[variable] = number
+        if let page = ends.page { environment[StartPage.variable] = page.path }
+        let pid = withPointers(spec.argv.map { $0.utf8CString.map { $0 } }) { argv in
+            withPointers(environment.entries) { environment in
                 directory.withCString { path in
                     child.path = UnsafePointer(argv[0])
                     child.argv = argv
@@ -200,7 +202,7 @@ final class Spawner: @unchecked Sendable {
         }
         owned.insert(pid)
         return ends.taken(
-            pid: pid, pidfd: Descriptor(owning: pidfd), mark: mark, directory: directory, by: self)
+            pid: pid, pidfd: Descriptor(owning: pidfd), mark: "\(variable)=\(number)", directory: directory, by: self)
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
@@ -209,8 +211,9 @@ final class Spawner: @unchecked Sendable {
     }
 }
 
-private func withCStrings<Result>(
-    _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+/// - Parameter strings: Each with a zero behind it.
+private func withPointers<Result>(
+    _ strings: [[CChar]], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
     var pointers = strings.map { strdup($0) }
     pointers.append(nil)

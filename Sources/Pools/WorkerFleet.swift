@@ -9,13 +9,13 @@ package struct WorkerFleet: Sendable {
     package let name: String
     /// The program and its arguments; the program has a slash in it.
     package let argv: [String]
-    package let environment: [String: String]
+    package let environment: Environment
     package var recycling = Recycling()
     /// Whether its workers are forked from one process that has imported everything, instead of started. Its program then
     /// understands `--zygote` as last argument.
     package var preloads = false
 
-    package init(name: String, argv: [String], environment: [String: String] = [:]) {
+    package init(name: String, argv: [String], environment: Environment = Environment()) {
         self.name = name
         self.argv = argv
         self.environment = environment

@@ -1,5 +1,5 @@
 import EventLoop
-import Glibc
+import Pools
 
 /// What the tasks of `--python` see of the server's environment: it is the user's own code, and sees what the user does,
 /// but for what is the server's alone.
@@ -15,27 +15,19 @@ enum TaskEnvironment {
     }
 
     /// - Parameter wanted: `NAME=VALUE`, or `NAME` for the server's own value of it. Empty: all that the server sees.
-    static func variables(wanted: [String]) -> [String: String] {
+    static func variables(wanted: [String]) -> Environment {
         guard !wanted.isEmpty else {
-            return all().filter { name, _ in !ours.contains { name.begins(with: $0) } }
+            var all = Environment.own
+            all.removeAll { name in ours.contains { name.begins(with: $0) } }
+            return all
         }
-        var variables: [String: String] = [:]
+        var variables = Environment()
         for text in wanted {
             if let (name, value) = text.cut(at: "=") {
                 variables[String(name)] = String(value)
-            } else if let value = getenv(text) {
-                variables[text] = String(cString: value)
+            } else {
+                variables.inherit(text)
             }
-        }
-        return variables
-    }
-
-    private static func all() -> [String: String] {
-        var variables: [String: String] = [:]
-        var next = environ
-        while let entry = next.pointee {
-            if let (name, value) = String(cString: entry).cut(at: "=") { variables[String(name)] = String(value) }
-            next += 1
         }
         return variables
     }

@@ -89,6 +89,16 @@ class StartTests(ConfigTest):
                 self.assertEqual(server.ask("POST", "/v1/run/see", {}).json, f"{sign}x")
                 server.stop()
 
+    def test_a_variable_that_is_no_text_goes_on_as_it_came(self):
+        task = "import os, spindle\n\n@spindle.task\ndef see():\n    return os.environb[b'LANG'].hex()\n"
+        command = '[commands.look]\ncommand = ["sh", "-c", "printf %s \\"$LANG\\" | od -An -tx1"]\n'
+        for arguments in ((), ("--env", "LANG"), ("--preload",)):
+            server = self.server("--python", "t.py", "--config", "c.toml", *arguments, files={"t.py": task, "c.toml": command},
+                                 env={"LANG": os.fsdecode(b"caf\xe9")})
+            self.assertEqual(server.ask("POST", "/v1/run/see", {}).json, "636166e9")
+            self.assertEqual(server.ask("POST", "/v1/run/look", {}).json.split(), ["63", "61", "66", "e9"])
+            server.stop()
+
     def test_a_line_that_ends_as_on_windows_is_counted(self):
         self.refused("\n[commands.x]\ncommand = ['seq', 3, 1]\n".replace("\n", "\r\n"), "line 3", "commands.x.command[1]")
 
