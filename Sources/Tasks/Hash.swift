@@ -41,17 +41,17 @@ func hashTask(root: String) -> TaskDefinition {
 private struct FilePlace {
     /// As the client wrote it, without slashes at the end.
     let name: String
-    let resolved: String
+    let resolved: Path
 
     init(_ path: String, below root: String) throws(TaskFailure) {
         func refused(_ why: String) -> TaskFailure { TaskFailure(type: "InvalidInput", message: why, canRetry: false) }
         guard !path.utf8.contains(0) else { throw refused("holds a NUL") }
         guard !path.begins(with: "/") else { throw refused("must be relative to the server's --files-root") }
-        guard let rootPath = resolve(root) else { throw refused("the server's --files-root does not exist") }
-        guard let resolved = resolve(rootPath + "/" + path) else {
+        guard let root = resolve(Path(root.utf8)) else { throw refused("the server's --files-root does not exist") }
+        guard let resolved = resolve(root.below(Path(path.utf8))) else {
             throw refused("there is no \"\(path)\" below --files-root")
         }
-        guard (resolved + "/").begins(with: rootPath == "/" ? "/" : rootPath + "/") else {
+        guard resolved.below([]).starts(with: root == [slash] ? root : root.below([])) else {
             throw refused("leaves the server's --files-root")
         }
         var name = path[...]
@@ -61,22 +61,45 @@ private struct FilePlace {
     }
 }
 
-private func resolve(_ path: String) -> String? {
-    guard let resolved = realpath(path, nil) else { return nil }
+/// The bytes of a name: a file's may be anything but UTF-8.
+private typealias Path = [UInt8]
+
+private let slash = UInt8(ascii: "/")
+
+extension Path {
+    fileprivate init(_ name: UnsafePointer<CChar>) {
+        self.init(UnsafeRawBufferPointer(start: name, count: strlen(name)))
+    }
+
+    fileprivate func below(_ name: Path) -> Path { self + [slash] + name }
+
+    fileprivate func withName<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
+        (self + [0]).withUnsafeBytes { body($0.assumingMemoryBound(to: CChar.self).baseAddress!) }
+    }
+
+    fileprivate var text: String { String(decoding: self, as: UTF8.self) }
+}
+
+private func resolve(_ path: Path) -> Path? {
+    guard let resolved = path.withName({ realpath($0, nil) }) else { return nil }
     defer { free(resolved) }
-    return String(cString: resolved)
+    return Path(resolved)
 }
 
 private struct FoundFile {
     /// As `find` would print it.
-    let name: String
-    let path: String
+    let name: Path
+    let path: Path
     let bytes: Int
+}
+
+private func fileError(_ name: Path) -> TaskFailure {
+    TaskFailure(type: "FileError", message: "\(name.text): \(String(cString: strerror(errno)))")
 }
 
 private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws -> [UInt8] {
     var files: [FoundFile] = []
-    try find(place.name, place.resolved, context, into: &files)
+    try find(Path(place.name.utf8), place.resolved, context, into: &files)
     let total = files.reduce(0) { $0 + $1.bytes }
     var lines: [[UInt8]] = []
     var done = 0
@@ -86,7 +109,7 @@ private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws ->
         let digest = try digest(of: file, buffer) { count in
             done += count
             try context.checkpoint()
-            context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: file.name))
+            context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: file.name.text))
         }
         lines.append(line(digest, file.name))
     }
@@ -97,23 +120,24 @@ private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws ->
 }
 
 /// Collects the regular files at and below a path; follows no link.
-private func find(_ name: String, _ path: String, _ context: any TaskContext, into files: inout [FoundFile]) throws {
+private func find(_ name: Path, _ path: Path, _ context: any TaskContext, into files: inout [FoundFile]) throws {
     try context.checkpoint()
     var status = stat()
-    guard lstat(path, &status) == 0 else { return }  // gone meanwhile
+    guard path.withName({ lstat($0, &status) }) == 0 else {
+        guard errno == ENOENT else { throw fileError(name) }
+        return  // gone meanwhile
+    }
     switch status.st_mode & S_IFMT {
     case S_IFREG: files.append(FoundFile(name: name, path: path, bytes: Int(status.st_size)))
     case S_IFDIR:
-        guard let directory = opendir(path) else {
-            throw TaskFailure(type: "FileError", message: "\(name): \(String(cString: strerror(errno)))")
-        }
+        guard let directory = path.withName({ opendir($0) }) else { throw fileError(name) }
         defer { closedir(directory) }
         while let entry = readdir(directory) {
             let child = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { Path($0) }
             }
-            if child == "." || child == ".." { continue }
-            try find(name + "/" + child, path + "/" + child, context, into: &files)
+            if child.text == "." || child.text == ".." { continue }
+            try find(name.below(child), path.below(child), context, into: &files)
         }
     default: return
     }
@@ -122,17 +146,13 @@ private func find(_ name: String, _ path: String, _ context: any TaskContext, in
 private func digest(
     of file: FoundFile, _ buffer: UnsafeMutableRawBufferPointer, _ progress: (Int) throws -> Void
 ) throws -> String {
-    let descriptor = open(file.path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-    guard descriptor >= 0 else {
-        throw TaskFailure(type: "FileError", message: "\(file.name): \(String(cString: strerror(errno)))")
-    }
+    let descriptor = file.path.withName { open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
+    guard descriptor >= 0 else { throw fileError(file.name) }
     defer { close(descriptor) }
     let sum = SHA256()
     while true {
         let count = read(descriptor, buffer.baseAddress, buffer.count)
-        guard count >= 0 else {
-            throw TaskFailure(type: "FileError", message: "\(file.name): \(String(cString: strerror(errno)))")
-        }
+        guard count >= 0 else { throw fileError(file.name) }
         guard count > 0 else { break }
         sum.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         try progress(count)
@@ -141,11 +161,11 @@ private func digest(
 }
 
 /// As `sha256sum` prints it: names with a backslash or a line break are escaped, and the line says so by a backslash.
-private func line(_ digest: String, _ name: String) -> [UInt8] {
-    let escapes = name.utf8.contains { $0 == UInt8(ascii: "\\") || $0 == 0x0A || $0 == 0x0D }
-    guard escapes else { return Array("\(digest)  \(name)\n".utf8) }
+private func line(_ digest: String, _ name: Path) -> [UInt8] {
+    let escapes = name.contains { $0 == UInt8(ascii: "\\") || $0 == 0x0A || $0 == 0x0D }
+    guard escapes else { return Array("\(digest)  ".utf8) + name + [0x0A] }
     var line = Array("\\\(digest)  ".utf8)
-    for byte in name.utf8 {
+    for byte in name {
         switch byte {
         case UInt8(ascii: "\\"): line.append("\\\\")
         case 0x0A: line.append("\\n")

@@ -1,6 +1,7 @@
 """Texts from outside are read by their bytes: a sign that joins its neighbour to one character hides it from nobody.
 
 The kernel, a shell and the programs that a job starts see bytes; who asks by characters decides about another text than they read."""
+import hashlib
 import os
 import pathlib
 import shlex
@@ -98,6 +99,31 @@ class StartTests(ConfigTest):
             self.assertEqual(server.ask("POST", "/v1/run/see", {}).json, "636166e9")
             self.assertEqual(server.ask("POST", "/v1/run/look", {}).json.split(), ["63", "61", "66", "e9"])
             server.stop()
+
+    def test_a_file_counts_whatever_its_name_and_one_that_cannot_be_reached_is_said(self):
+        tree = os.fsencode(self.home) + b"/tree"
+        os.makedirs(tree + b"/\xff/\xe2\x80")
+        for name in (b"/plain", b"/\xff/a\xfe", b"/\xff/\xe2\x80/\r\n", "/e\u0301".encode()):
+            with open(tree + name, "wb") as file:
+                file.write(name)
+        os.symlink(b"tree/\xff", os.fsencode(self.home) + b"/link")
+        server = self.server("--files-root", str(self.home))
+        for path in ("tree", "link"):
+            # A link is followed where the path begins, and nowhere else.
+            found = ["find", path + "/", "-type", "f", "-exec", "sha256sum", "{}", "+"]
+            said = subprocess.run(found, cwd=self.home, capture_output=True, check=True).stdout
+            lines = sorted(said.replace(b"//", b"/").splitlines(keepends=True))
+            answer = server.ask("POST", "/v1/run/hash", {"path": path}).json
+            self.assertEqual((answer["files"], answer["sha256"]), (len(lines), hashlib.sha256(b"".join(lines)).hexdigest()))
+        deep = os.open(tree, os.O_DIRECTORY)
+        for _ in range(20):
+            os.mkdir("d" * 250, dir_fd=deep)
+            inner = os.open("d" * 250, os.O_DIRECTORY, dir_fd=deep)
+            os.close(deep)
+            deep = inner
+        os.close(deep)
+        job = server.wait(server.submit("hash", {"path": "tree"}))
+        self.assertEqual((job["state"], job["error"]["type"]), ("failed", "FileError"))
 
     def test_a_line_that_ends_as_on_windows_is_counted(self):
         self.refused("\n[commands.x]\ncommand = ['seq', 3, 1]\n".replace("\n", "\r\n"), "line 3", "commands.x.command[1]")
