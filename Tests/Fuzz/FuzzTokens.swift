@@ -20,7 +20,9 @@ public func fuzzTokens(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
         for token in tokens.all {
             precondition(token.text.utf8.count >= 32, "a token that can be guessed")
             precondition(tokens.find(Array(token.text.utf8))?.line == token.line, "a token is not found")
-            precondition(tokens.find(Array(token.text.utf8.dropLast())) == nil, "part of a token is one")
+            let part = Array(token.text.utf8.dropLast())
+            precondition(
+                tokens.find(part).map { Array($0.text.utf8) } ?? part == part, "part of a token is taken for it")
         }
     } catch {
         let number = error.description.split(separator: " ").dropFirst(2).first?.prefix { $0 != ":" }
