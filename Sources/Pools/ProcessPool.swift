@@ -319,8 +319,12 @@ package final class ProcessPool: Pool {
             if stoppedEarly.remove(attempt.id) != nil || whenIdle != nil { run.stop() }
         } catch {
             stoppedEarly.remove(attempt.id)
-            let message = (error as? SpawnFailure)?.message ?? String(describing: error)
-            end(attempt.id, AttemptResult(.failed(canRetry: true), error: JobError(type: "Crashed", message: message)))
+            let failure = error as? SpawnFailure
+            let message = failure?.message ?? String(describing: error)
+            // What is too long for a program now is so at every attempt.
+            let isTooLong = failure?.code == E2BIG
+            let type = isTooLong ? "InvalidInput" : "Crashed"
+            end(attempt.id, AttemptResult(.failed(canRetry: !isTooLong), error: JobError(type: type, message: message)))
         }
     }
 

@@ -56,6 +56,8 @@ package struct ChildLimits: Sendable {
 
 struct SpawnFailure: Error {
     let message: String
+    /// The system's, where it was the system that refused.
+    var code: CInt = 0
 }
 
 /// Starts children, on a thread that never exits: `PR_SET_PDEATHSIG` follows the thread, and the loop does not wait for
@@ -198,7 +200,7 @@ final class Spawner: @unchecked Sendable {
         }
         guard pid > 0 else {
             removeDirectory(directory)
-            throw SpawnFailure(message: "\(spec.argv[0]): \(String(cString: strerror(-pid)))")
+            throw SpawnFailure(message: "\(spec.argv[0]): \(String(cString: strerror(-pid)))", code: -pid)
         }
         owned.insert(pid)
         return ends.taken(

@@ -194,6 +194,7 @@ class OutputTests(EdgeTest):
         "evil": ["sh", "-c", "head -c 16000 /dev/zero | tr '\\0' a; echo b; echo done"],
         "bar": ["sh", "-c", r"printf '1%%\r2%%\r3%%'; cat > /dev/null; printf '\r99%%\r100%%\n'"],
         "many": ["seq", "1", "60000"],
+        **COMMANDS,
     }
     more = {"digits": {"progress": r"'(\d+)%'"}, "evil": {"progress": "'(a+)+c'"},
             "bar": {"progress": r"'(\d+)%'", "stdin": "true"}}
@@ -233,6 +234,11 @@ class OutputTests(EdgeTest):
         job = self.server.submit("many")
         self.assertEqual(self.server.wait(job)["state"], "succeeded")
         self.assertEqual(self.server.get(f"/v1/jobs/{job}/log").body.decode().split(), [str(n) for n in range(1, 60_001)])
+
+    def test_what_is_too_long_for_a_program_is_the_inputs_fault_and_not_tried_again(self):
+        job = self.server.wait(self.server.submit("show", {"text": "x" * 200_000}, max_attempts=3))
+        self.assertEqual((job["state"], job["attempt"], job["error"]["type"]), ("failed", 1, "InvalidInput"))
+        self.assertIn("too long", job["error"]["message"])
 
     def test_a_result_by_file_is_a_regular_file_of_the_worker_or_nothing(self):
         def submit(file, **more):
