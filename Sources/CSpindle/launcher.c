@@ -83,6 +83,7 @@ static int launch(void *argument) {
         sigaction(signal, &action, NULL);
     }
     limit(RLIMIT_CORE, 0);
+    if (child->brand) limit(RLIMIT_LOCKS, child->brand);
     if (child->limit_memory) limit(RLIMIT_AS, child->limit_memory);
     if (child->limit_cpu) limit_cpu(child->limit_cpu, child->moves_limit_cpu);
     if ((launch->error = drop_privileges(child))) _exit(127);

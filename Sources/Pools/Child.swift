@@ -22,7 +22,7 @@ final class Child {
     let pid: pid_t
     private let pidfd: Descriptor
     private let directory: String
-    private let mark: String
+    private let mark: Mark
     private let loop: EventLoop
     private let spawner: Spawner
     private let onExit: (Exit) -> Void

@@ -46,7 +46,7 @@ final class ChildPipes {
 
     /// The child that they lead to: our ends are its own now.
     func taken(
-        pid: pid_t, pidfd: consuming Descriptor, mark: String, directory: String, by spawner: Spawner
+        pid: pid_t, pidfd: consuming Descriptor, mark: Mark, directory: String, by spawner: Spawner
     ) -> SpawnedChild {
         SpawnedChild(
             pid: pid, pidfd: pidfd, mark: mark, output: output.read.take(), errors: errors.read.take(),
@@ -82,8 +82,7 @@ extension Optional where Wrapped == Descriptor {
 // Guard: made on one thread and handed to the loop, once.
 final class SpawnedChild: @unchecked Sendable {
     let pid: pid_t
-    /// `NAME=value` in its environment, and in that of all that it starts.
-    let mark: String
+    let mark: Mark
     let directory: String
     /// What a worker says of itself; nil: it is none, or there was no memory.
     let state: WorkerState?
@@ -96,7 +95,7 @@ final class SpawnedChild: @unchecked Sendable {
     private let spawner: Spawner
 
     fileprivate init(
-        pid: pid_t, pidfd: consuming Descriptor, mark: String, output: consuming Descriptor?,
+        pid: pid_t, pidfd: consuming Descriptor, mark: Mark, output: consuming Descriptor?,
         errors: consuming Descriptor?, channel: consuming Descriptor?, input: consuming Descriptor?,
         state: WorkerState?, page: StartPage?, directory: String, spawner: Spawner
     ) {

@@ -4,10 +4,12 @@ import Jobs
 
 /// What children of a server that died have left behind: found and killed before anything runs again.
 ///
-/// Direct children die with their server; what they started does not. It is known by what it carries in its environment, by
-/// the session that it has from its child, or by what it descends from.
-/// Beyond reach is only what has left its parent and its session and has changed its environment.
+/// Direct children die with their server; what they started does not. It is known by its ``Brand``, by what it carries in its
+/// environment, by the session that it has from its child, or by what it descends from.
 package enum Orphans {
+    /// In the environment of each child, with the server's name.
+    package static let variable = "SPINDLE_OWNER"
+
     package struct Outcome {
         package var killed = 0
         /// What could not be killed in time.
@@ -20,18 +22,18 @@ package enum Orphans {
     /// Kills all of them, and waits until they are gone.
     ///
     /// - Parameters:
-    ///   - variable: `NAME=value`, as it stands in the environment of each child and of what descends from it.
+    ///   - owner: The name of the server that died.
     ///   - marks: Children by number and by nanoseconds since the machine started; each leads a session.
     ///   - seconds: How long to wait.
     package static func kill(
-        carrying variable: String, orMarked marks: [(pid: Int32, startedAt: Int64)], within seconds: Double
+        of owner: String, orMarked marks: [(pid: Int32, startedAt: Int64)], within seconds: Double
     ) -> Outcome {
         let childStarts = Dictionary(marks.map { ($0.pid, $0.startedAt) }) { max($0, $1) }
         var outcome = Outcome()
         var left = Int(saturating: seconds * 100)
         // What is found may be starting something else at this moment: look until nothing is found.
         while true {
-            let found = orphans(in: ProcessTree(), carrying: variable, orIn: childStarts)
+            let found = orphans(in: ProcessTree(), of: owner, orIn: childStarts)
             outcome.alive = found.count
             guard !found.isEmpty, left > 0 else { return outcome }
             for process in found { process.kill() }
@@ -42,12 +44,14 @@ package enum Orphans {
     }
 
     private static func orphans(
-        in tree: ProcessTree, carrying variable: String, orIn childStarts: [pid_t: Int64]
+        in tree: ProcessTree, of owner: String, orIn childStarts: [pid_t: Int64]
     ) -> [ProcessTree.Member] {
+        let brand = Brand(of: owner)
         let all = Dictionary(tree.members.map { ($0.pid, $0) }) { first, _ in first }
         let roots = all.values.filter {
             $0.pid != getpid()
-                && (isIn(childStarts, $0, among: all) || ProcessTree.carries($0.pid, variable))
+                && (isIn(childStarts, $0, among: all) || brand.isOn($0.pid)
+                    || ProcessTree.carries($0.pid, "\(variable)=\(owner)"))
         }
         var found = Dictionary(roots.map { ($0.pid, $0) }) { first, _ in first }
         for root in roots {

@@ -10,8 +10,8 @@ package struct ProcessPoolOptions: Sendable {
     /// Working directories of children are made here.
     package var directoryRoot: String
     package var limits = ChildLimits()
-    /// Put into every child's environment.
-    package var variables: [String: String] = [:]
+    /// The server's name, by which the next one finds what was left: a random number of 64 bits to base 36.
+    package var owner: String?
     /// Where it is kept which attempts have not begun; nil: nowhere.
     package var starts: StartList?
     /// Quick attempts that may wait in a worker's pipe.
@@ -27,7 +27,7 @@ package struct ProcessPoolOptions: Sendable {
     func environment(_ given: Environment, adding more: [String: String]) -> Environment {
         var all = given
         for name in ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"] where !all.has(name) { all.inherit(name) }
-        return all.adding(more).adding(variables)
+        return all.adding(more).adding(owner.map { [Orphans.variable: $0] } ?? [:])
     }
 }
 
@@ -94,7 +94,7 @@ package final class ProcessPool: Pool {
     ) throws {
         self.options = options
         slots = options.slots
-        spawner = Spawner(options.starts)
+        spawner = Spawner(owner: options.owner, options.starts)
         self.loop = loop
         self.report = report
         self.notice = notice

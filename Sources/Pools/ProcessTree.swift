@@ -37,9 +37,11 @@ struct ProcessTree {
     init() {
         let page = UInt64(sysconf(CInt(_SC_PAGESIZE)))
         for pid in Self.allProcesses() {
-            guard let fields = Self.status(of: pid), fields.count > 21, fields[0] != "Z", let parent = Int32(fields[1]),
+            guard let fields = Self.status(of: pid), fields.count > 21, let parent = Int32(fields[1]),
                 let session = Int32(fields[3]), let startTicks = Int64(fields[19])
             else { continue }
+            // One whose first thread has ended looks the same, and goes on in the others.
+            if fields[0] == "Z", Int(fields[17]) == 1 { continue }
             let member = Member(
                 pid: pid, parent: parent, session: session, hasTerminal: fields[4] != "0", startTicks: startTicks,
                 residentBytes: (UInt64(fields[21]) ?? 0).multiplied(saturating: page))
@@ -91,6 +93,13 @@ struct ProcessTree {
             if let pid { processes.append(pid) }
         }
         return processes
+    }
+
+    /// What stands in RLIMIT_LOCKS of a process, unless that is no limit; see ``Mark``.
+    static func brand(of pid: pid_t) -> UInt64? {
+        let line = contents(of: "/proc/\(pid)/limits")?.parts(at: "\n").first { $0.begins(with: "Max file locks") }
+        guard let words = line?.parts(at: " "), words.count > 4 else { return nil }
+        return UInt64(words[4])
     }
 
     /// Whether a process was started with `variable`, `NAME=value`, or descends from one that was.

@@ -2,6 +2,7 @@ import CSpindle
 import EventLoop
 import Glibc
 import Jobs
+import Synchronization
 
 /// What a child is to be.
 struct ChildSpec: Sendable {
@@ -77,9 +78,10 @@ final class Spawner: @unchecked Sendable {
     private var requests: [Request] = []
     private var wantsReaping = false
     private var owned: Set<pid_t> = []
-    private var nextChild = 0
+    private let childCount = Atomic(0)
     /// Tells our children from those of any other server.
-    private let name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+    private let name: String
+    private let brand: Brand
     let warden = Warden()
     /// Looking through output: each takes some tens of milliseconds at most.
     let looks = Errands("looks")
@@ -90,8 +92,10 @@ final class Spawner: @unchecked Sendable {
 
     let starts: StartList?
 
-    init(_ starts: StartList? = nil) {
+    init(owner: String? = nil, _ starts: StartList? = nil) {
         self.starts = starts
+        name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+        brand = Brand(of: owner ?? name)
         spindle_become_subreaper()
         var thread = pthread_t()
         let context = Unmanaged.passRetained(self).toOpaque()
@@ -103,6 +107,12 @@ final class Spawner: @unchecked Sendable {
     /// - Parameter done: Called on the loop.
     func spawn(_ spec: ChildSpec, on loop: EventLoop, done: @escaping (Result<SpawnedChild, SpawnFailure>) -> Void) {
         add(.spawn(spec, LoopBound(done, on: loop)))
+    }
+
+    /// Of one more child, with a number that no other child of ours has.
+    func nextMark() -> (mark: Mark, number: Int) {
+        let number = childCount.add(1, ordering: .relaxed).newValue
+        return (Mark(value: "\(name).\(number)", brand: brand.ofChild(number)), number)
     }
 
     /// Leaves a child that a ``Zygote`` has forked to its ``Child``.
@@ -172,20 +182,20 @@ final class Spawner: @unchecked Sendable {
         let ends = try ChildPipes(spec.channel, takesInput: spec.takesInput, starts)
         // The child's ends are closed here when it has them, not before.
         defer { withExtendedLifetime(ends) {} }
-        nextChild += 1
-        let (variable, number) = ("SPINDLE_CHILD", "\(name).\(nextChild)")
-        let directory = try makeChildDirectory(String(nextChild), below: spec.directoryRoot)
+        let (mark, number) = nextMark()
+        let directory = try makeChildDirectory(String(number), below: spec.directoryRoot)
         var child = spindle_child()
         child.descriptors = (
             spec.takesInput ? ends.input.read.number : ends.null.number, ends.output.write.number,
             ends.errors.write.number, ends.channel.write.number, ends.stateDescriptor.number
         )
+        child.brand = mark.brand
         child.limit_cpu = spec.limits.cpuSeconds
         child.moves_limit_cpu = spec.channel == .socket ? 1 : 0
         child.limit_files = spec.limits.files
         var pidfd: CInt = -1
         var environment = spec.environment
-        environment[variable] = number
+        environment[Mark.name] = mark.value
         if let page = ends.page { environment[StartPage.variable] = page.path }
         let pid = withPointers(spec.argv.map { $0.utf8CString.map { $0 } }) { argv in
             withPointers(environment.entries) { environment in
@@ -204,7 +214,7 @@ final class Spawner: @unchecked Sendable {
         }
         owned.insert(pid)
         return ends.taken(
-            pid: pid, pidfd: Descriptor(owning: pidfd), mark: "\(variable)=\(number)", directory: directory, by: self)
+            pid: pid, pidfd: Descriptor(owning: pidfd), mark: mark, directory: directory, by: self)
     }
 
     private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in

@@ -32,7 +32,7 @@ final class Warden: @unchecked Sendable {
 
     private struct Sweep {
         let child: pid_t
-        let mark: String
+        let mark: Mark
         let deadline: Int64
         let done: LoopBound<() -> Void>
     }
@@ -86,10 +86,8 @@ final class Warden: @unchecked Sendable {
 
     /// Kills whatever a child that has ended left behind: what is in its session, and what carries its mark.
     ///
-    /// - Parameters:
-    ///   - mark: `NAME=value` in its environment.
-    ///   - done: Called on the loop, when nothing of it is left.
-    func sweep(after child: pid_t, mark: String, on loop: EventLoop, done: @escaping () -> Void) {
+    /// - Parameter done: Called on the loop, when nothing of it is left.
+    func sweep(after child: pid_t, mark: Mark, on loop: EventLoop, done: @escaping () -> Void) {
         let sweep = Sweep(
             child: child, mark: mark, deadline: monotonicNanoseconds() + Self.patience,
             done: LoopBound(done, on: loop))
@@ -174,7 +172,7 @@ final class Warden: @unchecked Sendable {
         let running = Set(lock.withLock { wards.keys })
         let strays = tree.descendants(of: getpid(), notBelow: running)
         return open.filter { sweep in
-            let left = strays.filter { $0.session == sweep.child || ProcessTree.carries($0.pid, sweep.mark) }
+            let left = strays.filter { $0.session == sweep.child || sweep.mark.isOn($0.pid) }
             for member in left { member.kill() }
             if !left.isEmpty, monotonicNanoseconds() < sweep.deadline { return true }
             finish(sweep)

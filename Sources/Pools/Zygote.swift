@@ -7,7 +7,7 @@ import Jobs
 /// A process that has imported what its workers need, and forks one when asked: a start without the imports.
 ///
 /// ```
-///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"SPINDLE_CHILD=…","parent":4200,"begun":"…"}}
+///   → {"jsonrpc":"2.0","id":1,"method":"fork","params":{"dir":"…","mark":"…","brand":9…,"parent":4200,"begun":"…"}}
 ///     and beside it, by SCM_RIGHTS, the worker's stdout, stderr, channel and state
 ///   ← {"jsonrpc":"2.0","method":"ready"}                      once, first
 ///   ← {"jsonrpc":"2.0","id":1,"result":{"pid":4242}}           a child of ours: its own parent has ended at once
@@ -29,7 +29,7 @@ final class Zygote {
     private struct Birth {
         let pipes: ChildPipes
         let directory: String
-        let mark: String
+        let mark: Mark
         let done: (Result<SpawnedChild, SpawnFailure>) -> Void
     }
 
@@ -38,7 +38,6 @@ final class Zygote {
     private let spawner: Spawner
     private let directoryRoot: String
     private let onChange: (Change) -> Void
-    private let mark = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     private let pid: pid_t
     private var child: Child!
     private var channel: LineReader!
@@ -86,11 +85,11 @@ final class Zygote {
     func fork(_ done: @escaping (Result<SpawnedChild, SpawnFailure>) -> Void) {
         let number = nextBirth
         nextBirth += 1
-        let name = "\(mark)-\(number)"
         do throws(SpawnFailure) {
             let pipes = try ChildPipes(.socket, takesInput: false, spawner.starts)
-            let directory = try makeChildDirectory(name, below: directoryRoot)
-            births[number] = Birth(pipes: pipes, directory: directory, mark: "SPINDLE_CHILD=\(name)", done: done)
+            let (mark, child) = spawner.nextMark()
+            let directory = try makeChildDirectory(String(child), below: directoryRoot)
+            births[number] = Birth(pipes: pipes, directory: directory, mark: mark, done: done)
         } catch {
             return done(.failure(error))
         }
@@ -104,7 +103,8 @@ final class Zygote {
         let request: JSONValue = [
             "jsonrpc": "2.0", "id": .integer(number), "method": "fork",
             "params": [
-                "dir": .string(birth.directory), "mark": .string(birth.mark), "parent": .integer(Int(getpid())),
+                "dir": .string(birth.directory), "mark": .string(birth.mark.value),
+                "brand": .integer(Int(birth.mark.brand)), "parent": .integer(Int(getpid())),
                 "begun": birth.pipes.page.map { .string($0.path) } ?? .null,
             ],
         ]

@@ -27,16 +27,15 @@ extension Engine {
             // Nothing may be answered after this: not even what is already on its way to the loop.
             StoreFailure.end(failure)
         }
-        let variable = "SPINDLE_OWNER"
         let boot = bootID()
         let predecessor = try store.predecessor(boot: boot)
         // Only when nothing of it runs any more, it is certain what never began.
-        let isGone = predecessor.map { endOrphans($0, "\(variable)=\($0.name)", logger) } ?? true
+        let isGone = predecessor.map { endOrphans($0, logger) } ?? true
         let found = try store.begin(
             boot: boot, name: String(UInt64.random(in: 0...UInt64.max), radix: 36),
             takingBack: isGone ? unbegun(predecessor, in: store) : [])
         var options = options
-        options.childVariables[variable] = found.name
+        options.owner = found.name
         let owner = StartList.Owner(store: found.name, path: store.path, epoch: found.epoch)
         StartList.clear(before: owner)
         options.starts = StartList(of: owner)
@@ -156,10 +155,11 @@ extension Engine {
     }
 
     /// - Returns: Whether nothing of it is alive.
-    private static func endOrphans(_ predecessor: Predecessor, _ variable: String, _ logger: Logger) -> Bool {
+    private static func endOrphans(_ predecessor: Predecessor, _ logger: Logger) -> Bool {
         guard !predecessor.wasClean else { return true }
         let outcome = Orphans.kill(
-            carrying: variable, orMarked: predecessor.children.map { ($0.pid, $0.startedAt) }, within: orphanPatience)
+            of: predecessor.name, orMarked: predecessor.children.map { ($0.pid, $0.startedAt) },
+            within: orphanPatience)
         if outcome.killed > 0 {
             logger.notice("what an earlier server ran was killed", metadata: ["processes": "\(outcome.killed)"])
         }

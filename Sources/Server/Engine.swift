@@ -101,7 +101,7 @@ package final class Engine {
             slots: options.slots(.process), fleets: options.fleets, directoryRoot: options.workRoot)
         processes.limits = options.childLimits
         processes.starts = options.starts
-        processes.variables = options.childVariables
+        processes.owner = options.owner
         pools = [
             LoopPool(slots: options.slots(.loop), on: loop, report: report),
             ThreadPool(slots: options.slots(.thread), on: loop, report: report),

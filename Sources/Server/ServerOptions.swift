@@ -42,8 +42,8 @@ package struct ServerOptions: Sendable {
     package var drainTime = Duration.seconds(10)
     /// Where it is kept which attempts have not begun; nil: nowhere.
     var starts: StartList?
-    /// Put into the environment of every child.
-    var childVariables: [String: String] = [:]
+    /// The server's name in its store; nil: it has none.
+    var owner: String?
     /// Jobs that may wait in one queue.
     package var queueDepth = 100_000
     /// Bytes that all jobs may hold together that have not ended; over it no more are taken.

@@ -20,11 +20,12 @@ def alive(marker):
 
 
 def is_alive(pid):
-    """Whether a process runs; one that has ended and waits for its parent's attention does not."""
+    """Whether a process runs; one that has ended and waits for its parent's attention does not, unless in other threads."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return False
+    return fields[0] not in "ZX" or int(fields[17]) > 1
 
 
 def cpu_seconds(pid):

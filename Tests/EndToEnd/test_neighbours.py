@@ -6,8 +6,9 @@ import pathlib
 import tempfile
 import unittest
 
-from processes import alive, marker, wait_for
+from processes import alive, is_alive, marker, wait_for
 from server import Server
+from waiting import there
 
 TASKS = '''
 import asyncio, datetime, decimal, os, subprocess, sys, time, uuid
@@ -271,6 +272,56 @@ class ProcessTests(NeighbourTest):
         server.kill()
         server.start()
         wait_for(0, mark)
+
+    # Leaves a process behind, of another session and without a parent, and its number in a file.
+    DAEMON = """import ctypes, os, sys, threading, time
+way, place = sys.argv[1:]
+ready, told = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open(place, "w") as file: file.write(str(os.getpid()))
+        if way == "threads":
+            threading.Thread(target=time.sleep, args=(600,)).start()
+            os.write(told, b"1")
+            ctypes.CDLL(None).pthread_exit(None)
+        environment = {"bare": {}, "long": {"A": "x" * 100_000, "B": "x" * 100_000, "C": "x" * 100_000, **os.environ}}[way]
+        os.execve("/bin/sleep", ["sleep", "600"], environment)
+    os._exit(0)
+os.close(told)
+os.read(ready, 1)
+"""
+
+    def test_what_has_left_its_parent_its_session_and_its_environment_ends_with_its_job(self):
+        config = "[commands.daemon]\ncommand = " + json.dumps(["python3", "{script}", "{way}", "{place}"]) + "\n"
+        for more in ((), ("--preload",)):
+            server = self.serve("--config", "c.toml", "--python", "t.py", "--processes", "2", *more,
+                                files={"c.toml": config, "d.py": self.DAEMON, "t.py": ALONE})
+            script = server.home.name + "/d.py"
+            for way in ("bare", "threads", "long"):
+                for task in ("daemon", "say"):
+                    with self.subTest(way=way, task=task, more=more):
+                        place = f"{server.home.name}/{way}-{task}"
+                        value = {"script": script, "way": way, "place": place} if task == "daemon" else {
+                            "code": f"subprocess.run([sys.executable, {script!r}, {way!r}, {place!r}], check=True)"}
+                        done = server.wait(server.submit(task, value))
+                        self.assertEqual(done["state"], "succeeded", done)
+                        self.assertFalse(is_alive(int(pathlib.Path(place).read_text())))
+            server.stop()
+
+    def test_it_does_not_outlive_a_killed_server_either(self):
+        config = "[commands.daemon]\ncommand = " + json.dumps(
+            ["sh", "-c", 'python3 "$1" "$2" "$3"; : >"$3.ready"; exec sleep 600', "sh", "{script}", "{way}", "{place}"]) + "\n"
+        server = self.serve("--config", "c.toml", "--processes", "3", files={"c.toml": config, "d.py": self.DAEMON})
+        places = {way: f"{server.home.name}/{way}" for way in ("bare", "threads", "long")}
+        for way, place in places.items():
+            server.submit("daemon", {"script": server.home.name + "/d.py", "way": way, "place": place})
+            there(place + ".ready")
+        left = {way: int(pathlib.Path(place).read_text()) for way, place in places.items()}
+        server.kill()
+        self.assertEqual({way for way, pid in left.items() if is_alive(pid)}, set(left))
+        server.start()
+        self.assertEqual({way for way, pid in left.items() if is_alive(pid)}, set())
 
     def test_a_coroutines_processes_end_with_it_and_its_neighbours_do_not(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})

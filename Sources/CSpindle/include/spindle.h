@@ -16,6 +16,7 @@ struct spindle_child {
     uint64_t limit_cpu;          ///< RLIMIT_CPU in seconds; 0: none. SIGXCPU then, and SIGKILL a second later.
     int moves_limit_cpu;         ///< The child may raise that itself, and nobody sends SIGKILL.
     uint64_t limit_files;        ///< RLIMIT_NOFILE; 0: as the parent.
+    uint64_t brand;              ///< RLIMIT_LOCKS, which Linux does not ask for; 0: as the parent.
     uid_t uid;                   ///< To become, when the parent is root; 0: stay.
     gid_t gid;
 };

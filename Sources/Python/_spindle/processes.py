@@ -1,10 +1,11 @@
 """Processes that a call starts print into its log, carry its name, and end with it.
 
 Which ones those are is known from how they were started (`subprocess`, `os`, `multiprocessing`), from what they carry in
-their environment, and, where calls run one after another, from their descent alone.
+their environment, and, where calls run one after another, from their descent alone and a limit that they inherit.
 """
 import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from .streams import CallStream, ChildOutput, reader
 
 #: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
 PATIENCE = 2.0
+
+#: RLIMIT_LOCKS, in which the server marks its children: Linux has not asked for it since 2.4. Source: getrlimit(2).
+_BRAND = 10
 
 #: Numbers of processes that belong to no call: what the file starts when it is imported, executors that it keeps.
 kept = set()
@@ -42,9 +46,11 @@ def serve(worker):
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return  # there is nothing to look for
+        if not kept:
+            return  # there is nothing to look for
     table = _table()
-    kept.update(pid for pid, process in table.items() if os.getpid() in _chain(process, table))
+    kept.update(pid for pid, process in table.items() if os.getpid() in _chain(process, table) or process.is_branded())
+    kept.discard(os.getpid())
 
 
 # ---------------------------------------------------------------- how they start
@@ -300,13 +306,27 @@ class _Process:
         finally:
             os.close(held)
 
-    def carries(self, marks):
+    def environment(self):
+        """None where it is not to be read: of what may not be dumped, ssh-agent for one."""
         try:
             with open(f"/proc/{self.pid}/environ", "rb") as file:
-                carried = file.read().split(b"\0")
+                return file.read().split(b"\0")
         except OSError:
+            return None
+
+    def is_branded(self):
+        """Whether it descends from us, and cannot be asked whose it is, or says nothing. Source: proc(5), `limits`."""
+        brand = resource.getrlimit(_BRAND)[1]
+        if brand == resource.RLIM_INFINITY:
             return False
-        return all(mark in carried for mark in marks)
+        try:
+            with open(f"/proc/{self.pid}/limits") as file:
+                line = next(line for line in file if line.startswith("Max file locks"))
+        except (OSError, StopIteration):
+            return False
+        if line.split()[4] != str(brand):
+            return False
+        return not any(variable.startswith(b"SPINDLE_CHILD=") for variable in self.environment() or ())
 
 
 def _status(pid):
@@ -316,7 +336,8 @@ def _status(pid):
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return fields if len(fields) > 19 and fields[0] not in (b"Z", b"X") else None
+    # One whose first thread has ended looks as if all had, and goes on in the others.
+    return fields if len(fields) > 19 and (fields[0] not in b"ZX" or int(fields[17]) > 1) else None
 
 
 def _table():
@@ -344,7 +365,10 @@ def _left(call, marks, is_alone):
         if server not in above:
             return False
         # What has lost its parent came to the server, who is ours.
-        return process.carries(marks) or is_alone and process.session == mine and process.parent == server
+        if (carried := process.environment()) is not None and all(mark in carried for mark in marks):
+            return True
+        return is_alone and process.parent == server and (
+            process.session == mine or process.pid not in kept and process.is_branded())
     return [process for process in table.values() if is_left(process)]
 
 
