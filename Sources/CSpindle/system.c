@@ -121,12 +121,6 @@ int spindle_exchange(const char *one, const char *other) {
     return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) < 0 ? -errno : 0;
 }
 
-void spindle_name_thread(const char *name) {
-    char short_name[16];
-    snprintf(short_name, sizeof short_name, "%s", name);
-    pthread_setname_np(pthread_self(), short_name);
-}
-
 void spindle_thread_usage(struct rusage *usage) {
     getrusage(RUSAGE_THREAD, usage);
     // Some kernels count user and system time in ticks; the clock is exact everywhere.

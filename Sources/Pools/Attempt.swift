@@ -117,7 +117,9 @@ package protocol Pool: AnyObject {
     /// Asks the attempt to end, and makes it end after `grace` where that is possible.
     func stop(_ id: AttemptID, grace: Duration)
     /// Changes how many attempts run at once; what runs goes on, and a surplus ends as it becomes idle.
-    func resize(to slots: Int)
+    ///
+    /// - Returns: False when it stays as it was, because the system has no more threads.
+    func resize(to slots: Int) -> Bool
     /// Lets the attempt stand still, or go on. Only where attempts are processes.
     func hold(_ id: AttemptID, _ isHeld: Bool)
     /// Sends a signal to the attempt's processes.

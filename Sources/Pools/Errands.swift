@@ -18,11 +18,7 @@ package final class Errands: @unchecked Sendable {
     package init(_ name: String, threads: Int = 1) {
         self.name = name
         for _ in 0..<threads {
-            var thread = pthread_t()
-            let context = Unmanaged.passRetained(self).toOpaque()
-            let created = pthread_create(&thread, nil, Self.main, context)
-            precondition(created == 0, "no memory for the thread \(name)")
-            pthread_detach(thread)
+            requireThread(named: name) { [self] in work() }
         }
     }
 
@@ -53,11 +49,5 @@ package final class Errands: @unchecked Sendable {
             }
             next()
         }
-    }
-
-    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        let errands = Unmanaged<Errands>.fromOpaque(context!).takeUnretainedValue()
-        spindle_name_thread(errands.name)
-        errands.work()
     }
 }

@@ -37,7 +37,10 @@ package final class LoopPool: Pool {
         }
     }
 
-    package func resize(to slots: Int) { self.slots = slots }
+    package func resize(to slots: Int) -> Bool {
+        self.slots = slots
+        return true
+    }
 
     package func start(_ attempt: Attempt) {
         guard case .function(_, let body?) = attempt.task.body else {

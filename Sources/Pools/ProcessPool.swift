@@ -231,9 +231,10 @@ package final class ProcessPool: Pool {
         }
     }
 
-    package func resize(to slots: Int) {
+    package func resize(to slots: Int) -> Bool {
         self.slots = slots
         for fleet in fleets.values { fleet.resize(to: slots) }
+        return true
     }
 
     package func hold(_ id: AttemptID, _ isHeld: Bool) {

@@ -8,7 +8,7 @@ extension Progress {
     init?(directive line: String) {
         guard line.begins(with: "::progress ") else { return nil }
         let words = line.parts(at: " ", most: 3)
-        guard words.count > 1 else { return nil }
+        guard words.count > 1, !words[1].holds("x"), !words[1].holds("X") else { return nil }
         let numbers = words[1].parts(at: "/", keepingEmpty: true).map { Double($0) }
         guard (1...2).contains(numbers.count), let done = numbers[0], done.isFinite, done >= 0 else { return nil }
         var total: Double?

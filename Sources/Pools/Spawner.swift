@@ -97,11 +97,7 @@ final class Spawner: @unchecked Sendable {
         name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
         brand = Brand(of: owner ?? name)
         spindle_become_subreaper()
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let created = pthread_create(&thread, nil, Self.main, context)
-        precondition(created == 0, "no memory for the spawner's thread")
-        pthread_detach(thread)
+        requireThread(named: "spawner") { [self] in work() }
     }
 
     /// - Parameter done: Called on the loop.
@@ -215,11 +211,6 @@ final class Spawner: @unchecked Sendable {
         owned.insert(pid)
         return ends.taken(
             pid: pid, pidfd: Descriptor(owning: pidfd), mark: mark, directory: directory, by: self)
-    }
-
-    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        spindle_name_thread("spawner")
-        Unmanaged<Spawner>.fromOpaque(context!).takeUnretainedValue().work()
     }
 }
 

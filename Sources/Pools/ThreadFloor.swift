@@ -127,13 +127,16 @@ final class ThreadFloor: @unchecked Sendable {
     }
 
     /// Adds threads; those that were to leave and have not yet, stay.
-    func addThreads(_ count: Int) {
+    ///
+    /// - Returns: How many are more than before: fewer than `count` when the system has no more.
+    func addThreads(_ count: Int) -> Int {
         let staying = lock.withLock {
             let staying = min(surplus, count)
             surplus -= staying
             return staying
         }
-        for _ in 0..<count - staying { addThread() }
+        for added in staying..<count where !addThread() { return added }
+        return count
     }
 
     /// Lets threads leave: those that sit at once, others when they have ended what they run.
@@ -149,7 +152,7 @@ final class ThreadFloor: @unchecked Sendable {
         }
     }
 
-    private func addThread() {
+    private func addThread() -> Bool {
         let number = lock.withLock {
             if let number = left.popLast() {
                 seats[number - 1] = Seat()
@@ -158,15 +161,9 @@ final class ThreadFloor: @unchecked Sendable {
             seats.append(Seat())
             return seats.count
         }
-        let start = Unmanaged.passRetained(ThreadStart(self, number)).toOpaque()
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setstacksize(&attributes, Self.stackBytes)
-        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        var thread = pthread_t()
-        let created = pthread_create(&thread, &attributes, Self.main, start)
-        pthread_attr_destroy(&attributes)
-        precondition(created == 0, "no memory for a thread of the pool")
+        let isStarted = startThread(named: "task-\(number)", stackBytes: Self.stackBytes) { [self] in work(number) }
+        if !isStarted { lock.withLock { left.append(number) } }
+        return isStarted
     }
 
     /// What recursive tasks may use; only touched pages cost memory.
@@ -280,22 +277,6 @@ final class ThreadFloor: @unchecked Sendable {
             }
             withdrawn -= 1
         }
-        return nil
-    }
-
-    private final class ThreadStart {
-        let floor: ThreadFloor
-        let number: Int
-        init(_ floor: ThreadFloor, _ number: Int) {
-            self.floor = floor
-            self.number = number
-        }
-    }
-
-    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        let start = Unmanaged<ThreadStart>.fromOpaque(context!).takeRetainedValue()
-        spindle_name_thread("task-\(start.number)")
-        start.floor.work(start.number)
         return nil
     }
 }

@@ -31,6 +31,8 @@ package final class ThreadPool: Pool {
     private var starting: [ThreadRun] = []
     private var graces: [AttemptID: Deadline] = [:]
     private var abandoned = 0
+    /// Threads in the place of abandoned ones that the system did not have yet.
+    private var missing = 0
     private var whenIdle: (() -> Void)?
 
     package init(slots: Int, on loop: EventLoop, report: @escaping (Report) -> Void) {
@@ -39,19 +41,24 @@ package final class ThreadPool: Pool {
         self.report = report
         floor = ThreadFloor(loop)
         floor.deliver = LoopBound({ [unowned self] in receive($0) }, on: loop)
-        floor.addThreads(slots)
+        guard floor.addThreads(slots) == slots else { endWithoutThreads(for: "a pool of \(slots)") }
         loop.atEndOfTurn { [unowned self] in handOver() }
     }
 
     package var workers: [WorkerStatus] { floor.workers }
 
-    package func resize(to slots: Int) {
+    package func resize(to slots: Int) -> Bool {
         if slots > self.slots {
-            floor.addThreads(slots - self.slots)
+            let added = floor.addThreads(slots - self.slots)
+            guard added == slots - self.slots else {
+                floor.retire(added)
+                return false
+            }
         } else {
             floor.retire(self.slots - slots)
         }
         self.slots = slots
+        return true
     }
 
     package func start(_ attempt: Attempt) {
@@ -109,7 +116,9 @@ package final class ThreadPool: Pool {
                     report(.ended(run.attempt.id, run.result))
                 }
                 if let next { began(next, thread) }
-            case .returnedLate: abandoned -= 1
+            case .returnedLate:
+                abandoned -= 1
+                missing -= floor.addThreads(missing)
             }
         }
         checkIdle()
@@ -130,7 +139,8 @@ package final class ThreadPool: Pool {
         guard !run.isOver, abandoned < Self.maximumAbandoned, floor.abandon(run) else { return }
         over(run)
         abandoned += 1
-        floor.addThreads(1)
+        missing += 1
+        missing -= floor.addThreads(missing)
         report(.ended(run.attempt.id, AttemptResult(.stopped(.abandoned))))
         checkIdle()
     }

@@ -50,11 +50,7 @@ final class Warden: @unchecked Sendable {
     private var condemned: [pid_t] = []
 
     init() {
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let created = pthread_create(&thread, nil, Self.main, context)
-        precondition(created == 0, "no memory for the warden's thread")
-        pthread_detach(thread)
+        requireThread(named: "warden") { [self] in work() }
     }
 
     /// Watches a child until ``release(_:)``.
@@ -192,10 +188,5 @@ final class Warden: @unchecked Sendable {
         let text = ProcessTree.contents(of: Self.children, limit: 1 << 18) ?? ""
         let running = Set(lock.withLock { wards.keys })
         return text.parts(at: " ").contains { Int32($0).map { !running.contains($0) } ?? true }
-    }
-
-    private static let main: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        spindle_name_thread("warden")
-        Unmanaged<Warden>.fromOpaque(context!).takeUnretainedValue().work()
     }
 }

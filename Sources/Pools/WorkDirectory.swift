@@ -102,19 +102,12 @@ package final class WorkDirectory: Sendable {
     ///
     /// - Parameter patience: How long to wait for that; what takes longer goes on beside the server.
     package func clearDead(within patience: Duration) {
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let created = pthread_create(
-            &thread, nil,
-            { context in
-                let work = Unmanaged<WorkDirectory>.fromOpaque(context!).takeRetainedValue()
-                work.clearDead()
-                work.isCleared.store(true, ordering: .releasing)
-                return nil
-            }, context)
+        let isStarted = startThread(named: "clear") { [self] in
+            clearDead()
+            isCleared.store(true, ordering: .releasing)
+        }
         // Without a thread it is the next start's.
-        guard created == 0 else { return Unmanaged<WorkDirectory>.fromOpaque(context).release() }
-        pthread_detach(thread)
+        guard isStarted else { return }
         for _ in 0..<Int(saturating: patience / .milliseconds(1)) where !isCleared.load(ordering: .acquiring) {
             usleep(1000)
         }

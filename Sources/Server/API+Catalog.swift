@@ -54,7 +54,7 @@ extension API {
                 "/capacity", "must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound), or null")
         }
         if engine.store.refusesJobs != nil { throw .notStored }
-        engine.set([.poolResized(pool.name, slots)]) { [unowned self] in
+        try engine.set([.poolResized(pool.name, slots)]) { [unowned self] in
             show(exchange) { $0.append(pool: pool.name, of: engine) }
         }
     }
@@ -77,7 +77,7 @@ extension API {
             controls.append(.queuePaused(name, paused))
         }
         if engine.store.refusesJobs != nil { throw .notStored }
-        engine.set(controls) { [unowned self] in
+        try engine.set(controls) { [unowned self] in
             show(exchange) { $0.append(queue: name, of: engine) }
         }
     }

@@ -6,11 +6,16 @@ import Store
 /// What can be set while the server runs. It holds until it is set otherwise, over restarts too.
 extension Engine {
     /// Does what somebody has set, and calls `done` once the next server would find it.
-    func set(_ controls: [Control], _ done: @escaping () -> Void) {
+    ///
+    /// - Throws: When it cannot be: then nothing of it is kept.
+    func set(_ controls: [Control], _ done: @escaping () -> Void) throws(Problem) {
         var left = controls.count
         guard left > 0 else { return done() }
         for control in controls.map(normalised) {
-            perform(control)
+            guard perform(control) else {
+                throw Problem(
+                    503, "no-threads", "the system has no threads for so many; the pool stays as it was", retryAfter: 5)
+            }
             journal.write(
                 .controlled(control),
                 then: .then {
@@ -33,7 +38,7 @@ extension Engine {
         for control in controls {
             // Pools are opened with their sizes.
             if case .poolResized(let pool, _) = control, self.pool(pool) != nil { continue }
-            perform(control)
+            _ = perform(control)
         }
         guard !controls.isEmpty else { return }
         logger.notice(
@@ -47,19 +52,21 @@ extension Engine {
         append(.log(stream: "control", text: text), to: job)
     }
 
-    func resize(_ pool: any Pool, to slots: Int) {
-        pool.resize(to: slots)
+    func resize(_ pool: any Pool, to slots: Int) -> Bool {
+        guard pool.resize(to: slots) else { return false }
         feed(.poolResized(pool.name, slots: slots, ahead: pool.ahead))
         if let processes = pool as? ProcessPool { feed(.lightRoomResized(slots: processes.lightSlots)) }
+        return true
     }
 
-    private func perform(_ control: Control) {
+    private func perform(_ control: Control) -> Bool {
         switch control {
         case .queuePaused(let name, let isPaused): feed(.queuePaused(name, isPaused))
         case .queueLimited(let name, let limit): feed(.queueLimited(name, limit))
         case .poolResized(let name, let slots):
-            if let pool = pool(name) { resize(pool, to: slots ?? options.configuredSlots(name)) }
+            if let pool = pool(name) { return resize(pool, to: slots ?? options.configuredSlots(name)) }
         }
+        return true
     }
 }
 

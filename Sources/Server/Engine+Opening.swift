@@ -61,7 +61,7 @@ extension Engine {
 
     /// Looks for damage in what the start had no time to look at, beside everything else.
     private static func look(further inspection: Inspection, _ logger: Logger) {
-        startThread(named: "store-check") {
+        requireThread(named: "store-check") {
             if let why = inspection.run() {
                 logger.warning("the store was not looked at to its end", metadata: ["why": "\(why)"])
             } else if inspection.isOver {

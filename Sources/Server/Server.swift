@@ -182,7 +182,7 @@ package final class Server {
         let tcp = addresses.filter { if case .tcp = $0 { true } else { false } }
         far.append(FarLoop(loop: loop, server: box))
         let logger = self.logger
-        startThread(named: "loop-\(number)") {
+        requireThread(named: "loop-\(number)") {
             loop.adopt()
             let server = HTTPServer(on: loop, number: number, limits: limits, tls: tls, handlers: handlers)
             box.value.server = server
@@ -195,28 +195,4 @@ package final class Server {
             loop.run()
         }
     }
-}
-
-/// Runs `body` on a thread of its own, which ends with it.
-func startThread(named name: String, _ body: @escaping @Sendable () -> Void) {
-    final class Start {
-        let name: String
-        let body: @Sendable () -> Void
-        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
-            self.name = name
-            self.body = body
-        }
-    }
-    var thread = pthread_t()
-    let context = Unmanaged.passRetained(Start(name, body)).toOpaque()
-    let created = pthread_create(
-        &thread, nil,
-        { context in
-            let start = Unmanaged<Start>.fromOpaque(context!).takeRetainedValue()
-            spindle_name_thread(start.name)
-            start.body()
-            return nil
-        }, context)
-    precondition(created == 0, "no memory for a thread")
-    pthread_detach(thread)
 }

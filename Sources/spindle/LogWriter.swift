@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import Synchronization
 
@@ -20,16 +21,9 @@ final class LogWriter: Sendable {
     private let arrived = Semaphore()
 
     init() {
-        let writer = Unmanaged.passRetained(self).toOpaque()
-        var thread = pthread_t()
-        let created = pthread_create(
-            &thread, nil,
-            { context in
-                let writer = Unmanaged<LogWriter>.fromOpaque(context!).takeUnretainedValue()
-                while true { writer.writeNext() }
-            }, writer)
-        precondition(created == 0, "no memory for the log's thread")
-        pthread_detach(thread)
+        requireThread(named: "log") { [self] in
+            while true { writeNext() }
+        }
         Self.current.withLock { $0 = self }
     }
 

@@ -54,9 +54,10 @@ enum ExitStatus: CInt {
 }
 
 /// Ends a command with a message on stderr.
-struct CommandFailure: Error {
+struct CommandFailure: Error, CustomStringConvertible {
     let code: ExitStatus
     let message: String
+    var description: String { message }
 
     init(_ code: ExitStatus, _ message: String) {
         self.code = code

@@ -25,7 +25,8 @@ struct Serve: ParsableCommand {
     static func takeSignals() {
         spindle_end_on(SIGTERM, ExitStatus.success.rawValue)
         spindle_end_on(SIGINT, ExitStatus.success.rawValue)
-        signal(SIGHUP, SIG_IGN)
+        // The rest of what any process of this user may send and mean nothing by: it does not end a server. A child's are its own.
+        for number in [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR] { signal(number, SIG_IGN) }
         spindle_tell_traps()
     }
 
@@ -49,6 +50,11 @@ struct Serve: ParsableCommand {
     }
 }
 
+/// A variable that says something. One that is no UTF-8 would name something else: it ends the process.
 func environment(_ name: String) -> String? {
-    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    guard let value = getenv(name), value.pointee != 0 else { return nil }
+    guard let text = String(validatingCString: value) else {
+        CommandFailure(.usage, "\(name) is no UTF-8: \(visible(String(cString: value)))").end()
+    }
+    return text
 }

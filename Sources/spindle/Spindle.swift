@@ -25,6 +25,10 @@ struct Spindle: ParsableCommand {
         ])
 
     static func main() {
+        // Whoever starts us may have blocked what we are told to end by.
+        var none = sigset_t()
+        sigemptyset(&none)
+        sigprocmask(SIG_SETMASK, &none, nil)
         signal(SIGPIPE, SIG_IGN)
         // Who writes beyond a limit for files is told by the error. Caught, not ignored: a child begins without that.
         signal(SIGXFSZ) { _ in }
@@ -33,6 +37,7 @@ struct Spindle: ParsableCommand {
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == WorkerCommand.name { WorkerCommand.run() }
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == TOMLTrial.name { TOMLTrial.run() }
         spindle_end_on(SIGINT, ExitStatus.interrupted.rawValue)
+        Self.refuseArgumentsOtherThanText()
         // Before anything that takes time: process 1 of a container would never hear of it.
         if CommandLine.arguments.count > 1, CommandLine.arguments[1] == Serve.name { Serve.takeSignals() }
         do {
@@ -49,6 +54,16 @@ struct Spindle: ParsableCommand {
             }
             if !message.isEmpty { say(message) }
             Glibc.exit(code == .validationFailure ? ExitStatus.usage.rawValue : code.rawValue)
+        }
+    }
+
+    /// Bytes that are no UTF-8 would become others on the way, and name another file.
+    private static func refuseArgumentsOtherThanText() {
+        for index in 1..<max(1, Int(CommandLine.argc)) {
+            guard let argument = CommandLine.unsafeArgv[index] else { return }
+            if String(validatingCString: argument) == nil {
+                CommandFailure(.usage, "argument \(index) is no UTF-8: \(visible(String(cString: argument)))").end()
+            }
         }
     }
 

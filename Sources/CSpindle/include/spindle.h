@@ -95,9 +95,6 @@ void spindle_thread_usage(struct rusage *usage);
 /// Lets two paths change what they name, at once (RENAME_EXCHANGE): 0 or -errno.
 int spindle_exchange(const char *one, const char *other);
 
-/// Names the calling thread, as ps -L and perf show it; at most 15 bytes.
-void spindle_name_thread(const char *name);
-
 /// From now on the signal ends the process with this status, at once: for a time in which there is nothing to lose.
 /// Unlike the system's own way it also ends process 1, and says how. Here, because a handler may not run Swift.
 void spindle_end_on(int signal, int status);

@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import HTTP
+import Pools
 
 /// What the kernel counts of this process, under the names that all Prometheus clients give it.
 struct ProcessFigures: Sendable {
@@ -55,6 +56,7 @@ extension PrometheusText {
 /// Reads the figures on a thread of their own: one at a time, however many ask.
 final class ProcessFigureReader {
     private let loop: EventLoop
+    private let errands = Errands("figures")
     private var readers: [(ProcessFigures) -> Void] = []
 
     init(on loop: EventLoop) { self.loop = loop }
@@ -62,10 +64,10 @@ final class ProcessFigureReader {
     func read(_ then: @escaping (ProcessFigures) -> Void) {
         readers.append(then)
         guard readers.count == 1 else { return }
-        let bound = LoopBound(self, on: loop)
-        startThread(named: "figures") {
-            let figures = ProcessFigures.read()
-            bound.loop.submit { bound.value.tell(figures) }
+        errands.run(on: loop) {
+            ProcessFigures.read()
+        } then: { [unowned self] in
+            tell($0)
         }
     }
 
