@@ -41,18 +41,14 @@ extension Scheduler {
         actions.append(.publish(life.spec.id, .retrying(due: due, life.tally)))
     }
 
-    /// Whether the server ends and nobody will ever go on with the job.
-    private func hasNoNextServer(_ life: Life) -> Bool { life.stopping == .shutDown && !isDurable }
-
     /// How the job ends because its attempt ended so; nil when there is to be another attempt.
     private func conclusion(of life: Life, _ end: AttemptEnd, _ hadBegun: Bool, _ now: Instant) -> Conclusion? {
         if let requested = life.cancelRequestedAt {
             return .cancelled(end.method(hadBegun), took: now - requested)
         }
         if end == .crashed, life.tally.crashes >= Self.crashLimit { return .failed(.crashed(quarantined: true)) }
-        let isOver = hasNoNextServer(life)
-        guard hadBegun else { return isOver ? .failed(.stopped) : nil }
-        let attemptsLeft = life.tally.charged < life.spec.maxAttempts && !isOver
+        guard hadBegun else { return hasNoNextServer ? .failed(.stopped) : nil }
+        let attemptsLeft = life.tally.charged < life.spec.maxAttempts && !hasNoNextServer
         switch end {
         // However late it is: what is there before the attempt has ended counts.
         case .succeeded: return .succeeded
@@ -61,7 +57,7 @@ extension Scheduler {
         case .stopped: return attemptsLeft ? nil : .failed(life.stopping == .shutDown ? .stopped : .timeout)
         // What may start only once has started.
         case .bystander, .returned:
-            return isOver ? .failed(.stopped) : life.spec.maxAttempts > 1 ? nil : .failed(.reported)
+            return hasNoNextServer ? .failed(.stopped) : life.spec.maxAttempts > 1 ? nil : .failed(.reported)
         }
     }
 }

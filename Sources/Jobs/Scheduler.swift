@@ -24,6 +24,7 @@
 /// | suspended         | resumeRequested                     | running         | hold no longer, publish         |
 /// | cancelling        | attemptEnded, however               | cancelled       | record                          |
 /// | waiting, any      | cancelRequested                     | cancelled       | record                          |
+/// | waiting, any      | shutDown, and there is no disk      | failed          | record                          |
 /// | ended             | recorded                            | (gone)          | conclude                        |
 ///
 /// That an attempt has begun, its pool says: until then the job is queued, has no deadline, and may come back uncharged.
@@ -58,6 +59,8 @@ package struct Scheduler: ~Copyable {
     private var nextOrder: UInt64 = 1
     var promisedWake: Instant?
     private(set) var isDrained = false
+    /// The server ends, and there is no disk on which another one would find what waits: from here on nothing waits.
+    private(set) var hasNoNextServer = false
     /// Since when jobs are restored, until all of them are there: however long that takes, each of them comes in as if all had
     /// come at this moment.
     var restoringSince: Instant?
@@ -162,6 +165,9 @@ package struct Scheduler: ~Copyable {
         actions.append(.answer(id))
         if life.cancelRequestedAt != nil {
             concludeBeforeStart(life, now, &actions)
+        } else if hasNoNextServer {
+            releasePlace(of: life)
+            conclude(life, .failed(.stopped), now, &actions)
         } else if life.place == .claimed {
             actions.append(.publish(id, .queued(position: 1)))
             handOver(life, now, &actions)
@@ -391,6 +397,8 @@ package struct Scheduler: ~Copyable {
             askToStop(life, .shutDown, grace, &actions)
         }
         guard !isDurable else { return }
+        hasNoNextServer = true
+        // Who is not accepted yet ends as soon as that is told.
         for life in lives.values.sorted(by: { $0.spec.id < $1.spec.id })
         where life.conclusion == nil && !life.isHandedOver && life.isPersisted {
             if life.state == .queued { dropTicket(of: life) }

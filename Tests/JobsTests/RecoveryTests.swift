@@ -134,6 +134,32 @@ import Testing
             ])
         #expect(story.end(1, .stopped(.cooperative)) == [.record(one, .failed(.stopped))])
     }
+
+    @Test func `without a disk an attempt that ran out of time as the server ended is the last`() {
+        var story = Story(slots: 1)
+        _ = story.submit(1) {
+            $0.maxAttempts = 2; $0.timeout = .seconds(3)
+        }
+        story.begin(1)
+        story.now = story.now + .seconds(3)
+        #expect(story.tell(.becameDue) == [.stop(one, grant: 1, .thread, .timeout, grace: Scheduler.timeoutGrace)])
+        #expect(story.tell(.shutDown(grace: .seconds(1))) == [])
+        #expect(story.end(1, .stopped(.cooperative)) == [.record(one, .failed(.timeout))])
+    }
+
+    @Test func `without a disk who is accepted as the server ends is told that, and the end`() {
+        var story = Story(slots: 1)
+        let (two, three) = (JobID(rawValue: 2), JobID(rawValue: 3))
+        _ = story.tell(.submitted(JobSpec(id: one, pool: .thread)))
+        _ = story.tell(.submitted(JobSpec(id: two, pool: .thread)))
+        _ = story.tell(.submitted(JobSpec(id: three, pool: .thread)))
+        #expect(story.tell(.shutDown(grace: .seconds(1))) == [])
+        _ = story.tell(.cancelRequested(three, grace: .zero))
+        #expect(story.tell(.persisted(one)) == [.answer(one), .record(one, .failed(.stopped))])
+        #expect(story.tell(.persisted(two)) == [.answer(two), .record(two, .failed(.stopped))])
+        #expect(
+            story.tell(.persisted(three)) == [.answer(three), .record(three, .cancelled(.beforeStart, took: .zero))])
+    }
 }
 
 @Suite struct SuspensionTests {

@@ -6,7 +6,10 @@
 /// After every event the scheduler's invariants are checked, and the simulation keeps ledgers of its own: a job that was
 /// accepted ends exactly once, as an attempt of it really ended; its code never runs twice under one number, never more
 /// often than it may, and only once when it may run only once, whatever is killed; no deadline comes due for what never
-/// began, and none is missing for what did.
+/// began, and none is missing for what did; whoever wants a job cancelled gets it cancelled, and every end is told once.
+///
+/// Without a disk a kill takes everything along, and nothing is left of a server that has stopped in order: everybody has
+/// been told.
 struct Simulation: ~Copyable {
     struct Failure: Error, CustomStringConvertible {
         let seed: UInt64
@@ -32,10 +35,17 @@ struct Simulation: ~Copyable {
         /// When it was told that it has begun.
         var heardAt: Instant?
         var isStopped = false
+        /// Its pool has told that it has ended.
+        var isOver = false
     }
 
     private let seed: UInt64
     private let telling: ModelPool.Telling
+    private let isDurable: Bool
+    /// Whether all that is written is there at once, as it is where it only has to stand in memory.
+    private let isPrompt: Bool
+    /// How many of six jobs for the process pool may run beside others: where few do, hardly any dies of another's work.
+    private let lightShare: Int
     private var random: SeededRandom
     private var scheduler: Scheduler
     private var now = Instant(nanoseconds: 0)
@@ -54,15 +64,22 @@ struct Simulation: ~Copyable {
     private var accepted: Set<JobID> = []
     private var dropped: Set<JobID> = []
     private var concluded: [JobID: Conclusion] = [:]
+    private var told: Set<JobID> = []
+    /// Somebody wanted them cancelled before they had ended.
+    private var unwanted: Set<JobID> = []
     /// The number that was shown as started.
     private var shown: [JobID: Int] = [:]
     private var isStopping = false
 
-    init(seed: UInt64, telling: ModelPool.Telling = .said) {
+    init(seed: UInt64, telling: ModelPool.Telling = .said, isDurable: Bool = true) {
         self.seed = seed
         self.telling = telling
-        random = SeededRandom(seed: seed)
-        scheduler = Scheduler(seed: seed)
+        self.isDurable = isDurable
+        var random = SeededRandom(seed: seed)
+        isPrompt = isDurable ? false : Bool.random(using: &random)
+        lightShare = [1, 2, 5].randomElement(using: &random)!
+        self.random = random
+        scheduler = Scheduler(seed: seed, isDurable: isDurable)
     }
 
     /// Plays up to `steps` events, then lets everything come to its end.
@@ -105,6 +122,7 @@ struct Simulation: ~Copyable {
         case 92..<96: try holdOne()
         default: try pauseOrResize()
         }
+        if isPrompt { try commitAll() }
     }
 
     private mutating func submit() throws {
@@ -113,7 +131,7 @@ struct Simulation: ~Copyable {
         spec.queue = ["default", "bulk", "mail"].randomElement(using: &random)!
         spec.priority = Int.random(in: -1...1, using: &random)
         spec.maxAttempts = [1, 1, 2, 3, 5].randomElement(using: &random)!
-        spec.isLight = spec.pool == .process && Int.random(in: 0..<3, using: &random) == 0
+        spec.isLight = spec.pool == .process && Int.random(in: 0..<6, using: &random) < lightShare
         spec.isQuick = !spec.isLight && Bool.random(using: &random)
         if Int.random(in: 0..<3, using: &random) == 0 {
             spec.timeout = .milliseconds(Int.random(in: 1...2000, using: &random))
@@ -128,7 +146,11 @@ struct Simulation: ~Copyable {
 
     private mutating func cancelOne() throws {
         guard let id = specs.keys.sorted().randomElement(using: &random) else { return }
+        if concluded[id] == nil { unwanted.insert(id) }
         try feed(.cancelRequested(id, grace: .seconds(5)))
+        if let run = given[id], !run.isOver, !run.isStopped {
+            throw failure("\(id) is to be cancelled, and its attempt goes on")
+        }
     }
 
     private mutating func holdOne() throws {
@@ -199,6 +221,8 @@ struct Simulation: ~Copyable {
         }
     }
 
+    private mutating func commitAll() throws { while !writes.isEmpty { try commit() } }
+
     private mutating func apply(_ write: Write) {
         switch write {
         case .submit(let id, let attempt):
@@ -221,6 +245,7 @@ struct Simulation: ~Copyable {
     /// The server is killed, with all that it ran, and starts again.
     private mutating func crash() throws {
         crashes += 1
+        guard isDurable else { return try beginAnew() }
         // Some of it had reached the disk without anybody hearing of it.
         for write in writes.prefix(Int.random(in: 0...writes.count, using: &random)) { apply(write) }
         for case .submit(let id, _) in writes where disk[id] == nil && endedOnDisk[id] == nil { dropped.insert(id) }
@@ -230,26 +255,66 @@ struct Simulation: ~Copyable {
 
     /// The server lets end what ends, stops the rest, and starts again.
     private mutating func stopInOrder() throws {
-        try feed(.drained)
-        isStopping = true
         defer { isStopping = false }
-        for _ in 0..<Int.random(in: 0...10, using: &random) { try letPoolsWork() }
-        try feed(.shutDown(grace: .seconds(5)))
-        for _ in 0..<10_000 where !pools.values.allSatisfy(\.isEmpty) {
-            for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) { pools[pool]!.rest(&random) }
-            try checkFacts()
-            while try hear() {}
-            while !writes.isEmpty { try commit() }
+        // Nobody would go on with what waits where there is no disk: as long as there is time for it, it goes on.
+        if isDurable {
+            try feed(.drained)
+            isStopping = true
         }
-        while !writes.isEmpty { try commit() }
+        try goOn()
+        isStopping = true
+        try feed(.shutDown(grace: .seconds(5)))
+        for (id, run) in given where !run.isOver && !run.isStopped {
+            throw failure("\(id) runs, and nobody tells it that the server ends")
+        }
+        try goOn()
+        for _ in 0..<10_000 {
+            if pools.values.allSatisfy(\.isEmpty) { break }
+            try finishRuns()
+        }
+        try commitAll()
+        guard pools.values.allSatisfy(\.isEmpty) else { throw failure("the attempts of a server that ends never end") }
         for (id, remains) in disk where remains.wasRunning { throw failure("\(id) runs on in a server that has ended") }
-        try restart()
+        if isDurable { return try restart() }
+        guard scheduler.liveCount == 0 else {
+            throw failure("\(scheduler.liveCount) jobs are left in a server that has ended")
+        }
+        try checkLedger()
+        try beginAnew()
+    }
+
+    /// What still happens in a server that takes no more jobs.
+    private mutating func goOn() throws {
+        for _ in 0..<Int.random(in: 0...20, using: &random) {
+            now = now + .milliseconds(Int.random(in: 0...400, using: &random))
+            switch Int.random(in: 0..<10, using: &random) {
+            case 0..<4: try letPoolsWork()
+            case 4, 5: try commit()
+            case 6, 7: try hear()
+            case 8: try passTime()
+            default: try cancelOne()
+            }
+            if isPrompt { try commitAll() }
+        }
+    }
+
+    /// Another server, which knows nothing of this one.
+    private mutating func beginAnew() throws {
+        (accepted, dropped, concluded, told, unwanted) = ([], [], [:], [], [])
+        (given, shown, specs, writes) = ([:], [:], [:], [])
+        (disk, dueOnDisk, endedOnDisk) = ([:], [:], [:])
+        ledger = EffectLedger()
+        scheduler = Scheduler(seed: random.next(), isDurable: isDurable)
+        try openPools()
     }
 
     private mutating func restart() throws {
         given = [:]
         // An outcome that had not reached the disk never was; one that had is final, though nobody was told.
         concluded = endedOnDisk
+        told = Set(endedOnDisk.keys)
+        // Nor was a cancellation that had not.
+        unwanted = Set(disk.filter(\.value.wasCancelled).keys)
         scheduler = Scheduler(seed: random.next())
         try openPools()
         let order = disk.sorted {
@@ -285,7 +350,7 @@ struct Simulation: ~Copyable {
             for fact in pools[pool]!.takeFacts() {
                 switch fact {
                 case .began(let call):
-                    guard let remains = disk[call.id], remains.wasRunning, remains.grant >= call.grant else {
+                    guard !isDurable || disk[call.id].map({ $0.wasRunning && $0.grant >= call.grant }) == true else {
                         throw failure("\(call.id) runs as attempt \(call.attempt), which the disk does not know")
                     }
                     if let wrong = ledger.begin(call, of: specs[call.id]!, at: now) { throw failure(wrong) }
@@ -307,7 +372,7 @@ struct Simulation: ~Copyable {
             if given[id]?.grant == grant { given[id]?.heardAt = ledger.beginning(of: id, grant: grant) }
             try feed(.began(id, grant: grant, at: ledger.beginning(of: id, grant: grant) ?? now))
         case .ended(let id, let grant, let end):
-            if given[id]?.grant == grant { given[id]?.heardAt = nil }
+            if given[id]?.grant == grant { (given[id]!.heardAt, given[id]!.isOver) = (nil, true) }
             try feed(.attemptEnded(id, grant: grant, end))
         }
         return true
@@ -345,6 +410,7 @@ struct Simulation: ~Copyable {
         case .record(let id, let conclusion): try record(id, conclusion)
         case .conclude(let id, let conclusion):
             guard endedOnDisk[id] == conclusion else { throw failure("\(id) told another end than is on disk") }
+            guard told.insert(id).inserted else { throw failure("the end of \(id) is told twice") }
         case .wake: break
         }
     }
@@ -367,6 +433,9 @@ struct Simulation: ~Copyable {
         guard concluded[id] == nil else { throw failure("\(id) ended twice") }
         concluded[id] = conclusion
         writes.append(.end(id, conclusion))
+        guard (conclusion.state == .cancelled) == unwanted.contains(id) else {
+            throw failure("\(id) was \(unwanted.contains(id) ? "" : "not ")to be cancelled, and is \(conclusion)")
+        }
         let run = given.removeValue(forKey: id)
         guard ledger.bears(out: conclusion, of: id, grant: run?.grant ?? 0) else {
             let truth = ledger.end(of: id, grant: run?.grant ?? 0)
@@ -379,11 +448,8 @@ struct Simulation: ~Copyable {
     private mutating func settle() throws {
         try feed(.queuePaused("bulk", false))
         for _ in 0..<10_000 {
-            while !writes.isEmpty { try commit() }
-            for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) { pools[pool]!.rest(&random) }
-            try checkFacts()
-            while try hear() {}
-            while !writes.isEmpty { try commit() }
+            try commitAll()
+            try finishRuns()
             now = now + .seconds(400)
             try feed(.becameDue)
             if writes.isEmpty, scheduler.liveCount == 0, pools.values.allSatisfy(\.isEmpty) { return }
@@ -391,7 +457,19 @@ struct Simulation: ~Copyable {
         throw failure("never came to rest: \(scheduler.liveCount) jobs left")
     }
 
+    /// The pools do what they have in hand, and all of it is heard.
+    private mutating func finishRuns() throws {
+        for pool in pools.keys.sorted(by: { $0.rawValue < $1.rawValue }) { pools[pool]!.rest(&random) }
+        try checkFacts()
+        while try hear() {}
+        try commitAll()
+    }
+
     private func checkLedger() throws {
+        for id in specs.keys where !accepted.contains(id) && !dropped.contains(id) {
+            throw failure("\(id) was neither accepted nor refused")
+        }
+        for id in concluded.keys where !told.contains(id) { throw failure("the end of \(id) was told nobody") }
         for id in accepted where concluded[id] == nil { throw failure("\(id) was accepted and never ended") }
         for id in concluded.keys where !accepted.contains(id) { throw failure("\(id) ended without being accepted") }
         for id in dropped where ledger.runs(of: id) > 0 { throw failure("\(id) ran though it was never stored") }

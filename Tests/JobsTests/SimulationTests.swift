@@ -16,6 +16,17 @@ import Testing
         }
     }
 
+    @Test func `without a disk too, and nobody waits on when the server has stopped`() throws {
+        if let seed = environment("SPINDLE_SEED") {
+            var simulation = Simulation(seed: seed, isDurable: false)
+            return try simulation.play(steps: 120)
+        }
+        for seed in 1...(environment("SPINDLE_HISTORIES") ?? 10_000) / 2 + 1 {
+            var simulation = Simulation(seed: seed, isDurable: false)
+            try simulation.play(steps: Int(20 + seed % 100))
+        }
+    }
+
     @Test func `a pool that counts what a dead worker has done, instead of being told, is found out`() {
         let histories = 1...200 as ClosedRange<UInt64>
         let found = histories.count { seed in
