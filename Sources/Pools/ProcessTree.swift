@@ -112,13 +112,11 @@ struct ProcessTree {
 
     /// - Parameter limit: Bytes read at most.
     static func contents(of path: String, limit: Int = 4096) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
+        guard let file = Descriptor(opening: path, O_RDONLY) else { return nil }
         return withUnsafeTemporaryAllocation(byteCount: limit, alignment: 1) { buffer in
             var filled = 0
             while filled < limit {
-                let count = read(descriptor, buffer.baseAddress! + filled, limit - filled)
+                let count = read(file.number, buffer.baseAddress! + filled, limit - filled)
                 guard count > 0 else { break }
                 filled += count
             }

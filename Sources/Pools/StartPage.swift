@@ -1,4 +1,5 @@
 import CSpindle
+import EventLoop
 import Glibc
 
 /// What one worker has begun, for the server after this one. The worker writes there, and this server never reads it: a
@@ -29,12 +30,10 @@ final class StartPage: Sendable {
     /// This worker's, of a worker; never given back.
     static func own() -> UnsafeMutableRawPointer? {
         guard let path = getenv(variable) else { return nil }
-        let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
+        guard let file = Descriptor(ifOpen: open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)) else { return nil }
         var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_size == bytes,
-            let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED
+        guard fstat(file.number, &status) == 0, status.st_size == bytes,
+            let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.number, 0), memory != MAP_FAILED
         else { return nil }
         spindle_store(memory, 1)
         return memory

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// Removes a directory with all that is in it.
@@ -6,16 +7,14 @@ import Glibc
 /// directories are open at once: what stands deeper is moved up first.
 package func removeDirectory(_ path: String) {
     if rmdir(path) == 0 || errno == ENOENT { return }
-    let directory = openDirectory(path, in: AT_FDCWD)
-    guard directory >= 0 else { return }
-    TreeRemoval.clear(directory)
-    close(directory)
+    guard let directory = openDirectory(path, in: AT_FDCWD) else { return }
+    TreeRemoval.clear(directory.number)
     rmdir(path)
 }
 
-/// Opens a directory that is no link; -1 and errno when it is anything else.
-func openDirectory(_ name: UnsafePointer<CChar>, in parent: CInt) -> CInt {
-    openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+/// Opens a directory that is no link; nil and errno when it is anything else.
+func openDirectory(_ name: UnsafePointer<CChar>, in parent: CInt) -> Descriptor? {
+    Descriptor(ifOpen: openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC))
 }
 
 enum TreeRemoval {
@@ -49,15 +48,12 @@ enum TreeRemoval {
 
     /// Removes what is directly in a directory; moves directories that are not empty up to `top`.
     private static func empty(_ name: UnsafePointer<CChar>, in top: CInt, _ moved: inout Int) {
-        let directory = openPermitted(name, in: top)
-        guard directory >= 0 else { return }
-        defer { close(directory) }
+        guard let owned = openPermitted(name, in: top) else { return }
+        let directory = owned.number
         forEachEntry(of: directory) { entry in
             if remove(entry, in: directory) { return }
             // Moving a directory writes into it: to its entry `..`.
-            let inner = openPermitted(entry, in: directory)
-            guard inner >= 0 else { return }
-            close(inner)
+            guard openPermitted(entry, in: directory) != nil else { return }
             for _ in 0..<1000 {
                 moved += 1
                 // An empty directory of that name would be replaced, and anything else refused: both are well.
@@ -75,29 +71,25 @@ enum TreeRemoval {
     }
 
     /// Opens a directory and makes sure that we may change it, if it is ours.
-    private static func openPermitted(_ name: UnsafePointer<CChar>, in parent: CInt) -> CInt {
-        let directory = openDirectory(name, in: parent)
-        if directory >= 0 {
-            fchmod(directory, 0o700)
+    private static func openPermitted(_ name: UnsafePointer<CChar>, in parent: CInt) -> Descriptor? {
+        if let directory = openDirectory(name, in: parent) {
+            fchmod(directory.number, 0o700)
             return directory
         }
-        guard errno == EACCES else { return -1 }
+        guard errno == EACCES else { return nil }
         // Source: open(2), O_PATH: a way to what may not be read, through which its mode can be changed.
-        let handle = openat(parent, name, openPath | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard handle >= 0 else { return -1 }
-        defer { close(handle) }
-        guard chmod("/proc/self/fd/\(handle)", 0o700) == 0 else { return -1 }
+        guard
+            let handle = Descriptor(ifOpen: openat(parent, name, openPath | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)),
+            chmod("/proc/self/fd/\(handle.number)", 0o700) == 0
+        else { return nil }
         return openDirectory(name, in: parent)
     }
 
     static func forEachEntry(of directory: CInt, _ body: (UnsafePointer<CChar>) -> Void) {
         // A descriptor of its own, which reads from the beginning.
-        let fresh = openDirectory(".", in: directory)
-        guard fresh >= 0 else { return }
-        guard let stream = fdopendir(fresh) else {
-            close(fresh)
-            return
-        }
+        guard let fresh = openDirectory(".", in: directory), let stream = fdopendir(fresh.number) else { return }
+        // The stream's now, and closed with it.
+        _ = fresh.release()
         defer { closedir(stream) }
         while let entry = readdir(stream) {
             withUnsafePointer(to: &entry.pointee.d_name) {

@@ -76,7 +76,7 @@ package final class WorkDirectory: Sendable {
             throw failed("cannot make a directory in \(path)")
         }
         let name = String(decoding: template.suffix(7).dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf.number)),
+        guard let directory = openDirectory(name, in: shelf.number),
             flock(directory.number, LOCK_EX | LOCK_NB) == 0
         else { throw failed("cannot use the directory \(path)/\(name)") }
         return Made(shelf: shelf, directory: directory, name: name)
@@ -85,7 +85,7 @@ package final class WorkDirectory: Sendable {
     /// The directory that all servers of this user share.
     private static func openShelf(_ path: String) throws(Failure) -> Descriptor {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failed("cannot make \(path)") }
-        guard let shelf = Descriptor(ifOpen: openDirectory(path, in: AT_FDCWD)) else {
+        guard let shelf = openDirectory(path, in: AT_FDCWD) else {
             throw failed("\(path) is no directory to work in; remove it, or set TMPDIR")
         }
         var status = stat()
@@ -123,7 +123,7 @@ package final class WorkDirectory: Sendable {
     /// - Parameter body: Says whether it is to be removed.
     static func forEachDead(below root: String, _ body: (_ directory: CInt) -> Bool) {
         let path = "\(root)/spindle-\(geteuid())"
-        guard let shelf = Descriptor(ifOpen: openDirectory(path, in: AT_FDCWD)) else { return }
+        guard let shelf = openDirectory(path, in: AT_FDCWD) else { return }
         forEachDead(in: shelf.number, body)
     }
 
@@ -131,7 +131,7 @@ package final class WorkDirectory: Sendable {
         var names: [String] = []
         TreeRemoval.forEachEntry(of: shelf) { names.append(String(cString: $0)) }
         for name in names {
-            guard let directory = Descriptor(ifOpen: openDirectory(name, in: shelf)) else { continue }
+            guard let directory = openDirectory(name, in: shelf) else { continue }
             flock(shelf, LOCK_EX)
             var status = stat()
             let isDead =

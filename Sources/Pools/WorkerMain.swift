@@ -40,9 +40,14 @@ package final class WorkerMain {
     }
 
     package init(tasks: [TaskDefinition]) {
-        let descriptor = getenv(WorkerState.variable).flatMap { CInt(String(cString: $0)) }
-        state = descriptor.flatMap { WorkerState(mapping: $0) } ?? WorkerState()
-        if let descriptor { close(descriptor) }
+        // Ours by inheritance, and not needed once it is mapped.
+        if let given = getenv(WorkerState.variable).flatMap({ CInt(String(cString: $0)) }),
+            let inherited = Descriptor(ifOpen: given)
+        {
+            state = WorkerState(mapping: inherited.number) ?? WorkerState()
+        } else {
+            state = WorkerState()
+        }
         state[.spoken] = 1
         self.tasks = Dictionary(tasks.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     }

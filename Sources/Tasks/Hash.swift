@@ -146,12 +146,12 @@ private func find(_ name: Path, _ path: Path, _ context: any TaskContext, into f
 private func digest(
     of file: FoundFile, _ buffer: UnsafeMutableRawBufferPointer, _ progress: (Int) throws -> Void
 ) throws -> String {
-    let descriptor = file.path.withName { open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
-    guard descriptor >= 0 else { throw fileError(file.name) }
-    defer { close(descriptor) }
+    guard let opened = Descriptor(ifOpen: file.path.withName { open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }) else {
+        throw fileError(file.name)
+    }
     let sum = SHA256()
     while true {
-        let count = read(descriptor, buffer.baseAddress, buffer.count)
+        let count = read(opened.number, buffer.baseAddress, buffer.count)
         guard count >= 0 else { throw fileError(file.name) }
         guard count > 0 else { break }
         sum.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))

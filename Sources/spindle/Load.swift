@@ -32,9 +32,9 @@ final class Load {
 
     func run(connections: Int, for time: Duration) throws {
         for _ in 0..<connections {
-            guard let descriptor = target.connect() else { break }
+            guard let socket = target.connect() else { break }
             lanes.append(
-                try LoadLane(descriptor, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
+                try LoadLane(socket, request, interval: interval, on: loop) { [unowned self] in take($0, $1) })
         }
         guard !lanes.isEmpty else { return }
         let timer = try Timer(on: loop) { [unowned self] in end() }
@@ -102,7 +102,7 @@ extension JSONValue {
 
 /// One connection of the load: sends, reads the whole answer, sends again.
 final class LoadLane {
-    private let descriptor: CInt
+    private let socket: Descriptor
     private let request: [UInt8]
     private let interval: Double?
     private let done: (_ nanoseconds: Int64, _ status: Int) -> Void
@@ -112,23 +112,21 @@ final class LoadLane {
     private var due: Int64 = 0
 
     init(
-        _ descriptor: CInt, _ request: [UInt8], interval: Double?, on loop: EventLoop,
+        _ socket: consuming Descriptor, _ request: [UInt8], interval: Double?, on loop: EventLoop,
         done: @escaping (_ nanoseconds: Int64, _ status: Int) -> Void
     ) throws {
-        self.descriptor = descriptor
+        self.socket = socket
         self.request = request
         self.interval = interval
         self.done = done
-        let watch = try Watch(descriptor, for: .readable, on: loop) { [unowned self] _ in read() }
+        let watch = try Watch(self.socket.number, for: .readable, on: loop) { [unowned self] _ in read() }
         try watch.start()
         self.watch = consume watch
         timer = try Timer(on: loop) { [unowned self] in send() }
     }
 
-    deinit {
-        watch = nil
-        close(descriptor)
-    }
+    // What watches the socket goes first.
+    deinit { watch = nil }
 
     func begin() {
         due = monotonicNanoseconds()
@@ -137,13 +135,13 @@ final class LoadLane {
 
     private func send() {
         // A request fits the socket's buffer: the one before has been answered.
-        let count = request.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        let count = request.withUnsafeBytes { write(socket.number, $0.baseAddress, $0.count) }
         if count != request.count { fail() }
     }
 
     private func read() {
         withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
-            let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+            let count = Glibc.read(socket.number, buffer.baseAddress, buffer.count)
             if count < 0, errno == EAGAIN { return }
             guard count > 0 else { return fail() }
             input.append(contentsOf: buffer[..<count])

@@ -37,7 +37,7 @@ struct LoadTarget {
     }
 
     /// A connected socket that does not block; nil when nobody answers.
-    func connect() -> CInt? {
+    func connect() -> Descriptor? {
         if let path { return connectUnix(path) }
         var hints = addrinfo()
         hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
@@ -45,31 +45,26 @@ struct LoadTarget {
         let name = String(host.rest(after: "[")?.rest(before: "]") ?? host[...])
         guard getaddrinfo(name, port, &hints, &found) == 0, let info = found else { return nil }
         defer { freeaddrinfo(found) }
-        let descriptor = socket(info.pointee.ai_family, info.pointee.ai_socktype, 0)
-        guard Glibc.connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 else {
-            close(descriptor)
-            return nil
-        }
+        guard let connected = Descriptor(ifOpen: socket(info.pointee.ai_family, info.pointee.ai_socktype, 0)),
+            Glibc.connect(connected.number, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0
+        else { return nil }
         var one: CInt = 1
-        setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        return descriptor
+        setsockopt(connected.number, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+        _ = fcntl(connected.number, F_SETFL, O_NONBLOCK)
+        return connected
     }
 
-    private func connectUnix(_ path: String) -> CInt? {
+    private func connectUnix(_ path: String) -> Descriptor? {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
-        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+        guard let connected = Descriptor(ifOpen: socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)) else { return nil }
         let size = socklen_t(MemoryLayout<sockaddr_un>.size)
         let code = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, size) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(connected.number, $0, size) }
         }
-        guard code == 0 else {
-            close(descriptor)
-            return nil
-        }
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        return descriptor
+        guard code == 0 else { return nil }
+        _ = fcntl(connected.number, F_SETFL, O_NONBLOCK)
+        return connected
     }
 }

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// Source: sd_notify(3), sd_watchdog_enabled(3). Does nothing where there is none.
 final class Supervisor {
-    private let socket: CInt
+    private var socket: Descriptor?
     private var address = sockaddr_un()
     private var addressSize: socklen_t = 0
     private var ticker: Ticker?
@@ -14,10 +14,11 @@ final class Supervisor {
         guard let path = environment("NOTIFY_SOCKET"), path.utf8.count < 108,
             path.begins(with: "/") || path.begins(with: "@")
         else {
-            socket = -1
+            socket = nil
             return
         }
-        socket = Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        socket = Descriptor(
+            ifOpen: Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0))
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { target in
             target.copyBytes(from: path.utf8)
@@ -28,11 +29,9 @@ final class Supervisor {
         unsetenv("NOTIFY_SOCKET")
     }
 
-    deinit { if socket >= 0 { close(socket) } }
-
     /// The server takes requests; from now on the watchdog hears from the loop, for as long as it turns.
     func ready(on loop: EventLoop) throws {
-        guard socket >= 0 else { return }
+        guard socket != nil else { return }
         send("READY=1\nSTATUS=Serving")
         let isForUs = environment("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
         guard isForUs, let microseconds = environment("WATCHDOG_USEC").flatMap({ Int64($0) }), microseconds > 1 else {
@@ -44,12 +43,12 @@ final class Supervisor {
     func stopping() { send("STOPPING=1\nSTATUS=Letting running jobs finish") }
 
     private func send(_ message: String) {
-        guard socket >= 0 else { return }
+        guard let descriptor = socket?.number else { return }
         // A manager that cannot be reached changes nothing about what we do.
         _ = message.withCString { text in
             withUnsafePointer(to: &address) { pointer in
                 pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    sendto(socket, text, strlen(text), 0, $0, addressSize)
+                    sendto(descriptor, text, strlen(text), 0, $0, addressSize)
                 }
             }
         }

@@ -58,14 +58,13 @@ enum SQLiteFile {
 
     /// Makes an empty file for its owner only: what SQLite puts beside it later is as private as that, whatever the umask.
     static func make(_ path: String) throws {
-        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0, fchmod(descriptor, 0o600) == 0 else {
+        guard let file = Descriptor(opening: path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600),
+            fchmod(file.number, 0o600) == 0
+        else {
             let isFull = DatabaseError.meansFull(errno)
             let why = String(cString: strerror(errno))
-            if descriptor >= 0 { Glibc.close(descriptor) }
             throw StoreFailure("\(path) cannot be made: \(why)", isFull: isFull)
         }
-        Glibc.close(descriptor)
     }
 
     /// To open a pipe would wait for ever.
@@ -80,10 +79,8 @@ enum SQLiteFile {
         var status = stat()
         guard stat(path, &status) == 0 else { return }
         for suffix in ["-wal", "-shm", ".lock", ".reserve"] {
-            let file = Glibc.open(path + suffix, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-            guard file >= 0 else { continue }
-            fchmod(file, status.st_mode & 0o777 | 0o600)
-            Glibc.close(file)
+            guard let file = Descriptor(opening: path + suffix, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) else { continue }
+            fchmod(file.number, status.st_mode & 0o777 | 0o600)
         }
     }
 
