@@ -33,7 +33,7 @@ package final class StartList: @unchecked Sendable {
     static let headBytes = 4096
     static let fileName = "starts"
     /// Where the kernel keeps such memory. Source: shm_overview(7).
-    static let root = "/dev/shm"
+    package static let root = "/dev/shm"
 
     private let directory: WorkDirectory
     private let memory: UnsafeMutableRawPointer

@@ -10,15 +10,15 @@ import Glibc
 /// | 0 | 1: it uses this |
 /// | 1 | the last call of its line that has begun |
 /// | 2 | the last concurrent call that has begun |
-final class StartPage: Sendable {
+package final class StartPage: Sendable {
     /// Names its path to the worker.
-    static let variable = "SPINDLE_BEGUN"
+    package static let variable = "SPINDLE_BEGUN"
     static let bytes = 4096
 
     let number: UInt64
-    let path: String
+    package let path: String
 
-    init?(_ number: UInt64, in directory: String) {
+    package init?(_ number: UInt64, in directory: String) {
         self.number = number
         path = "\(directory)/\(number)"
         guard let memory = makeShared(path, size: Self.bytes) else { return nil }

@@ -21,23 +21,23 @@ import Glibc
 ///
 /// The worker writes it, the server reads it and believes nothing: whatever stands there, reading it is harmless.
 // Guard: the words are atomic; the outbox is written by the worker alone, and a reader finds out what was overwritten.
-final class WorkerState: @unchecked Sendable {
+package final class WorkerState: @unchecked Sendable {
     /// Names the descriptor to the worker.
-    static let variable = "SPINDLE_STATE_FD"
-    static let descriptor: CInt = 4
+    package static let variable = "SPINDLE_STATE_FD"
+    package static let descriptor: CInt = 4
     private static let outbox = 4096
     /// What fits into the outbox, in bytes.
-    static let capacity = 32 * 1024
-    static let size = outbox + capacity
+    package static let capacity = 32 * 1024
+    package static let size = outbox + capacity
 
-    enum Word: Int {
+    package enum Word: Int, CaseIterable {
         case spoken, begun, since, besideBegun, step, written, sent, shared
     }
 
     private let memory: UnsafeMutableRawPointer
 
     /// Maps what the descriptor leads to; nil when there is no memory, or it is something else.
-    init?(mapping descriptor: CInt) {
+    package init?(mapping descriptor: CInt) {
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_size == Self.size,
             let memory = mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED
@@ -54,7 +54,7 @@ final class WorkerState: @unchecked Sendable {
 
     deinit { munmap(memory, Self.size) }
 
-    subscript(word: Word) -> UInt64 {
+    package subscript(word: Word) -> UInt64 {
         get { spindle_load(memory + 8 * word.rawValue) }
         set { spindle_store(memory + 8 * word.rawValue, newValue) }
     }
@@ -78,7 +78,7 @@ final class WorkerState: @unchecked Sendable {
     }
 
     /// The bytes that lay there; nil when the worker has gone on and written over them.
-    func bytes(_ range: Range<UInt64>) -> [UInt8]? {
+    package func bytes(_ range: Range<UInt64>) -> [UInt8]? {
         if range.isEmpty { return [] }
         let start = Int(range.lowerBound % UInt64(Self.capacity))
         let first = min(range.count, Self.capacity - start)

@@ -12,7 +12,8 @@ struct WorkerCheck: ParsableCommand {
         abstract: "Checks whether a program speaks the worker protocol.",
         discussion: """
             Example:  spindle worker-check --run greet='{"name":"Ada"}' -- sh worker.sh
-            Starts the program once for each check, with the protocol on descriptor 3, and says what it did wrong.
+            Starts the program once for each check, with the protocol on descriptor 3 and shared memory on
+            descriptor 4, as a server does, and says what it did wrong.
             Ends with 0 when all is well, with 1 when something is not.
             """)
 

@@ -23,12 +23,18 @@ final class WorkerConversation {
     private let pidfd: CInt
     private let channel: CInt
     private let traces: Bool
+    /// All that has come, and how much of it was looked at.
     private var received: [UInt8] = []
+    private var looked = 0
     private var hasEnded = false
-    private var nextID = 1
+    /// The first is `initialize`'s, as with a server.
+    private var nextID = 0
+    private let testimony: Testimony
 
     init(_ argv: [String], traces: Bool) throws {
         self.traces = traces
+        guard let testimony = Testimony() else { throw Failure(what: "no memory to share") }
+        self.testimony = testimony
         var ends: (CInt, CInt) = (-1, -1)
         let made = withUnsafeMutableBytes(of: &ends) { spindle_socketpair($0.bindMemory(to: CInt.self).baseAddress) }
         guard made == 0 else { throw Failure(what: "no descriptors left") }
@@ -37,8 +43,9 @@ final class WorkerConversation {
         let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
         defer { close(null) }
         var child = spindle_child()
-        child.descriptors = (null, STDERR_FILENO, STDERR_FILENO, ends.1, -1)
+        child.descriptors = (null, STDERR_FILENO, STDERR_FILENO, ends.1, testimony.descriptor)
         setenv("SPINDLE_FD", "3", 1)
+        testimony.putIntoEnvironment()
         var descriptor: CInt = -1
         var arguments = argv.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
@@ -75,28 +82,34 @@ final class WorkerConversation {
 
     /// The next line; nil at the end of the channel.
     private func receive(within patience: CInt = patience) throws -> JSONValue? {
-        var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            if let end = received.firstIndex(of: 0x0A) {
-                let line = Array(received[..<end])
-                received.removeFirst(end + 1)
+            if let end = received[looked...].firstIndex(of: 0x0A) {
+                let line = Array(received[looked..<end])
+                looked = end + 1
                 if traces { say("← " + String(decoding: line, as: UTF8.self)) }
                 do throws(JSONError) { return try JSONReader.value(of: line, depth: JSONReader.envelopedDepth) } catch {
                     throw Failure(
                         what: "it sent a line that is no JSON (\(error)): \(String(decoding: line, as: UTF8.self))")
                 }
             }
-            guard received.count <= WorkerProtocol.maximumLine else {
+            guard received.count - looked <= WorkerProtocol.maximumLine else {
                 throw Failure(what: "it sent a line over \(WorkerProtocol.maximumLine) bytes")
             }
             var wait = pollfd(fd: channel, events: Int16(POLLIN), revents: 0)
             guard poll(&wait, 1, patience) > 0 else {
                 throw Failure(what: "it did not answer within \(patience / 1000) s")
             }
-            let count = spindle_receive(channel, &buffer, buffer.count, 0)
-            guard count > 0 else { return nil }
-            received += buffer[..<count]
+            guard takeIn() else { return nil }
         }
+    }
+
+    /// Takes some of what has come, without waiting; false when there is nothing.
+    private func takeIn() -> Bool {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let count = spindle_receive(channel, &buffer, buffer.count, 0)
+        guard count > 0 else { return false }
+        received += buffer[..<count]
+        return true
     }
 
     /// Sends a request and returns its answer; notifications before it are passed to `notice`.
@@ -113,17 +126,23 @@ final class WorkerConversation {
     private func answer(
         to id: Int, within patience: CInt = patience, notice: (JSONValue) throws -> Void = { _ in }
     ) throws -> JSONValue {
+        try answer(toOneOf: [id], within: patience, notice: notice).answer
+    }
+
+    private func answer(
+        toOneOf calls: [Int], within patience: CInt, notice: (JSONValue) throws -> Void
+    ) throws -> (id: Int, answer: JSONValue) {
         while let message = try receive(within: patience) {
             guard message["jsonrpc"]?.string == "2.0" else {
                 throw Failure(what: "a message lacks \"jsonrpc\":\"2.0\"")
             }
             if message["method"] != nil {
                 try notice(message)
-            } else if message["id"]?.integer == id {
+            } else if let id = message["id"]?.integer, calls.contains(id) {
                 guard (message["result"] == nil) != (message["error"] == nil) else {
                     throw Failure(what: "an answer has either a result or an error")
                 }
-                return message
+                return (id, message)
             } else {
                 throw Failure(what: "it answered call \(text(message["id"])), which nobody made")
             }
@@ -183,6 +202,46 @@ final class WorkerConversation {
         }
     }
 
+    /// Hands over as many calls as a server would, and holds what the worker says in memory against what comes.
+    private func testify(to task: TaskDefinition, _ input: JSONValue) throws {
+        // Of a worker that says which has begun, the second waits in the channel.
+        var calls = Array(nextID..<nextID + (testimony.speaks ? 2 : 1))
+        for id in calls {
+            testimony.handOver(id, isBeside: task.isConcurrent)
+            try send([
+                "jsonrpc": "2.0", "id": .integer(id), "method": "run", "params": runParameters(task.name, input),
+            ])
+        }
+        nextID += calls.count
+        while let first = calls.first {
+            let (id, answer) = try answer(toOneOf: calls, within: Self.startPatience) { message in
+                let about = message["params"]?["id"]?.integer
+                try about.map { try testimony.holdBeginning(of: $0, heardBy: message["method"]?.string ?? "") }
+            }
+            guard id == first || task.isConcurrent else {
+                throw Failure(what: "it answered call \(id) before call \(first), which it had been given first")
+            }
+            calls.removeAll { $0 == id }
+            if answer["result"] != nil { try testimony.holdBeginning(of: id, heardBy: "the result") }
+            try holdTestimony()
+        }
+    }
+
+    private func holdTestimony() throws {
+        try testimony.hold()
+        try testimony.holdRing {
+            while takeIn() {}
+            return received
+        }
+    }
+
+    private func expectTrueEnd() throws {
+        try send(["jsonrpc": "2.0", "method": "drain"])
+        try expectExit("drain")
+        try holdTestimony()
+        try testimony.holdAtEnd()
+    }
+
     private func ping() throws {
         guard try ask("ping", .object([]))["result"] != nil else {
             throw Failure(what: "it answered ping with an error")
@@ -235,7 +294,30 @@ final class WorkerConversation {
                 try worker.ping()
             }
         }
-        return general + runs + cancels
+        return general + runs + cancels + testimonies(calls)
+    }
+
+    /// Of workers that say by memory which call has begun, and what was not sent yet.
+    private static func testimonies(_ calls: [(task: String, input: JSONValue)]) -> [Check] {
+        let start = Check(promise: "what it says at descriptor 4 is true from its start on, or it says nothing") {
+            worker in
+            try worker.initialize()
+            try worker.testimony.holdAtStart()
+            try worker.ping()
+            try worker.expectTrueEnd()
+        }
+        return [start]
+            + calls.map { call in
+                Check(promise: "\(call.task) begins and ends as it says at descriptor 4") { worker in
+                    let description = try worker.initialize()
+                    try worker.testimony.holdAtStart()
+                    guard let task = description.tasks.first(where: { $0.name == call.task }) else {
+                        throw Failure(what: "it has no such task")
+                    }
+                    try worker.testify(to: task, call.input)
+                    try worker.expectTrueEnd()
+                }
+            }
     }
 
     private static var general: [Check] {

@@ -10,6 +10,7 @@ from server import BINARY, PATIENCE, ROOT, Server, ServerTest
 
 TASKS = str(ROOT / "Tests/Workers/tasks.py")
 SHELL = str(ROOT / "Tests/Workers/worker.sh")
+WITNESS = str(ROOT / "Tests/Workers/witness.py")
 
 
 class PythonTests(ServerTest):
@@ -134,6 +135,33 @@ class OtherWorkerTests(unittest.TestCase):
         done = self.check("--", "cat")
         self.assertEqual(done.returncode, 1)
         self.assertIn("failed  it answers ping", done.stdout)
+
+    def test_the_check_believes_no_lie_about_which_call_has_begun_and_what_was_sent(self):
+        start = "what it says at descriptor 4 is true from its start on, or it says nothing"
+        count, nap = (f"{task} begins and ends as it says at descriptor 4" for task in ("count", "nap"))
+        lies = {
+            "late": (start, "byte 0 is written to"), "unspoken": (start, "byte 40 is written to"), "neither": (start, "byte 0 is 2"),
+            "unsent": (start, "were not sent"), "early": (start, "has not come"), "half": (start, "no whole lines"),
+            "overfull": (start, "bytes 40 and 48 say"), "shared": (start, "byte 56 is 2"),
+            "never": (count, "byte 8 is 0"), "last": (count, "by that it has not begun"), "stranger": (count, "names call 4711"),
+            "place": (count, "byte 8 is 0"), "before": (count, "byte 16"), "after": (count, "byte 16"), "page": (count, "SPINDLE_BEGUN"),
+            "turned": (count, "answered call 2 before call 1"), "step": (nap, "byte 32 names call"),
+        }
+        for lie in ("", "silent", *lies):
+            with self.subTest(lie):
+                promise, what = lies.get(lie, (None, None))
+                tasks = {count: ["count"], nap: ["nap"], start: []}.get(promise, ["count", "nap"])
+                done = self.check(*(word for task in tasks for word in ("--run", task + "={}")), "--", "python3", "-I", "-S", WITNESS, lie)
+                if promise is None:
+                    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                    continue
+                self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+                lines = done.stdout.splitlines()
+                self.assertIn("failed  " + promise, lines)
+                self.assertIn(what, lines[lines.index("failed  " + promise) + 1])
+                # Of all else nothing is wrong, and nothing is called so.
+                others = [line for line in lines if line.startswith("failed") and "descriptor 4" not in line]
+                self.assertEqual(others, [] if lie != "turned" else others)
 
     def test_a_file_that_cannot_be_loaded_ends_the_start_with_the_reason(self):
         broken = {
