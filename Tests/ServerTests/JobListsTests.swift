@@ -69,7 +69,7 @@ private final class Crowd {
     private let registry: TaskRegistry
     private let store = SlowStore()
     private let lists: JobLists
-    private var random: SplitMix
+    private var random: SeededRandom
     private var lastID: UInt64 = 1 << 40
     /// On their way to the disk, when another one is there already.
     private var late: [LiveJob] = []
@@ -77,7 +77,7 @@ private final class Crowd {
     private var unheard: [LiveJob] = []
 
     init(seed: UInt64, jobs: Int) throws {
-        random = SplitMix(state: seed &* 77 &+ 1)
+        random = SeededRandom(seed: seed &* 77 &+ 1)
         let schema = try JSONSchema(JSONReader.value(of: Array("{}".utf8)))
         registry = TaskRegistry(
             ["a", "b", "c"].map {

@@ -49,7 +49,7 @@ private final class Story {
     private let disk = ModelDisk()
     private var historian: Historian
     private var journal: Journal
-    private var random: SplitMix
+    private var random: SeededRandom
     private let id = JobID(rawValue: 1 << 40)
     private(set) var job: LiveJob
     /// All that any reader was shown, by number; a gap counts for its last number.
@@ -59,7 +59,7 @@ private final class Story {
 
     init(seed: UInt64) throws {
         loop = try EventLoop()
-        random = SplitMix(state: seed &* 77 &+ 1)
+        random = SeededRandom(seed: seed &* 77 &+ 1)
         let schema = try JSONSchema(JSONReader.value(of: Array("{}".utf8)))
         registry = TaskRegistry([
             TaskDefinition(

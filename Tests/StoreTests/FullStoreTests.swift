@@ -82,7 +82,7 @@ private final class LifeOnFullDisk {
     private let bench: StoreBench
     /// The bench's, which it lets go of at a restart.
     private weak var store: SQLiteStore!
-    private var random: SplitMix
+    private var random: SeededRandom
     private var jobs: [Job] = []
     private var histories: [Int] = []
     private var wishes: [(number: Int, job: Job?)] = []
@@ -97,7 +97,7 @@ private final class LifeOnFullDisk {
         let store = try #require(bench.store as? SQLiteStore)
         self.store = store
         _ = try store.begin(boot: "boot", name: "name")
-        random = SplitMix(state: seed)
+        random = SeededRandom(seed: seed)
         store.receive = { [unowned self] new in
             for (number, receipt) in new {
                 #expect(receipts.updateValue(receipt, forKey: number) == nil, "answered twice")
@@ -273,16 +273,5 @@ private final class LifeOnFullDisk {
         for (job, there) in zip(waiting, found) {
             #expect(there.remains.grant == job.grant && there.remains.wasRunning == job.isRunning)
         }
-    }
-}
-
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }
