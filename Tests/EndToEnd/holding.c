@@ -1,7 +1,8 @@
 // Holds up calls of the process that was started with it, where a test wants to see what goes on meanwhile.
 //
 // A call is held while there is a pipe with its name in SPINDLE_GATES, until somebody has opened and closed it: fsync,
-// fdatasync, and unlinkat of what is called "held".
+// fdatasync, unlinkat of what is called "held", and, as "read-4096", pread from that byte on another thread than the first: so
+// the store's readers read a page.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +14,12 @@
 #include <unistd.h>
 
 static char gates[PATH_MAX - 16];
+static pid_t owner;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("SPINDLE_GATES");
     if (path && strlen(path) < sizeof gates) strcpy(gates, path);
+    owner = getpid();
     // What is started from here is not meant.
     unsetenv("SPINDLE_GATES");
     unsetenv("LD_PRELOAD");
@@ -46,4 +49,13 @@ int fdatasync(int fd) {
 int unlinkat(int directory, const char *name, int flags) {
     if (strcmp(name, "held") == 0) hold("unlinkat");
     return syscall(SYS_unlinkat, directory, name, flags);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off_t offset) {
+    if (syscall(SYS_gettid) != owner) {
+        char call[32];
+        snprintf(call, sizeof call, "read-%lld", (long long)offset);
+        hold(call);
+    }
+    return syscall(SYS_pread64, fd, bytes, count, offset);
 }

@@ -1,7 +1,5 @@
 """What takes its time is done elsewhere: the loop and the start of children do not wait for it, and what waits for the disk is
 answered when it is there."""
-import contextlib
-import errno
 import os
 import pathlib
 import socket
@@ -10,7 +8,7 @@ import unittest
 
 from server import PATIENCE, Server
 from test_failing_calls import shim
-from waiting import asking, begun, gone
+from waiting import begun, gone, held
 from wire import Wire, request
 
 COMMANDS = """
@@ -35,28 +33,8 @@ class HeldTest(unittest.TestCase):
                              env={"LD_PRELOAD": library, "SPINDLE_GATES": str(self.gates)})
         self.addCleanup(self.server.stop)
 
-    @contextlib.contextmanager
     def held(self, call):
-        """The next such call of the server is held until this is over; begins once `arrived` is called, which waits for it."""
-        gate = self.gates / call
-        os.mkfifo(gate)
-        opened = []
-
-        def reader():
-            try:
-                opened.append(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
-            except OSError as error:
-                self.assertEqual(error.errno, errno.ENXIO)  # nobody reads it yet
-            return opened
-
-        def arrived():
-            asking(reader, f"there is no {call}")
-            gate.unlink()
-        try:
-            yield arrived
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
+        return held(self.gates, call)
 
 
 class HeldTests(HeldTest):

@@ -1,16 +1,21 @@
 """Starts with many jobs: when it listens, what it says meanwhile, in which order they go on, and what it writes."""
+import http.client
 import json
 import os
 import pathlib
 import random
+import select
 import socket
 import sqlite3
 import struct
+import tempfile
 import time
 import unittest
 
 import stored
-from server import PATIENCE, Server
+from server import PATIENCE, Answer, Server
+from test_failing_calls import shim
+from waiting import asking, held
 
 # A million and two million take a while to make; so many as here every machine can do.
 LIVE = int(os.environ.get("SPINDLE_LIVE", 20_000))
@@ -28,7 +33,7 @@ def filled(case, *arguments, **what):
 
 
 class StartTests(unittest.TestCase):
-    def test_it_listens_before_all_jobs_are_there_and_answers_who_asks_for_them(self):
+    def test_a_start_without_changes_writes_nothing(self):
         server = filled(self, live=LIVE, finished=FINISHED)
         before = stored.contents(server.store)
         for way in (server.kill, server.end):
@@ -36,19 +41,9 @@ class StartTests(unittest.TestCase):
             server.start()
             self.assertEqual(server.get("/healthz").status, 200)
             listening = time.monotonic() - begun
-            ready = server.get("/readyz")
-            self.assertIn(ready.status, (200, 503))
-            if ready.status == 503:
-                self.assertEqual(ready.json["type"], "/problems/starting")
-                self.assertGreaterEqual(int(ready.headers["retry-after"]), 1)
-            self.assertRegex(server.get("/metrics").body.decode(), r"\nspindle_ready [01]\n")
-            # Whoever asks for jobs is kept waiting, or told when to come again, but never told anything wrong.
-            while (page := server.get("/v1/jobs?limit=500")).status == 503:
-                self.assertEqual(page.json["type"], "/problems/starting")
-                self.assertIn("retry-after", page.headers)
+            page = self.jobs(server, "limit=500")
             answered = time.monotonic() - begun
-            self.assertEqual(page.status, 200)
-            self.assertEqual(len(page.json["jobs"]), min(LIVE + FINISHED, 500))
+            self.assertEqual(len(page), min(LIVE + FINISHED, 500))
             self.assertEqual(server.get("/readyz").status, 200)
             metrics = server.get("/metrics").body.decode()
             self.assertIn("\nspindle_ready 1\n", metrics)
@@ -58,33 +53,118 @@ class StartTests(unittest.TestCase):
             way()
             self.assertEqual(stored.contents(server.store), before, "a start without changes has written")
 
-    def test_a_stop_before_all_jobs_are_there_leaves_them_as_they_are(self):
-        server = filled(self, live=LIVE)
+    def gated(self, **what):
+        """A server that has ended, and what holds up its next starts as they read the first of its jobs."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        gates = directory.name + "/gates"
+        os.mkdir(gates)
+        env = {"LD_PRELOAD": shim(directory.name, "holding"), "SPINDLE_GATES": gates}
+        server = filled(self, server={"env": env}, **what)
+        store = sqlite3.connect(server.store)
+        page = store.execute("SELECT rootpage FROM sqlite_master WHERE name = 'live'").fetchone()[0]
+        size = store.execute("PRAGMA page_size").fetchone()[0]
+        store.close()
+        return server, lambda: held(gates, f"read-{(page - 1) * size}")
+
+    def starting(self, server):
+        """It says that it is not ready yet."""
+        ready = server.get("/readyz")
+        self.assertEqual((ready.status, ready.json["type"]), (503, "/problems/starting"))
+        self.assertGreaterEqual(int(ready.headers["retry-after"]), 1)
+        self.assertIn("\nspindle_ready 0\n", server.get("/metrics").body.decode())
+
+    def test_it_listens_before_all_jobs_are_there_and_who_asks_for_them_waits(self):
+        server, reading_held = self.gated(live=LIVE, finished=FINISHED)
         before = stored.contents(server.store)
-        server.start()
-        waiting = self.send(server, "GET", "/v1/jobs?limit=1")
+        for way in (server.kill, server.end):
+            with reading_held() as arrived:
+                server.start()
+                arrived()
+                self.assertEqual(server.get("/healthz").status, 200)
+                waiting = self.send(server, "GET", "/v1/jobs?limit=500")
+                asking(lambda: self.is_read(server, waiting), "the request is not read")
+                self.starting(server)
+                self.assertEqual(select.select([waiting], [], [], 0)[0], [], "who asks for jobs that are not there is answered")
+            # Kept waiting, or told when to come again, but never told anything wrong.
+            answer = self.answer(waiting)
+            if answer.status != 200:
+                self.assertEqual((answer.status, answer.json["type"]), (503, "/problems/starting"))
+            self.assertEqual(len(self.jobs(server, "limit=500")), min(LIVE + FINISHED, 500))
+            self.assertEqual(server.get("/readyz").status, 200)
+            way()
+            self.assertEqual(stored.contents(server.store), before, "a start without changes has written")
+
+    def test_who_has_waited_for_long_is_told_when_to_come_again(self):
+        server, reading_held = self.gated(live=LIVE)
+        with reading_held() as arrived:
+            server.start()
+            arrived()
+            page = server.get("/v1/jobs?limit=500")
+            self.assertEqual((page.status, page.json["type"]), (503, "/problems/starting"))
+            self.assertGreaterEqual(int(page.headers["retry-after"]), 1)
+            self.starting(server)
+        self.assertEqual(len(self.jobs(server, "limit=500")), min(LIVE, 500))
+
+    def test_a_stop_before_all_jobs_are_there_leaves_them_as_they_are(self):
+        server, reading_held = self.gated(live=LIVE)
+        before = stored.contents(server.store)
+        with reading_held() as arrived:
+            server.start()
+            arrived()
+            waiting = self.send(server, "GET", "/v1/jobs?limit=1")
+            asking(lambda: self.is_read(server, waiting), "the request is not read")
+            self.starting(server)
+            server.process.terminate()
+            answer = self.answer(waiting)
+            self.assertEqual((answer.status, answer.json["type"]), (503, "/problems/draining"))
         self.assertEqual(server.end(), 0)
-        answer = waiting.makefile("rb").readline()
-        waiting.close()
-        self.assertIn(answer.split()[1:2], ([b"200"], [b"503"]), answer)
         self.assertEqual(stored.contents(server.store), before)
 
     def test_a_request_whose_client_has_left_before_the_jobs_were_there_has_no_effect(self):
-        server = filled(self, live=LIVE)
-        server.start()
-        was_starting = server.get("/readyz").status == 503
-        for _ in range(10):
-            leaving = self.send(server, "POST", "/v1/run/squares?queue=gone", b'{"n":1}')
-            # Gone, and not only done with sending: for that it would get its answer.
-            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            leaving.close()
-        # That they have left, the server hears before this.
-        still_starting = server.get("/readyz").status == 503
-        while server.get("/v1/queues").status == 503:
-            pass
-        if was_starting and still_starting:
-            self.assertEqual(server.get("/v1/jobs?queue=gone").json["jobs"], [])
+        server, reading_held = self.gated(live=LIVE)
+        with reading_held() as arrived:
+            server.start()
+            arrived()
+            leaving = [self.send(server, "POST", "/v1/run/squares?queue=gone", b'{"n":1}') for _ in range(10)]
+            for connection in leaving:
+                asking(lambda: self.is_read(server, connection), "the request is not read")
+                # Gone, and not only done with sending: for that it would get its answer.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+            # Of them all but the one that asks.
+            alone = "\nspindle_http_connections 1\n"
+            asking(lambda: alone in server.get("/metrics").body.decode(), "the server has not heard that they have left")
+            self.starting(server)
+        self.assertEqual(self.jobs(server, "queue=gone"), [])
         self.assertEqual(server.ask("POST", "/v1/run/squares?queue=here", {"n": 2}).status, 200)
+        self.assertEqual(len(self.jobs(server, "queue=here")), 1)
+
+    def jobs(self, server, query):
+        """A page of the list, as soon as there is one."""
+        def page():
+            answer = server.get("/v1/jobs?" + query)
+            if answer.status == 503:
+                self.assertEqual(answer.json["type"], "/problems/starting")
+                self.assertIn("retry-after", answer.headers)
+                return None
+            self.assertEqual(answer.status, 200)
+            return answer
+        # Each of them may wait itself.
+        return asking(page, "the jobs do not come", within=10 * PATIENCE).json["jobs"]
+
+    def answer(self, connection):
+        """What comes by a connection of `send`."""
+        with connection:
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return Answer(response)
+
+    def is_read(self, server, connection):
+        """Whether the server has read all that was sent to it. Source: proc(5), /proc/net/tcp."""
+        ends = ["0100007F:%04X" % port for port in (server.port, connection.getsockname()[1])]
+        sockets = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return any(fields[1:3] == ends and fields[4].endswith(":00000000") for fields in sockets)
 
     def test_jobs_go_on_in_their_order_whenever_they_were_read(self):
         script = 'echo "$SPINDLE_JOB" >> order'
@@ -102,8 +182,7 @@ class StartTests(unittest.TestCase):
         store.close()
         server.start()
         order = pathlib.Path(server.home.name, "order")
-        while server.get("/v1/jobs?state=queued,running&limit=1").json["jobs"]:
-            pass
+        asking(lambda: not self.jobs(server, "state=queued,running&limit=1"), "they do not end")
         self.assertEqual(order.read_text().split(), [text(row[0]) for row in rows])
 
     def send(self, server, method, path, body=b""):

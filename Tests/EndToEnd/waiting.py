@@ -3,11 +3,13 @@
 What happens to files, processes and locks the kernel tells of (`changed`, `ended`, `unlocked`), and what happens to jobs
 their events tell of (`begun`). `asking` is for what nobody tells of.
 """
+import contextlib
 import ctypes
 import os
 import pathlib
 import select
 import subprocess
+import threading
 import time
 
 from server import PATIENCE
@@ -83,6 +85,32 @@ def asking(condition, what, within=PATIENCE):
         assert time.monotonic() < deadline, what
         os.sched_yield()
     return found
+
+
+@contextlib.contextmanager
+def held(gates, call):
+    """The next such call of a server that was started with `holding.c` is held until this is over, and those beside it;
+    begins once `arrived` is called, which waits for it."""
+    gate = pathlib.Path(gates, call)
+    os.mkfifo(gate)
+    opened = []
+    # It opens when the call has come.
+    opening = threading.Thread(target=lambda: opened.append(os.open(gate, os.O_WRONLY)), daemon=True)
+    opening.start()
+
+    def arrived():
+        opening.join(PATIENCE)
+        assert opened, f"there is no {call}"
+        gate.unlink(missing_ok=True)
+    try:
+        yield arrived
+    finally:
+        if not opened:
+            os.close(os.open(gate, os.O_RDONLY | os.O_NONBLOCK))
+            opening.join()
+        gate.unlink(missing_ok=True)
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def clock(seconds):
