@@ -2,7 +2,10 @@
 
 What a reader has seen is what the store says, but for gaps, and every reader hears the end. SPINDLE_KILLS makes it longer.
 """
+import concurrent.futures
+import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -12,6 +15,7 @@ import time
 import unittest
 
 from server import PATIENCE, Server
+from waiting import asking
 
 KILLS = int(os.environ.get("SPINDLE_KILLS", "200"))
 READERS = 8
@@ -191,9 +195,10 @@ class KilledServerTests(unittest.TestCase):
         config = f'[commands.talk]\ncommand = ["sh", "-c", {json.dumps(talk)}]\n'
         server = Server("--config", "c.toml", "--threads", "1", "--processes", "2", files={"c.toml": config})
         self.addCleanup(server.stop)
-        jobs = [server.submit("talk", max_attempts=3), server.submit("mandelbrot", {"width": 64, "height": 64, "iterations": 9}, pool="process")]
-        # From the first event on, before the last one is there.
-        live = [{accept: self.shown(server, job, accept) for accept in FORMATS[:2]} for job in jobs]
+        self.assertEqual(server.ask("PATCH", "/v1/queues/held", {"paused": True}).status, 200)
+        jobs = [server.submit("talk", max_attempts=3, queue="held"),
+                server.submit("mandelbrot", {"width": 64, "height": 64, "iterations": 9}, pool="process", queue="held")]
+        live = self.followed(server, jobs)
         for restart in (server.end, server.kill, server.kill):
             lists = [self.shown(server, job, "application/json") for job in jobs]
             restart()
@@ -211,6 +216,34 @@ class KilledServerTests(unittest.TestCase):
         etas = [event["eta"] for event in map(json.loads, live[0]["application/x-ndjson"]) if event["type"] == "progress"]
         self.assertNotIn(None, etas)
 
+    def followed(self, server, jobs):
+        """The bytes of each event of jobs that wait in a queue, by streams that are all open before the first of them begins."""
+        with contextlib.ExitStack() as open_ones, concurrent.futures.ThreadPoolExecutor(len(jobs) * 2) as readers:
+            streams = []
+            for job, accept in itertools.product(jobs, FORMATS[:2]):
+                connection = open_ones.enter_context(contextlib.closing(server.connect()))
+                connection.request("GET", f"/v1/jobs/{job}/events", headers={
+                    "Accept": accept, "Authorization": "Bearer " + server.token})
+                answer = connection.getresponse()
+                self.assertEqual(answer.status, 200)
+                begun = bytearray()
+                asking(lambda: begun.extend(answer.readline()) or b'"type":"queued"' in begun, f"it does not wait: {begun}")
+                streams.append((job, accept, begun, answer))
+            for job in jobs:
+                self.assertEqual(server.get(f"/v1/jobs/{job}").json["state"], "queued")
+            self.assertEqual(server.ask("PATCH", "/v1/queues/held", {"paused": False}).status, 200)
+            bodies = readers.map(lambda stream: stream[2] + stream[3].read(), streams)
+            seen = {job: {} for job in jobs}
+            for (job, accept, begun, _), body in zip(streams, bodies):
+                self.assertGreater(len(self.lines(body)), len(self.lines(begun)) + 1)
+                seen[job][accept] = self.lines(body)
+        return [seen[job] for job in jobs]
+
+    def lines(self, body):
+        """The events of a stream."""
+        lines = [line for line in body.decode().split("\n") if line.startswith(("{", "data: "))]
+        return [line.removeprefix("data: ") for line in lines]
+
     def shown(self, server, job, accept):
         """The bytes of each event of a job, to its end."""
         answer = server.get(f"/v1/jobs/{job}/events", Accept=accept)
@@ -223,8 +256,7 @@ class KilledServerTests(unittest.TestCase):
                 found.append(body[:end])
                 body = body[end:].removeprefix(",")
             return found
-        lines = [line for line in answer.body.decode().split("\n") if line.startswith(("{", "data: "))]
-        return [line.removeprefix("data: ") for line in lines]
+        return self.lines(answer.body)
 
     def test_a_start_writes_nothing_of_jobs_that_wait_as_before(self):
         for in_order in (True, False):
