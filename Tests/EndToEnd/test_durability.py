@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from server import PATIENCE, Server
-from waiting import asking, logged
+from waiting import Seen, asking, logged
 
 
 class RestartTests(unittest.TestCase):
@@ -239,14 +239,14 @@ class ServiceManagerTests(unittest.TestCase):
         server = Server("--no-auth", prefix=prefix, listen=False, pass_fds=(listener.fileno(),))
         self.addCleanup(server.stop)
         self.assertEqual(server.port, port)
-        stop, failures, answers = threading.Event(), [], []
+        stop, failures, answers = threading.Event(), [], Seen()
 
         def load():
             while not stop.is_set():
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
                 try:
                     connection.request("POST", "/v1/run/squares", '{"n":100}', {"Content-Type": "application/json"})
-                    answers.append(connection.getresponse().status)
+                    answers.note(connection.getresponse().status)
                 except OSError as error:
                     failures.append(error)
                 finally:
@@ -255,19 +255,19 @@ class ServiceManagerTests(unittest.TestCase):
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(5):
-            enough = len(answers) + 100
-            while len(answers) < enough:
-                pass
-            self.assertEqual(server.end(), 0)
-            server.start()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        listener.close()
+        try:
+            for _ in range(5):
+                answers.more(100)
+                self.assertEqual(server.end(), 0)
+                server.start()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+            listener.close()
         self.assertEqual(failures, [])
         # A server that drains refuses new jobs, and says so.
-        self.assertLessEqual(set(answers), {200, 503})
+        self.assertLessEqual(set(answers.all), {200, 503})
 
 
 if __name__ == "__main__":

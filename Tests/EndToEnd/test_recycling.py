@@ -9,8 +9,8 @@ import time
 import unittest
 
 from processes import is_alive
-from server import ROOT, Server
-from waiting import asking, begun, ended
+from server import PATIENCE, ROOT, Server
+from waiting import Seen, asking, begun, ended
 
 TASKS = str(ROOT / "Tests/Workers/tasks.py")
 PID = "import os, spindle\n\n@spindle.task\ndef pid() -> int:\n    return os.getpid()\n"
@@ -175,24 +175,27 @@ class ReloadTests(WorkersTest):
         for extra in ((), ("--preload",)):
             with self.subTest(extra):
                 server = self.serve("--python", "t.py", "--processes", "2", *extra, files={"t.py": self.source(0)})
-                stop, seen, failed = threading.Event(), [], []
+                stop, seen, failed = threading.Event(), Seen(), []
 
                 def load():
                     while not stop.is_set():
                         answer = server.ask("POST", "/v1/run/version")
-                        (seen if answer.status == 200 else failed).append(answer.json)
+                        seen.note(answer.json) if answer.status == 200 else failed.append(answer.json)
                 clients = [threading.Thread(target=load) for _ in range(4)]
                 for client in clients:
                     client.start()
-                for version in range(1, 6):
-                    self.write(server, "t.py", self.source(version))
-                    self.reload(server)
-                    asking(lambda: seen and seen[-1] == version, f"version {version} does not come")
-                stop.set()
-                for client in clients:
-                    client.join()
+                try:
+                    for version in range(6):
+                        if version > 0:
+                            self.write(server, "t.py", self.source(version))
+                            self.reload(server)
+                        seen.until(lambda all: version in all, f"version {version} does not come")
+                finally:
+                    stop.set()
+                    for client in clients:
+                        client.join(PATIENCE)
                 self.assertEqual(failed, [])
-                self.assertEqual(set(seen), set(range(6)))
+                self.assertEqual(set(seen.all), set(range(6)))
                 asking(lambda: not self.workers(server, "stopping"), "old workers stay")
                 self.assertEqual(self.ended(server, "died"), 0)
 

@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from server import BINARY, PATIENCE, Server
-from waiting import asking, begun, logged, there
+from waiting import Seen, asking, begun, logged, there
 
 CONFIG = """
 [commands.chatty]
@@ -174,7 +174,7 @@ class RestartTests(unittest.TestCase):
         self.server = Server("--no-auth", "--threads", "2", "--processes", "1", "--loops", "2", listen=False,
                              prefix=("sh", "-c", script, "sh"), pass_fds=(self.listener.fileno(),))
         self.addCleanup(self.server.stop)
-        self.stop, self.failures, self.answers = threading.Event(), [], []
+        self.stop, self.failures, self.answers = threading.Event(), [], Seen()
 
     def load(self, keeps, method, path, body, wanted):
         connection = None
@@ -184,7 +184,7 @@ class RestartTests(unittest.TestCase):
                 connection.request(method, path, body, {"Content-Type": "application/json"})
                 response = connection.getresponse()
                 text = response.read()
-                self.answers.append(response.status)
+                self.answers.note(response.status)
                 if response.status != wanted:
                     self.failures.append((path, response.status, text))
                 if not keeps or response.will_close:
@@ -206,8 +206,7 @@ class RestartTests(unittest.TestCase):
             thread.start()
         try:
             for _ in range(4):
-                enough = len(self.answers) + 200
-                asking(lambda: len(self.answers) > enough, "no answers come")
+                self.answers.more(200)
                 self.assertEqual(self.server.end(), 0)
                 self.server.start()
         finally:

@@ -1,7 +1,7 @@
 """How tests wait: for the event, never for a while. Standard library only.
 
-What happens to files, processes and locks the kernel tells of (`changed`, `ended`, `unlocked`), and what happens to jobs
-their events tell of (`begun`). `asking` is for what nobody tells of.
+What happens to files, processes and locks the kernel tells of (`changed`, `ended`, `unlocked`), what happens to jobs their
+events tell of (`begun`), and what a test's own threads see they tell (`Seen`). `asking` is for what nobody tells of.
 """
 import contextlib
 import ctypes
@@ -85,6 +85,29 @@ def asking(condition, what, within=PATIENCE):
         assert time.monotonic() < deadline, what
         os.sched_yield()
     return found
+
+
+class Seen:
+    """What a test's threads have seen, in order."""
+
+    def __init__(self):
+        self.all = []
+        self.news = threading.Condition()
+
+    def note(self, what):
+        with self.news:
+            self.all.append(what)
+            self.news.notify_all()
+
+    def until(self, condition, what):
+        """Waits until all that was seen, taken together, is enough."""
+        with self.news:
+            assert self.news.wait_for(lambda: condition(self.all), PATIENCE), what
+
+    def more(self, count):
+        """Waits until so much more was seen."""
+        enough = len(self.all) + count
+        self.until(lambda all: len(all) >= enough, f"not {count} more are seen")
 
 
 @contextlib.contextmanager
