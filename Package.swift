@@ -108,7 +108,12 @@ let package = Package(
         tests("JSONTests", ["JSON"]),
         tests("HTTPTests", ["HTTP"]),
         tests("StoreTests", ["EventLoop", "Jobs", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
-        tests("ServerTests", ["EventLoop", "HTTP", "JSON", "Jobs", "Pools", "Server", "Store"]),
+        tests(
+            "ServerTests",
+            [
+                "EventLoop", "HTTP", "JSON", "Jobs", "Pools", "Server", "Store",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         // The binary is what worker processes are.
         tests("PoolsTests", ["EventLoop", "JSON", "Jobs", "Pools", "Tasks", "spindle"]),
     ],

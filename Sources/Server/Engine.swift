@@ -326,49 +326,10 @@ package final class Engine {
             .ended(job.record, outcome, grant: job.storedGrant, hasHistory: job.hasHistory), then: .end(id))
     }
 
-    // MARK: What the disk says
-
-    private func settle(_ waiting: Journal.Waiting, _ receipt: Receipt) {
-        switch (waiting, receipt) {
-        case (.submission(let id), .stored):
-            if let job = live[id] { job.record.acceptNanoseconds = now.nanoseconds(since: job.record.createdAt) }
-            feed(.persisted(id))
-            if isDraining { checkIdle() }
-        case (.submission(let id), .refused): drop(id, .refused)
-        case (.submission(let id), .duplicate(let other, let isSame)): drop(id, .duplicate(of: other, isSame: isSame))
-        case (.start(let id, let grant), .stored):
-            feed(.startPersisted(id, grant: grant))
-            // It was taken back.
-            if isDraining { checkIdle() }
-        case (.end(let id), .stored):
-            guard let job = live[id], let outcome = job.outcome else { return }
-            job.record.apply(outcome)
-            job.record.endNanoseconds = now.nanoseconds(since: outcome.finishedAt)
-            feed(.recorded(id))
-        case (.history(let id, let reserved), .stored):
-            if let job = live[id] { historian.stored(job, reserved: reserved) }
-        case (.handedBack(let id, let cell), .stored):
-            options.starts?.release(cell)
-            stateStored(of: id)
-        case (.then(let done), _): done()
-        case (.nothing, .stored), (.nothing(nil), _): break
-        case (.state(let id), .stored): stateStored(of: id)
-        case (.submission(let id), .stale), (.start(let id, _), _), (.end(let id), _), (.history(let id, _), _),
-            (.state(let id), _), (.handedBack(let id, _), _), (.nothing(let id?), _):
-            metrics.staleWrites += 1
-            logger.error("a write about an attempt that is not current was refused", metadata: ["job": "\(id)"])
-        }
-    }
-
-    private func stateStored(of id: JobID) {
-        guard let job = live[id], job.stateStored() else { return }
-        live.changed(job)
-        monitor.changed(job.record)
-        job.tell(.changed) { $0.wantsChanges }
-    }
+    // MARK: What becomes of jobs
 
     /// The job never was.
-    private func drop(_ id: JobID, _ cause: Waiter.Cause) {
+    func drop(_ id: JobID, _ cause: Waiter.Cause) {
         guard let job = live.remove(id) else { return }
         releaseStart(of: job)
         feed(.persistFailed(id))

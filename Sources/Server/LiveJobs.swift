@@ -75,10 +75,10 @@ final class LiveJob {
         if statesUnderway > 0 { nextState = state } else { record.state = state }
     }
 
-    /// The disk knows.
+    /// The disk knows, or has refused it.
     ///
     /// - Returns: Whether another state is shown from now on.
-    func stateStored() -> Bool {
+    func stateSettled() -> Bool {
         statesUnderway -= 1
         guard statesUnderway == 0, let state = nextState.take(), !record.state.isFinal else { return false }
         record.state = state
