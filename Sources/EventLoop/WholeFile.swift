@@ -37,10 +37,11 @@ extension Descriptor {
 /// What can be read from a descriptor that others own, as ``Descriptor/contents(atMost:)`` says.
 package func readAll(_ descriptor: CInt, atMost longest: Int = .max) -> [UInt8]? {
     var bytes: [UInt8] = []
-    // Of a regular file the size is known, and no more is asked for; of what grows meanwhile, more.
+    // Of a regular file the size is known, and no more is asked for; of what grows meanwhile, more. What says that it is
+    // huge is to show it first.
     var status = stat()
     if fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= longest {
-        bytes.reserveCapacity(Int(status.st_size) + 1)
+        bytes.reserveCapacity(min(Int(status.st_size), 1 << 26) + 1)
     }
     let code = withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 16) { buffer in
         while true {

@@ -1,4 +1,5 @@
 import Glibc
+import Jobs
 
 /// Seconds of CPU for each call of this process. The kernel's limit counts from the start of the process, so it is moved as a
 /// call begins: what earlier calls took is not charged to the next one.
@@ -25,7 +26,7 @@ struct CPUAllowance {
         var taken = timespec()
         clock_gettime(Self.clock, &taken)
         // In whole seconds, as the kernel has it; the one that has begun is given.
-        let moved = rlim_t(max(0, taken.tv_sec)) + 1 + seconds
+        let moved = rlim_t(max(0, taken.tv_sec)).adding(saturating: 1).adding(saturating: seconds)
         guard moved != bound.rlim_cur else { return }
         bound.rlim_cur = min(moved, bound.rlim_max)
         setrlimit(__rlimit_resource_t(RLIMIT_CPU.rawValue), &bound)

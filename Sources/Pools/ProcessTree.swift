@@ -71,7 +71,9 @@ struct ProcessTree {
     static func proportionalBytes(of pid: pid_t) -> UInt64? {
         guard let text = contents(of: "/proc/\(pid)/smaps_rollup") else { return nil }
         guard let line = text.parts(at: "\n").first(where: { $0.begins(with: "Pss:") }) else { return nil }
-        return line.parts(at: " ").dropFirst().first.flatMap { UInt64($0) }.map { $0 << 10 }
+        return line.parts(at: " ").dropFirst().first.flatMap { UInt64($0) }.map {
+            $0.multiplied(saturating: 1024)
+        }
     }
 
     /// The fields of `/proc/PID/stat` from the third, the state, on; the second, a name in parentheses, may hold anything.

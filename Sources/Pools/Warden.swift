@@ -1,6 +1,7 @@
 import CSpindle
 import EventLoop
 import Glibc
+import Jobs
 
 /// Watches what running children and all below them hold, and ends what they leave behind.
 ///
@@ -152,11 +153,14 @@ final class Warden: @unchecked Sendable {
 
     /// What they hold together, if that is too much.
     private func excess(of members: [ProcessTree.Member], _ limits: ChildLimits) -> Holding? {
-        let resident = Holding(processes: members.count, bytes: members.reduce(0) { $0 + $1.residentBytes })
+        let resident = Holding(
+            processes: members.count, bytes: members.reduce(0) { $0.adding(saturating: $1.residentBytes) })
         guard limits.areExceeded(by: resident) else { return nil }
         if limits.processes > 0, members.count > limits.processes { return resident }
         // What forked processes share was counted for each: now it is worth a closer look.
-        let bytes = members.reduce(0) { $0 + (ProcessTree.proportionalBytes(of: $1.pid) ?? $1.residentBytes) }
+        let bytes = members.reduce(UInt64(0)) {
+            $0.adding(saturating: ProcessTree.proportionalBytes(of: $1.pid) ?? $1.residentBytes)
+        }
         let exact = Holding(processes: members.count, bytes: bytes)
         return limits.areExceeded(by: exact) ? exact : nil
     }

@@ -100,7 +100,7 @@ private func fileError(_ name: Path) -> TaskFailure {
 private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws -> [UInt8] {
     var files: [FoundFile] = []
     try find(Path(place.name.utf8), place.resolved, context, into: &files)
-    let total = files.reduce(0) { $0 + $1.bytes }
+    let total = files.reduce(0) { $0.adding(saturating: $1.bytes) }
     var lines: [[UInt8]] = []
     var done = 0
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 * 1024, alignment: 16)

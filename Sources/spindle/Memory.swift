@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import Jobs
 
 /// The memory that this process may use: the machine's, or less where a control group says so.
 enum Memory {
@@ -9,7 +10,7 @@ enum Memory {
     static var bytes: UInt64 {
         let pages = sysconf(CInt(_SC_PHYS_PAGES))
         let size = sysconf(CInt(_SC_PAGESIZE))
-        let machine = pages > 0 && size > 0 ? UInt64(pages) * UInt64(size) : 1 << 30
+        let machine = pages > 0 && size > 0 ? UInt64(pages).multiplied(saturating: UInt64(size)) : 1 << 30
         return min(machine, groupLimits().min() ?? machine)
     }
 

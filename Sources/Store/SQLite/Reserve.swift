@@ -2,6 +2,7 @@ import EventLoop
 import GRDB
 import GRDBSQLite
 import Glibc
+import Jobs
 
 /// Room that is kept for the day when the disk is full, so that the ends of what runs can be recorded then.
 ///
@@ -37,15 +38,24 @@ struct Reserve: Sendable {
         var (disk, earlier, limit) = (statvfs(), stat(), rlimit())
         var wanted = Self.most
         if statvfs(directory, &disk) == 0 {
-            let (free, all) = (Int(disk.f_bavail) * Int(disk.f_frsize), Int(disk.f_blocks) * Int(disk.f_frsize))
             // A server that starts on a full disk is to want as much as one that has seen it become full.
-            wanted = max(free / 8, all / 64, stat(path, &earlier) == 0 ? Int(earlier.st_size) : 0)
+            wanted = max(Self.share(of: disk), stat(path, &earlier) == 0 ? Int(earlier.st_size) : 0)
         }
         wanted = min(max(wanted, Self.least), Self.most)
         // RLIMIT_FSIZE.
         let isLimited = getrlimit(__rlimit_resource_t(1), &limit) == 0 && limit.rlim_cur < rlim_t(Int.max)
         fileLimit = isLimited ? Int(limit.rlim_cur) : nil
         bytes = min(wanted, (fileLimit ?? .max) / 8)
+    }
+
+    /// What a file system can spare, in bytes, whatever it says of itself: some know no bounds, and say so.
+    static func share(of disk: statvfs) -> Int {
+        let unit = Int(clamping: disk.f_frsize)
+        let (free, all) = (
+            Int(clamping: disk.f_bavail).multiplied(saturating: unit),
+            Int(clamping: disk.f_blocks).multiplied(saturating: unit)
+        )
+        return max(free / 8, all / 64)
     }
 
     /// - Returns: Whether there is room for it. What an earlier server has set aside stays.
