@@ -59,13 +59,14 @@ private struct Starts {
 
     init?(in directory: CInt) {
         self.directory = directory
-        let size = StartList.headBytes + StartList.cells * StartList.cellBytes
-        bytes = Self.read(StartList.fileName, size, in: directory)
-        guard bytes.count == size,
+        guard
+            let bytes = Self.read(
+                StartList.fileName, StartList.headBytes + StartList.cells * StartList.cellBytes, in: directory),
             let owner = StartList.Owner(
                 String(decoding: bytes[..<StartList.headBytes].prefix { $0 != 0 }, as: UTF8.self))
         else { return nil }
         self.owner = owner
+        self.bytes = bytes
     }
 
     func unbegun() -> [AttemptID] {
@@ -93,27 +94,19 @@ private struct Starts {
     }
 
     private func read(_ page: UInt64) -> [UInt64] {
-        let bytes = Self.read(String(page), 24, in: directory)
-        return bytes.count == 24 ? (0..<3).map { Self.word($0, of: bytes) } : []
+        guard let bytes = Self.read(String(page), StartPage.bytes, in: directory) else { return [] }
+        return (0..<3).map { Self.word($0, of: bytes) }
     }
 
     private static func word(_ index: Int, of bytes: [UInt8]) -> UInt64 {
         bytes.withUnsafeBytes { $0.load(fromByteOffset: 8 * index, as: UInt64.self) }
     }
 
-    /// Up to so many bytes of a file; none if it cannot be read.
-    private static func read(_ name: String, _ count: Int, in directory: CInt) -> [UInt8] {
-        guard let file = Descriptor(ifOpen: openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK))
-        else { return [] }
-        var bytes = [UInt8](repeating: 0, count: count)
-        var have = 0
-        while have < count {
-            let more = bytes.withUnsafeMutableBytes {
-                pread(file.number, $0.baseAddress! + have, count - have, off_t(have))
-            }
-            if more <= 0 { return [] }
-            have += more
-        }
+    /// A file of just so many bytes; nil for any other.
+    private static func read(_ name: String, _ size: Int, in directory: CInt) -> [UInt8]? {
+        guard let file = Descriptor(opening: name, in: directory, O_RDONLY | O_NOFOLLOW | O_NONBLOCK),
+            let bytes = file.contents(atMost: size), bytes.count == size
+        else { return nil }
         return bytes
     }
 }
