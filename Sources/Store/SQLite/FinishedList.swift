@@ -1,5 +1,5 @@
+import EventLoop
 import GRDB
-import Glibc
 import Jobs
 
 /// One page of a list of finished jobs, read from the disk.
@@ -10,7 +10,7 @@ struct FinishedList {
     private static let stretch = 2_000
     private static let mostRows = 20_000
     /// When the last go begins, in nanoseconds.
-    private static let time: UInt64 = 8_000_000
+    private static let time: Int64 = 8_000_000
 
     private let query: JobQuery
     /// Whether an index has all that is asked for.
@@ -56,7 +56,7 @@ struct FinishedList {
             try read(db, from: .min, before: before, into: &jobs)
             return rounded(jobs, resume: nil)
         }
-        let deadline = Self.nanoseconds() + Self.time
+        let deadline = monotonicNanoseconds() + Self.time
         for _ in 0..<Self.mostRows / Self.stretch {
             let first = try Int64.fetchOne(
                 db.cachedStatement(sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"),
@@ -64,7 +64,7 @@ struct FinishedList {
             try read(db, from: first ?? .min, before: before, into: &jobs)
             guard let first, jobs.count <= query.limit else { return rounded(jobs, resume: nil) }
             before = first
-            guard Self.nanoseconds() < deadline else { break }
+            guard monotonicNanoseconds() < deadline else { break }
         }
         return rounded(jobs, resume: JobID(column: before))
     }
@@ -80,11 +80,5 @@ struct FinishedList {
             db, Rows.finishedColumns, "WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
             StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
         while let row = try rows.next() { jobs.append(try Rows.finished(row)) }
-    }
-
-    private static func nanoseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }

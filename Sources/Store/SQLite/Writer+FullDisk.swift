@@ -1,3 +1,4 @@
+import EventLoop
 import GRDB
 import GRDBSQLite
 import Glibc
@@ -8,7 +9,7 @@ extension Writer {
     /// How long what is due gathers, so that it shares pages, in microseconds.
     private static let gathering: UInt32 = 20_000
     /// Nanoseconds between two looks whether there is room again.
-    private static let pause: UInt64 = 250_000_000
+    private static let pause: Int64 = 250_000_000
 
     /// - Parameters:
     ///   - changes: Part of a batch.
@@ -77,7 +78,7 @@ extension Writer {
 
     /// Looks now and then whether there is room again, and writes what has waited for it.
     func probe(_ db: Database) {
-        let now = nanoseconds()
+        let now = monotonicNanoseconds()
         guard now - lastProbe > Self.pause else { return }
         lastProbe = now
         do {
@@ -110,12 +111,12 @@ extension Writer {
     ///
     /// - Parameter limit: How long room is waited for, in nanoseconds.
     /// - Returns: Whether nothing is lost that anybody waits to be told.
-    func emptyBacklog(within limit: UInt64, _ db: Database) -> Bool {
+    func emptyBacklog(within limit: Int64, _ db: Database) -> Bool {
         guard !backlog.isEmpty else { return true }
-        let began = nanoseconds()
+        let began = monotonicNanoseconds()
         writeDue(heavyToo: true, db)
         while backlog.dueJobs > 0 {
-            guard nanoseconds() - began < limit else {
+            guard monotonicNanoseconds() - began < limit else {
                 fail(StoreFailure("the disk is full: what became of \(backlog.dueJobs) jobs cannot be recorded"))
                 return false
             }

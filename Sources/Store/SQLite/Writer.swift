@@ -12,7 +12,7 @@ import Synchronization
 final class Writer: @unchecked Sendable {
     /// Changes of one transaction, and how long it gathers work before it commits, in nanoseconds.
     static let batch = 512
-    private static let batchNanoseconds: UInt64 = 2_000_000
+    private static let batchNanoseconds: Int64 = 2_000_000
 
     private struct Inbox {
         var changes: [Change] = []
@@ -39,9 +39,9 @@ final class Writer: @unchecked Sendable {
     let isHurried = Atomic(false)
     /// What came while the disk was full and is not written yet.
     var backlog = Backlog()
-    var lastProbe: UInt64 = 0
+    var lastProbe: Int64 = 0
     /// How long a server that ends waits for room, in nanoseconds.
-    private static let lastWait: UInt64 = 1_000_000_000
+    private static let lastWait: Int64 = 1_000_000_000
     private var isCleaning = false
     /// Nothing may be asked of the file any more.
     private var isClosed = false
@@ -200,14 +200,14 @@ final class Writer: @unchecked Sendable {
         var receipts: [Receipt] = []
         receipts.reserveCapacity(changes.count - start)
         var next = start
-        let began = nanoseconds()
+        let began = monotonicNanoseconds()
         let finished = statements.finished
         do {
             try db.inTransaction(.immediate) {
                 repeat {
                     receipts.append(try statements.apply(changes[next], isBrief: isBrief))
                     next += 1
-                } while next < changes.count && nanoseconds() - began < Self.batchNanoseconds
+                } while next < changes.count && monotonicNanoseconds() - began < Self.batchNanoseconds
                 return .commit
             }
         } catch {
@@ -263,11 +263,5 @@ final class Writer: @unchecked Sendable {
                 fail(StoreFailure("the store cannot be cleaned: \(error)"))
             }
         }
-    }
-
-    func nanoseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
