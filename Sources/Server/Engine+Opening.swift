@@ -190,9 +190,11 @@ extension StoreFailure {
 
     /// Says why and ends the process at once.
     static func end(_ failure: StoreFailure) -> Never {
+        let advice =
+            failure.damage == nil ? "Look after the disk, then start it again." : StoreFailure.remedy()
         let line =
             "spindle: \(failure). Nothing that was not on disk has been acknowledged; the server ends so that nothing is. "
-            + "Look after the disk, then start it again.\n"
+            + "\(advice)\n"
         // A log that nobody reads must not keep the end from coming: a pipe that is ready takes a line whole.
         var wish = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
         if poll(&wish, 1, 500) == 1 { _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) } }

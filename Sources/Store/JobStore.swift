@@ -59,11 +59,29 @@ package struct StoreFailure: Error, CustomStringConvertible {
     package var isOfDisk = false
     /// There is no room: later there may be.
     package var isFull = false
+    /// What is wrong in the file, if it is damaged.
+    package private(set) var damage: String?
 
     package init(_ description: String, isOfDisk: Bool = false, isFull: Bool = false) {
         self.description = description
         self.isOfDisk = isOfDisk
         self.isFull = isFull
+    }
+
+    /// - Parameter path: Of the file, where that is not clear.
+    init(damage: String, in path: String? = nil, isOfDisk: Bool = false) {
+        self.init("the store \(path.map { "\($0) " } ?? "")is damaged: \(damage)", isOfDisk: isOfDisk)
+        self.damage = damage
+    }
+
+    /// What to do about damage, for those who cannot go on.
+    ///
+    /// - Parameter path: Of the file, where that is not clear.
+    package static func remedy(for path: String? = nil) -> String {
+        """
+        `spindle store check\(path.map { " --store \($0)" } ?? "")` says more; then put back a copy made by \
+        `spindle store backup`, or move the file (with its -wal and -shm) away to start with an empty one.
+        """
     }
 }
 

@@ -45,8 +45,11 @@ final class RunningServer {
         } catch let failure as ListenAddress.Failure {
             throw CommandFailure(.usage, failure.description)
         } catch let failure as StoreFailure {
-            throw CommandFailure(
-                failure.isOfDisk ? .diskFailed : failure.isFull ? .diskFull : .usage, failure.description)
+            var why = failure.description
+            if failure.damage != nil, case .file(let path) = setup.options.store {
+                why += "\nNothing was changed. \(StoreFailure.remedy(for: path))"
+            }
+            throw CommandFailure(failure.isOfDisk ? .diskFailed : failure.isFull ? .diskFull : .usage, why)
         } catch let failure as FleetFailure {
             throw CommandFailure(.usage, failure.description)
         }

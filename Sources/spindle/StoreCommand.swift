@@ -46,7 +46,8 @@ private func caring<Value>(_ body: () throws -> Value) throws -> Value {
     do {
         return try body()
     } catch let failure as StoreFailure {
-        throw CommandFailure(.jobFailed, failure.description)
+        throw CommandFailure(
+            .jobFailed, failure.description + (failure.damage == nil ? "" : "\n\(StoreFailure.remedy())"))
     }
 }
 

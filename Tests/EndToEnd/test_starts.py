@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import select
+import shutil
 import socket
 import sqlite3
 import struct
@@ -236,17 +237,25 @@ class ForeignRowTests(unittest.TestCase):
                 if not self.put(store, table, column, value):
                     continue
                 pathlib.Path(server.log.name).write_text("")
+                check = server.command("store", "check")
                 try:
                     server.start()
                     shown = server.get(f"/v1/jobs/{text(good[0])}")
                     self.assertEqual(shown.status, 200, shown.body)
                     self.assertEqual(shown.json["id"], text(good[0]))
                     self.assertEqual(server.end(), 0)
+                    self.assertEqual(check.returncode, 0, check.stdout)
                 except (RuntimeError, OSError):
                     self.assertEqual(server.process.wait(PATIENCE), 74)
                     said = pathlib.Path(server.log.name).read_text()
-                    for part in ("damaged", f"table {table}", text(good[0]), f"column {column}"):
+                    place = (f"table {table}", text(good[0]), f"column {column}")
+                    for part in ("damaged", "`spindle store check` says more", *place):
                         self.assertIn(part, said)
+                    # And so it does, by itself.
+                    self.assertEqual(check.returncode, 1, said)
+                    for part in place:
+                        self.assertIn(part, check.stdout)
+                    self.assertNotIn("says more", check.stdout + check.stderr)
 
     def test_a_finished_row_of_which_something_is_foreign_is_shown_or_refused_with_its_place(self):
         server = filled(self, finished=1)
@@ -273,6 +282,26 @@ class ForeignRowTests(unittest.TestCase):
 
 
 class DamageTests(unittest.TestCase):
+    @unittest.skipUnless(shutil.which("strace"), "strace is not here")
+    def test_damage_in_a_small_file_that_the_start_had_no_time_to_see_ends_the_server_with_74(self):
+        server = filled(self, finished=2_000)
+        store = sqlite3.connect(server.store)
+        end, job = store.execute("SELECT finished_at, id FROM finished LIMIT 1 OFFSET 1000").fetchone()
+        store.close()
+        # An index out of its order: the look at the start comes late to what stands in pages, and looks at nothing else.
+        data = pathlib.Path(server.store).read_bytes()
+        self.assertEqual(data.count(struct.pack(">qq", end, job)), 1)
+        pathlib.Path(server.store).write_bytes(data.replace(struct.pack(">qq", end, job), struct.pack(">qq", end * 2, job)))
+        # A slow disk: two milliseconds for each of some hundred pages.
+        server.line[:0] = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e",
+                           "inject=pread64:delay_enter=2000"]
+        try:
+            server.start()
+        except RuntimeError:
+            pass  # it has ended before it said that it listens
+        self.assertEqual(server.process.wait(PATIENCE), 74)
+        self.assertIn("damaged", pathlib.Path(server.log.name).read_text())
+
     def test_damage_that_the_start_has_not_seen_ends_the_server_with_74(self):
         # More than is looked at wholly at the start.
         server = filled(self, finished=70)

@@ -1,5 +1,5 @@
+import EventLoop
 import GRDB
-import Glibc
 import Jobs
 
 /// Forgets what is too old or too much, a little at a time.
@@ -7,7 +7,7 @@ import Jobs
 /// Belongs to the writing queue.
 final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writing queue.
     /// What one step may take, in nanoseconds: a submission may have to wait for it.
-    private static let stepTime: UInt64 = 1_000_000
+    private static let stepTime: Int64 = 1_000_000
     /// Rows of one step, and pages that they may leave free: a job of many bytes costs a read for each page. It may be
     /// more by what the last of them leaves.
     static let stepRows = 200
@@ -39,7 +39,7 @@ final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writin
     }
 
     private func forget(_ db: Database, _ retention: Retention, _ added: Int, _ now: Instant) throws -> Bool {
-        let deadline = nanoseconds() + Self.stepTime
+        let deadline = monotonicNanoseconds() + Self.stepTime
         let pages = try freePages(db) + Self.stepPages
         for _ in 0..<Self.stepRows {
             if let id = try nextJob(db, retention, added, now) {
@@ -50,7 +50,7 @@ final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writin
             } else {
                 return false
             }
-            guard try nanoseconds() < deadline && freePages(db) < pages else { return true }
+            guard try monotonicNanoseconds() < deadline && freePages(db) < pages else { return true }
         }
         return true
     }
@@ -59,7 +59,8 @@ final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writin
     private func nextJob(_ db: Database, _ retention: Retention, _ added: Int, _ now: Instant) throws -> Int64? {
         let oldest = try db.cachedStatement(sql: "SELECT id, finished_at FROM finished ORDER BY finished_at LIMIT 1")
         guard let row = try Row.fetchOne(oldest) else { return nil }
-        let isOld = row[1] < (now - retention.age).nanoseconds
+        // What is no time comes behind all times, and is not old; that it cannot be read, others say.
+        let isOld = (Int64.fromDatabaseValue(row[1]) ?? .max) < (now - retention.age).nanoseconds
         let isTooMany = found.map { $0 + added - removed > retention.jobs } ?? false
         return isOld || isTooMany ? row[0] : nil
     }
@@ -67,17 +68,14 @@ final class Cleaner: @unchecked Sendable {  // Guard: only touched on the writin
     /// The first key, if it is to be forgotten. Those behind it are younger: to look for one among all of them would take long.
     private func nextKey(_ db: Database, _ retention: Retention, _ now: Instant) throws -> Int64? {
         let first = try db.cachedStatement(sql: "SELECT number, created_at FROM keys ORDER BY number LIMIT 1")
-        guard let row = try Row.fetchOne(first), row[1] < (now - retention.keys).nanoseconds else { return nil }
+        // What is no time is not to keep those behind it.
+        guard let row = try Row.fetchOne(first),
+            (Int64.fromDatabaseValue(row[1]) ?? .min) < (now - retention.keys).nanoseconds
+        else { return nil }
         return row[0]
     }
 
     private func freePages(_ db: Database) throws -> Int {
         try Int.fetchOne(db.cachedStatement(sql: "PRAGMA freelist_count")) ?? 0
-    }
-
-    private func nanoseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }

@@ -6,7 +6,13 @@ extension SQLiteStore {
         do {
             return try database.read { db in
                 try Row.fetchAll(db, sql: "SELECT kind, name, what, value FROM controls ORDER BY kind, name, what")
-                    .compactMap { Control(kind: $0[0], name: $0[1], what: $0[2], value: $0[3]) }
+                    .compactMap { row in
+                        // Like what this version does not know: nobody has set it.
+                        guard let kind = String.fromDatabaseValue(row[0]), let name = String.fromDatabaseValue(row[1]),
+                            let what = String.fromDatabaseValue(row[2]), let value = Int.fromDatabaseValue(row[3])
+                        else { return nil }
+                        return Control(kind: kind, name: name, what: what, value: value)
+                    }
             }
         } catch {
             throw SQLiteFile.failure(database.path, error)

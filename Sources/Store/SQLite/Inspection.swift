@@ -10,7 +10,7 @@ import Synchronization
 package final class Inspection: @unchecked Sendable {
     /// How long it reads at once, and how long it then lets others have the disk, in nanoseconds. While it reads, the log
     /// cannot begin anew.
-    private static let glance: UInt64 = 5_000_000
+    private static let glance: Int64 = 5_000_000
     private static let pause: Int64 = 15_000_000
 
     private let path: String

@@ -70,7 +70,7 @@ enum Rows {
     private static func job(_ row: inout StoredRow) throws(StoreFailure) -> JobRecord {
         let id = try row.id()
         // No job's: tables mark free places with it.
-        guard id.rawValue != 0 else { throw .damaged("table live, a job with the id 0") }
+        guard id.rawValue != 0 else { throw .damaged("table \(row.table), a job with the id 0") }
         let task = try row.text()
         let pool: PoolName = try row.parsed("pool") { PoolName(rawValue: $0) }
         let queue = try row.parsed("name") { $0.isEmpty ? nil : $0 }

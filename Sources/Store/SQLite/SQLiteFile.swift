@@ -7,8 +7,8 @@ import Jobs
 /// The store's file: opened, checked, brought up to date.
 enum SQLiteFile {
     /// How long a start may look for damage, in nanoseconds; an ``Inspection`` looks at the rest.
-    private static let checkTime: UInt64 = 250_000_000
-    /// Files up to this size, in bytes, SQLite itself looks at, and wholly: that takes less time.
+    static let checkTime: Int64 = 250_000_000
+    /// Files up to this size, in bytes, SQLite itself looks at, and nearly always wholly: that takes less time.
     private static let smallFile = 64 << 20
 
     /// What stays of a log that had to grow, in bytes.
@@ -32,17 +32,19 @@ enum SQLiteFile {
         return configuration
     }
 
-    /// - Parameter lock: Takes the file itself too, before SQLite has it.
-    /// - Returns: The file, and how far it was looked at.
+    /// - Parameters:
+    ///   - lock: Takes the file itself too, before SQLite has it.
+    ///   - time: How long it may look for damage, in nanoseconds.
+    /// - Returns: The file, and what is still to be looked at; nil when all of it was.
     static func open(
-        _ path: String, _ lock: StoreLock, waitingForOwner wait: Int = 0
+        _ path: String, _ lock: StoreLock, waitingForOwner wait: Int = 0, lookingFor time: Int64 = checkTime
     ) throws(StoreFailure) -> (pool: DatabasePool, seen: Walk?) {
         do {
             let isNew = access(path, F_OK) != 0
             if isNew { try make(path) } else { try mustBeFile(path) }
             keepPrivate(path)
             try lock.lockStore(waitingFor: wait)
-            let seen = isNew ? nil : try look(at: path)
+            let seen = isNew ? nil : try look(at: path, for: time)
             let pool = try DatabasePool(path: path, configuration: configuration)
             if isNew { try keepName(of: path) }
             try pool.writeWithoutTransaction { db in
@@ -104,7 +106,7 @@ enum SQLiteFile {
     /// Makes sure that the file is ours, whole, and not newer than we are, before anything is written to it.
     ///
     /// - Returns: What is to be looked at later; nil when it has been seen wholly.
-    private static func look(at path: String) throws -> Walk? {
+    private static func look(at path: String, for time: Int64) throws -> Walk? {
         let isSmall = StoreCare.size(of: path) <= smallFile
         var walk: Walk?
         let queue = try DatabaseQueue(path: path, configuration: configuration)
@@ -115,13 +117,14 @@ enum SQLiteFile {
                 guard id == Schema.applicationID || id == 0 && isEmpty else {
                     throw StoreFailure("is a database of another program")
                 }
-                if isSmall { try check(db) }
+                let isSeen = try isSmall && check(db, for: time)
                 guard try !Schema.migrator.hasBeenSuperseded(db) else {
                     throw StoreFailure("was made by a newer Spindle than this one")
                 }
-                guard !isSmall, !isEmpty else { return }
+                guard !isSeen, !isEmpty else { return }
                 walk = Walk()
-                try walk?.go(on: db, for: checkTime)
+                // Of a small one the time is over.
+                if !isSmall { try walk?.go(on: db, for: time) }
             }
         } catch {
             // Closing would copy the log into the file; it is to stay as it is, and the process is about to end, or tries
@@ -134,31 +137,33 @@ enum SQLiteFile {
     }
 
     /// Looks for damage as long as that takes no time that anybody would notice.
-    private static func check(_ db: Database) throws {
-        let deadline = Deadline(after: checkTime)
+    ///
+    /// - Returns: Whether all of it was looked at.
+    private static func check(_ db: Database, for time: Int64) throws -> Bool {
+        // SQLite asks for the time only now and then.
+        guard time > 0 else { return false }
+        let deadline = Deadline(after: time)
         sqlite3_progress_handler(
             db.sqliteConnection, 10_000,
             { Unmanaged<Deadline>.fromOpaque($0!).takeUnretainedValue().hasPassed ? 1 : 0 },
             Unmanaged.passUnretained(deadline).toOpaque())
-        defer { sqlite3_progress_handler(db.sqliteConnection, 0, nil, nil) }
+        defer {
+            sqlite3_progress_handler(db.sqliteConnection, 0, nil, nil)
+            withExtendedLifetime(deadline) {}
+        }
         do {
             let found = try String.fetchAll(db, sql: "PRAGMA quick_check(1)")
-            guard found == ["ok"] else { throw StoreFailure("is damaged: \(found.first ?? "")") }
+            guard found == ["ok"] else { throw StoreFailure(damage: found.first ?? "") }
+            return true
         } catch let error as DatabaseError where error.resultCode == .SQLITE_INTERRUPT {
-            return  // nothing found in the time there was
+            return false
         }
-        withExtendedLifetime(deadline) {}
     }
 
     private final class Deadline {
-        private let time: UInt64
-        init(after delay: UInt64) { time = Self.now + delay }
-        var hasPassed: Bool { Self.now > time }
-        private static var now: UInt64 {
-            var time = timespec()
-            clock_gettime(CLOCK_MONOTONIC, &time)
-            return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-        }
+        private let time: Int64
+        init(after delay: Int64) { time = monotonicNanoseconds() + delay }
+        var hasPassed: Bool { monotonicNanoseconds() > time }
     }
 
     /// What has gone wrong with a store that is in use, in words for people.
@@ -172,15 +177,17 @@ enum SQLiteFile {
         }
     }
 
-    /// In words for people, with what they can do.
+    /// In words for people.
     static func failure(_ path: String, _ error: any Error) -> StoreFailure {
         let why: String
         switch error {
         case let failure as StoreFailure where failure.isOfDisk || failure.isFull: return failure
-        case let failure as StoreFailure: why = failure.description
+        case let failure as StoreFailure:
+            if let damage = failure.damage { return StoreFailure(damage: damage, in: path) }
+            why = failure.description
         case let error as DatabaseError
         where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
-            why = "is damaged: \(error.message ?? "not a database")"
+            return StoreFailure(damage: error.message ?? "not a database", in: path)
         case let error as DatabaseError
         where error.isFull
             || [.SQLITE_IOERR_WRITE, .SQLITE_CANTOPEN].contains(error.extendedResultCode)
@@ -192,12 +199,6 @@ enum SQLiteFile {
         case let error as DatabaseError: why = "cannot be opened: \(error.message ?? "error \(error.resultCode)")"
         default: why = "cannot be opened: \(error)"
         }
-        guard why.begins(with: "is damaged") else { return StoreFailure("the store \(path) \(why)") }
-        return StoreFailure(
-            """
-            the store \(path) \(why)
-            Nothing was changed. `spindle store check --store \(path)` says more; then put back a copy made by \
-            `spindle store backup`, or move the file (with its -wal and -shm) away to start with an empty one.
-            """)
+        return StoreFailure("the store \(path) \(why)")
     }
 }

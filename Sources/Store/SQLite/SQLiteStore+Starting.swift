@@ -102,18 +102,10 @@ extension SQLiteStore {
     private static func read(
         _ db: Database, _ condition: String, at now: Instant, _ reading: Reading, _ take: ([LeftJob]) -> Void
     ) throws {
-        let rows = try StoredRows(db, Rows.liveColumns, "WHERE \(condition) ORDER BY id")
-        let history = try StoredRows(db, Rows.eventColumns, "ORDER BY job, last")
-        // Both go by the same order; history of jobs that are not asked for is passed over.
-        var ahead = try history.next()
+        let rows = try LeftRows(db, condition)
         var batch: [LeftJob] = []
-        while let row = try rows.next(), !reading.isOver {
-            var events: [JobEvent] = []
-            while let part = ahead, part.key <= row.key {
-                if part.key == row.key { events += try Rows.events(part).events }
-                ahead = try history.next()
-            }
-            batch.append(try Rows.live(row, events, at: now))
+        while let job = try rows.next(at: now), !reading.isOver {
+            batch.append(job)
             if batch.count == Self.batch {
                 take(batch)
                 batch = []

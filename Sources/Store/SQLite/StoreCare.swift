@@ -1,3 +1,4 @@
+import EventLoop
 import GRDB
 import Glibc
 import Jobs
@@ -24,64 +25,96 @@ package enum StoreCare {
     ///
     /// - Returns: What is wrong, a line each; nothing when all is well.
     package static func check(_ path: String) throws(StoreFailure) -> [String] {
-        let (found, last) = try read(path) { db -> ([String], Int64?) in
-            var found: [String]
-            do {
-                found = try String.fetchAll(db, sql: "PRAGMA integrity_check(100)").filter { $0 != "ok" }
-            } catch let error as DatabaseError where error.resultCode == .SQLITE_CORRUPT {
-                return (["\(error.message ?? "the file is malformed")"], nil)
+        do throws(StoreFailure) {
+            let wrongs = try read(path) { db in
+                try String.fetchAll(db, sql: "PRAGMA integrity_check(100)").filter { $0 != "ok" }
             }
-            guard found.isEmpty else { return (found, nil) }
-            let both = try Int.fetchOne(db, sql: "SELECT count(*) FROM live JOIN finished USING (id)") ?? 0
-            if both > 0 { found.append("\(both) jobs are live and finished at once") }
-            for row in try Row.fetchAll(db, sql: "SELECT id FROM live WHERE attempt > max_attempts") {
-                found.append("job \(JobID(column: row[0])) has run more often than it may")
-            }
-            return (found, try Int64.fetchOne(db, sql: "SELECT max(id) FROM finished"))
+            // Of a file that is not whole, what its jobs are like says nothing.
+            return wrongs.isEmpty ? try readAll(path) : wrongs
+        } catch {
+            guard let damage = error.damage else { throw error }
+            return [damage]
         }
-        guard let last else { return found }
-        return try found + readAll(path, to: last)
     }
 
     /// Rows that are read at once: a longer look would keep the log of a server at work from beginning anew.
     private static let glance = 2_000
 
-    /// - Returns: Which finished jobs cannot be read.
-    private static func readAll(_ path: String, to last: Int64) throws(StoreFailure) -> [String] {
-        var found: [String] = []
+    /// Reads every job as servers do.
+    ///
+    /// - Returns: What is wrong with which.
+    private static func readAll(_ path: String) throws(StoreFailure) -> [String] {
         do {
             let queue = try open(path)
-            var next = Int64.min
-            while next <= last {
-                let count = try queue.read { db in
-                    let rows = try StoredRows(
-                        db, Rows.finishedColumns, "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", [next, last, glance])
-                    var count = 0
-                    while let row = try rows.next() {
-                        count += 1
-                        next = row.key.adding(saturating: 1)
-                        do throws(StoreFailure) {
-                            _ = try Rows.finished(row)
-                        } catch {
-                            found.append("job \(JobID(column: row.key)) cannot be read: \(error)")
-                        }
-                    }
-                    return count
-                }
-                if count < glance { break }
+            let (both, live, finished) = try queue.read { db in
+                (
+                    try Int.fetchOne(db, sql: "SELECT count(*) FROM live JOIN finished USING (id)") ?? 0,
+                    try Int64.fetchOne(db, sql: "SELECT max(id) FROM live"),
+                    try Int64.fetchOne(db, sql: "SELECT max(id) FROM finished")
+                )
             }
+            return try (both > 0 ? ["\(both) jobs are live and finished at once"] : [])
+                + readLive(queue, to: live) + readFinished(queue, to: finished)
         } catch {
             throw SQLiteFile.failure(path, error)
         }
+    }
+
+    private static func readLive(_ queue: DatabaseQueue, to last: Int64?) throws -> [String] {
+        var (found, first) = ([String](), Int64.min)
+        let now = Instant(nanoseconds: wallNanoseconds())
+        while let last, first <= last {
+            let count = try queue.read { db in
+                let rows = try LeftRows(db, in: first...last, atMost: glance)
+                let count = try readAll(noting: &found) { try rows.next(at: now) != nil }
+                first = (rows.last ?? last).adding(saturating: 1)
+                return count
+            }
+            if count < glance { break }
+        }
         return found
+    }
+
+    private static func readFinished(_ queue: DatabaseQueue, to last: Int64?) throws -> [String] {
+        var (found, first) = ([String](), Int64.min)
+        while let last, first <= last {
+            let count = try queue.read { db in
+                let rows = try StoredRows(
+                    db, Rows.finishedColumns, "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", [first, last, glance])
+                return try readAll(noting: &found) {
+                    guard let row = try rows.next() else { return false }
+                    first = row.key.adding(saturating: 1)
+                    _ = try Rows.finished(row)
+                    return true
+                }
+            }
+            if count < glance { break }
+        }
+        return found
+    }
+
+    /// - Parameter next: Reads one job; false when there is none.
+    /// - Returns: How many there were, whether they could be read or not.
+    private static func readAll(noting found: inout [String], _ next: () throws -> Bool) throws -> Int {
+        var count = 0
+        while true {
+            do {
+                guard try next() else { return count }
+            } catch let failure as StoreFailure {
+                guard let damage = failure.damage else { throw failure }
+                found.append(damage)
+            }
+            count += 1
+        }
     }
 
     package static func figures(_ path: String) throws(StoreFailure) -> Figures {
         var figures = try read(path) { db in
             var figures = Figures()
             if let server = try Row.fetchOne(db, sql: "SELECT * FROM server") {
-                figures.epoch = server["epoch"]
-                figures.isClean = server["clean"]
+                // Here, too, anything may stand in any column.
+                figures.epoch = Int.fromDatabaseValue(server["epoch"]) ?? 0
+                figures.isClean = Bool.fromDatabaseValue(server["clean"]) ?? false
             }
             figures.live = try Int.fetchOne(db, sql: "SELECT count(*) FROM live") ?? 0
             figures.running = try Int.fetchOne(db, sql: "SELECT count(*) FROM live WHERE running") ?? 0
@@ -89,12 +122,12 @@ package enum StoreCare {
                 db, sql: "SELECT state, count(*) FROM finished WHERE state <> 'succeeded' GROUP BY state ORDER BY state"
             )
             let all = try Int.fetchOne(db, sql: "SELECT count(*) FROM finished") ?? 0
-            figures.finished = bad.map { ($0[0], $0[1]) }
+            figures.finished = bad.map { (String.fromDatabaseValue($0[0]) ?? "other", $0[1]) }
             figures.finished.insert(("succeeded", all - figures.finished.reduce(0) { $0 + $1.count }), at: 0)
             figures.keys = try Int.fetchOne(db, sql: "SELECT count(*) FROM keys") ?? 0
             let ends = try Row.fetchOne(db, sql: "SELECT min(finished_at), max(finished_at) FROM finished")
-            figures.oldest = (ends?[0] as Int64?).map { Instant(nanoseconds: $0) }
-            figures.newest = (ends?[1] as Int64?).map { Instant(nanoseconds: $0) }
+            figures.oldest = ends.flatMap { Int64.fromDatabaseValue($0[0]) }.map { Instant(nanoseconds: $0) }
+            figures.newest = ends.flatMap { Int64.fromDatabaseValue($0[1]) }.map { Instant(nanoseconds: $0) }
             let page = try Int.fetchOne(db, sql: "PRAGMA page_size") ?? 0
             figures.freeBytes = page * (try Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0)
             return figures
@@ -125,7 +158,7 @@ package enum StoreCare {
             try copy.close()
             guard found == ["ok"] else {
                 clear(partial)
-                throw SQLiteFile.failure(path, StoreFailure("is damaged: \(found.first ?? "")"))
+                throw StoreFailure(damage: found.first ?? "", in: path)
             }
             try source.close()
         } catch let error as DatabaseError where isOfSource(error) {

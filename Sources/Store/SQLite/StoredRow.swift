@@ -26,6 +26,8 @@ struct StoredRow {
         self.columns = columns
     }
 
+    var table: String { columns.table }
+
     /// The first column as it stands there: a table's key is an integer whatever happened to the rest.
     var key: Int64 { sqlite3_column_int64(raw, 0) }
 
@@ -146,7 +148,5 @@ final class StoredRows {
 
 extension StoreFailure {
     /// Something stands in the file that no server has written.
-    static func damaged(_ what: String) -> StoreFailure {
-        StoreFailure("the store is damaged: \(what); `spindle store check` says more", isOfDisk: true)
-    }
+    static func damaged(_ what: String) -> StoreFailure { StoreFailure(damage: what, isOfDisk: true) }
 }

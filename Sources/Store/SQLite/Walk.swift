@@ -1,6 +1,6 @@
+import EventLoop
 import GRDB
 import GRDBSQLite
-import Glibc
 
 /// Reads tables and indices from end to end, some rows at a time, and finds where the file is damaged.
 ///
@@ -61,9 +61,9 @@ struct Walk: Sendable {
     ///
     /// - Parameter time: After that many nanoseconds it stops, to go on from there the next time.
     /// - Throws: What is wrong with the file.
-    mutating func go(on db: Database, for time: UInt64) throws {
-        let deadline = Self.now + time
-        while !isOver, Self.now < deadline {
+    mutating func go(on db: Database, for time: Int64) throws {
+        let deadline = monotonicNanoseconds() + time
+        while !isOver, monotonicNanoseconds() < deadline {
             if try goOn(db, Self.paths[path], until: deadline) {
                 path += 1
                 last = nil
@@ -72,7 +72,7 @@ struct Walk: Sendable {
     }
 
     /// - Returns: Whether its end was reached.
-    private mutating func goOn(_ db: Database, _ path: Path, until deadline: UInt64) throws -> Bool {
+    private mutating func goOn(_ db: Database, _ path: Path, until deadline: Int64) throws -> Bool {
         let keys = path.keys.joined(separator: ", ")
         var conditions = path.condition.isEmpty ? [] : [path.condition]
         if last != nil { conditions.append("(\(keys)) > (\(path.keys.map { _ in "?" }.joined(separator: ", ")))") }
@@ -94,7 +94,7 @@ struct Walk: Sendable {
             if let last, !Key.isBefore(last, here) { throw StoreFailure.damaged("\(path.name) is out of order") }
             last = here
             rows += 1
-            if rows % Self.stride == 0, Self.now > deadline { return false }
+            if rows % Self.stride == 0, monotonicNanoseconds() > deadline { return false }
         }
     }
 
@@ -127,11 +127,5 @@ struct Walk: Sendable {
                     raw, index, $0.bindMemory(to: CChar.self).baseAddress, CInt(bytes.count), copied)
             }
         }
-    }
-
-    private static var now: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
