@@ -139,9 +139,11 @@ extension Engine {
     private func endUnknown(_ record: JobRecord, grant: Int) {
         let error = JobError(type: "UnknownTask", message: "there is no task \"\(record.task)\" any more")
         let outcome = Outcome(.failed, of: record, at: now, error: error)
+        leaving.insert(record.id)
         journal.write(
             .ended(record, outcome, grant: grant, hasHistory: true),
             then: .then { [unowned self] in
+                leaving.remove(record.id)
                 record.apply(outcome)
                 store.keep(record)
             })

@@ -44,6 +44,8 @@ package final class Engine {
     private var isFeeding = false
     /// A job that an earlier server has left, while it takes its place again.
     var standing: LiveJob?
+    /// Jobs of tasks that are not there any more, until the disk has their ends.
+    var leaving: Set<JobID> = []
     /// While what an earlier server has left is not all there.
     var restoration: Restoration?
     private var newlyAccepted: [LiveJob] = []
@@ -129,6 +131,7 @@ package final class Engine {
     func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) {
         if let record = record(of: id) { return then(.success(record)) }
         if live[id] != nil { return then(.success(nil)) }
+        guard !leaving.contains(id) else { return whenStored(of: id) { [unowned self] in find(id, then) } }
         store.find(id, then)
     }
 

@@ -257,6 +257,23 @@ class ForeignRowTests(unittest.TestCase):
                         self.assertIn(part, check.stdout)
                     self.assertNotIn("says more", check.stdout + check.stderr)
 
+    def test_a_job_whose_task_is_gone_is_there_all_the_while_it_ends(self):
+        server = filled(self, live=1, paused=False)
+        store = sqlite3.connect(server.store)
+        self.addCleanup(store.close)
+        store.execute("UPDATE live SET not_before = NULL, due_at = NULL, task = 'gone'")
+        good = store.execute("SELECT * FROM live").fetchone()
+        for _ in range(5):
+            with store:
+                store.execute("DELETE FROM live")
+                store.execute("DELETE FROM finished")
+                store.execute(f"INSERT INTO live VALUES ({','.join('?' * len(good))})", good)
+            server.start()
+            shown = server.get(f"/v1/jobs/{text(good[0])}")
+            self.assertEqual(shown.status, 200, shown.body)
+            self.assertEqual((shown.json["state"], shown.json["error"]["type"]), ("failed", "UnknownTask"))
+            self.assertEqual(server.end(), 0)
+
     def test_a_finished_row_of_which_something_is_foreign_is_shown_or_refused_with_its_place(self):
         server = filled(self, finished=1)
         server.start()
