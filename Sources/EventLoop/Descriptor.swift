@@ -25,3 +25,13 @@ package struct Descriptor: ~Copyable, Sendable {
         return number
     }
 }
+
+extension Optional where Wrapped == Descriptor {
+    /// For system calls; -1 for none.
+    package var number: CInt {
+        switch self {
+        case .some(let descriptor): descriptor.number
+        case .none: -1
+        }
+    }
+}

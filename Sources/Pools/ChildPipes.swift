@@ -66,16 +66,6 @@ final class ChildPipes {
     }
 }
 
-extension Optional where Wrapped == Descriptor {
-    /// For system calls; -1 for none.
-    var number: CInt {
-        switch self {
-        case .some(let descriptor): descriptor.number
-        case .none: -1
-        }
-    }
-}
-
 /// A child that has just been started, and our ends of its descriptors; all but `pidfd` do not block.
 ///
 /// Whoever takes it over takes them out. If nobody does, it is killed, and waited for.

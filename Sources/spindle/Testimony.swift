@@ -16,11 +16,11 @@ final class Testimony {
     }
 
     /// What becomes descriptor 4 of the worker.
-    let descriptor: CInt
+    let descriptor: Descriptor
     private let state: WorkerState
     /// Where it says what it has begun for the next server; nil: nowhere.
     private let page: StartPage?
-    private let pageDescriptor: CInt
+    private let pageDescriptor: Descriptor?
     private let directory: WorkDirectory?
     private var calls: [Int: Call] = [:]
     /// Whether it said so before it answered `initialize`.
@@ -29,21 +29,15 @@ final class Testimony {
 
     /// - Returns: nil when there is no memory.
     init?() {
-        descriptor = spindle_shared_memory(WorkerState.size)
-        guard let state = WorkerState(mapping: descriptor) else {
-            close(descriptor)
-            return nil
-        }
+        guard let descriptor = Descriptor(ifOpen: spindle_shared_memory(WorkerState.size)),
+            let state = WorkerState(mapping: descriptor.number)
+        else { return nil }
+        self.descriptor = descriptor
         self.state = state
         // As with a server: without such memory there is no page.
         directory = spindle_is_in_memory(StartList.root) == 0 ? nil : try? WorkDirectory(below: StartList.root)
         page = directory.flatMap { StartPage(1, in: $0.path) }
-        pageDescriptor = page.map { open($0.path, O_RDONLY | O_CLOEXEC) } ?? -1
-    }
-
-    deinit {
-        close(descriptor)
-        if pageDescriptor >= 0 { close(pageDescriptor) }
+        pageDescriptor = if let page { Descriptor(opening: page.path, O_RDONLY) } else { nil }
     }
 
     /// Names it to a process that is about to be started.
@@ -183,7 +177,9 @@ final class Testimony {
 
     private func pageWord(_ number: Int) -> UInt64 {
         var word: UInt64 = 0
-        guard pageDescriptor >= 0, pread(pageDescriptor, &word, 8, off_t(8 * number)) == 8 else { return 0 }
+        guard pread(pageDescriptor.number, &word, 8, off_t(8 * number)) == 8 else {
+            return 0
+        }
         return word
     }
 }

@@ -1,4 +1,5 @@
 import CSpindle
+import EventLoop
 import Glibc
 import JSON
 import Jobs
@@ -20,8 +21,8 @@ final class WorkerConversation {
     private static let startPatience: CInt = 30_000
 
     private let pid: pid_t
-    private let pidfd: CInt
-    private let channel: CInt
+    private let pidfd: Descriptor
+    private var channel: Descriptor?
     private let traces: Bool
     /// All that has come, and how much of it was looked at.
     private var received: [UInt8] = []
@@ -38,12 +39,11 @@ final class WorkerConversation {
         var ends: (CInt, CInt) = (-1, -1)
         let made = withUnsafeMutableBytes(of: &ends) { spindle_socketpair($0.bindMemory(to: CInt.self).baseAddress) }
         guard made == 0 else { throw Failure(what: "no descriptors left") }
-        channel = ends.0
-        defer { close(ends.1) }
-        let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
-        defer { close(null) }
+        channel = Descriptor(owning: ends.0)
+        let other = Descriptor(owning: ends.1)
+        guard let null = Descriptor(opening: "/dev/null", O_RDONLY) else { throw Failure(what: "no /dev/null") }
         var child = spindle_child()
-        child.descriptors = (null, STDERR_FILENO, STDERR_FILENO, ends.1, testimony.descriptor)
+        child.descriptors = (null.number, STDERR_FILENO, STDERR_FILENO, other.number, testimony.descriptor.number)
         setenv("SPINDLE_FD", "3", 1)
         testimony.putIntoEnvironment()
         var descriptor: CInt = -1
@@ -55,18 +55,17 @@ final class WorkerConversation {
             child.envp = UnsafePointer(environ)
             return spindle_spawn(&child, &descriptor)
         }
-        pidfd = descriptor
         guard pid > 0 else { throw Failure(what: "\(argv[0]): \(String(cString: strerror(-pid)))") }
+        pidfd = Descriptor(owning: descriptor)
     }
 
     /// Ends the worker, whatever it does.
     func end() {
-        close(channel)
+        channel = nil
         if !hasEnded {
             kill(-pid, SIGKILL)
             _ = exitStatus(within: Self.patience)
         }
-        close(pidfd)
     }
 
     // MARK: Lines
@@ -75,7 +74,7 @@ final class WorkerConversation {
         var bytes = value.bytes
         if traces { say("→ " + String(decoding: bytes, as: UTF8.self)) }
         bytes.append(0x0A)
-        guard spindle_send(channel, bytes, bytes.count) == bytes.count else {
+        guard spindle_send(channel.number, bytes, bytes.count) == bytes.count else {
             throw Failure(what: "it has closed the channel")
         }
     }
@@ -95,7 +94,7 @@ final class WorkerConversation {
             guard received.count - looked <= WorkerProtocol.maximumLine else {
                 throw Failure(what: "it sent a line over \(WorkerProtocol.maximumLine) bytes")
             }
-            var wait = pollfd(fd: channel, events: Int16(POLLIN), revents: 0)
+            var wait = pollfd(fd: channel.number, events: Int16(POLLIN), revents: 0)
             guard poll(&wait, 1, patience) > 0 else {
                 throw Failure(what: "it did not answer within \(patience / 1000) s")
             }
@@ -106,7 +105,7 @@ final class WorkerConversation {
     /// Takes some of what has come, without waiting; false when there is nothing.
     private func takeIn() -> Bool {
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        let count = spindle_receive(channel, &buffer, buffer.count, 0)
+        let count = spindle_receive(channel.number, &buffer, buffer.count, 0)
         guard count > 0 else { return false }
         received += buffer[..<count]
         return true
@@ -151,11 +150,11 @@ final class WorkerConversation {
     }
 
     private func exitStatus(within patience: CInt) -> CInt? {
-        var wait = pollfd(fd: pidfd, events: Int16(POLLIN), revents: 0)
+        var wait = pollfd(fd: pidfd.number, events: Int16(POLLIN), revents: 0)
         guard poll(&wait, 1, patience) > 0 else { return nil }
         var status: CInt = 0
         var usage = rusage()
-        guard spindle_reap(pidfd, &status, &usage) == 1 else { return nil }
+        guard spindle_reap(pidfd.number, &status, &usage) == 1 else { return nil }
         hasEnded = true
         return status
     }
@@ -362,7 +361,7 @@ final class WorkerConversation {
             },
             Check(promise: "it ends when the channel does") { worker in
                 try worker.initialize()
-                shutdown(worker.channel, CInt(SHUT_WR))
+                shutdown(worker.channel.number, CInt(SHUT_WR))
                 guard worker.exitStatus(within: patience) != nil else {
                     throw Failure(what: "it goes on without a server")
                 }

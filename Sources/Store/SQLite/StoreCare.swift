@@ -171,9 +171,8 @@ package enum StoreCare {
             clear(partial)
             throw StoreFailure("cannot write \(target): \((error as? DatabaseError)?.message ?? "\(error)")")
         }
-        let file = Glibc.open(partial, O_RDONLY | O_CLOEXEC)
-        let isSynced = file >= 0 && fsync(file) == 0
-        close(file)
+        let file = Descriptor(opening: partial, O_RDONLY)
+        let isSynced = if let file { fsync(file.number) == 0 } else { false }
         guard isSynced, rename(partial, target) == 0 else {
             let why = String(cString: strerror(errno))
             clear(partial)
