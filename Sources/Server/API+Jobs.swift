@@ -57,24 +57,43 @@ extension API {
             guard let id = JobID(text) else { throw .invalid("/cursor", "is none that this server gave") }
             cursor = id
         }
-        engine.lists.list(JobQuery(filter, before: cursor, limit: limit)) { [unowned self] found in
+        var fields: Set<JobField> = []
+        for name in query["fields"]?.parts(at: ",", keepingEmpty: true) ?? [] {
+            guard let field = JobField(rawValue: String(name)) else {
+                throw .invalid("/fields", "\"\(name)\" is none of input, result")
+            }
+            fields.insert(field)
+        }
+        var wanted = JobQuery(filter, before: cursor, limit: limit)
+        wanted.isWhole = !fields.isEmpty
+        engine.lists.list(wanted) { [unowned self] found in
             switch found {
-            case .success(let page): respondList(exchange, page)
+            case .success(let page): respondList(exchange, page, whole: fields)
             case .failure(let failure): exchange.respond(Problem.unreadable(failure).response)
             }
         }
     }
 
-    private func respondList(_ exchange: Exchange, _ page: JobPage) {
+    /// A list with whole inputs and results ends after so many bytes.
+    private static let longestList = 8 << 20
+
+    private func respondList(_ exchange: Exchange, _ page: JobPage, whole fields: Set<JobField>) {
         var body: [UInt8] = []
         body.append(#"{"jobs":["#)
         let now = engine.now
+        var resume = page.resume
         for (index, job) in page.jobs.enumerated() {
-            if index > 0 { body.append(",") }
-            body.append(job: job, position: engine.scheduler.position(of: job.id), now: now)
+            if index > 0 {
+                guard body.count < Self.longestList else {
+                    resume = page.jobs[index - 1].id
+                    break
+                }
+                body.append(",")
+            }
+            body.append(job: job, position: engine.scheduler.position(of: job.id), now: now, whole: fields)
         }
         body.append(#"],"next":"#)
-        if let next = page.resume { body.append(jsonString: next.description) } else { body.append("null") }
+        if let next = resume { body.append(jsonString: next.description) } else { body.append("null") }
         body.append("}\n")
         exchange.respond(.json(200, body))
     }

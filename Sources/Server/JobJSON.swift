@@ -2,12 +2,20 @@ import JSON
 import Jobs
 import Store
 
+/// What may be long of a job, and is in a list only up to ``JobQuery/briefBytes`` unless it was asked for by `fields`.
+enum JobField: String, CaseIterable {
+    case input, result
+
+    static let all = Set(allCases)
+}
+
 /// A job and its parts, written as the API has them.
 extension [UInt8] {
     /// - Parameters:
     ///   - position: The place of a queued job.
     ///   - now: For the estimated end.
-    mutating func append(job: JobRecord, position: Int?, now: Instant) {
+    ///   - fields: Which of input and result are written however long they are.
+    mutating func append(job: JobRecord, position: Int?, now: Instant, whole fields: Set<JobField> = JobField.all) {
         append(#"{"id":""#)
         job.id.write(to: &self)
         append(#"","task":"#)
@@ -44,10 +52,7 @@ extension [UInt8] {
         }
         append(#","position":"#)
         if let position { append(integer: position) } else { append("null") }
-        append(#","input":"#)
-        append(contentsOf: job.input)
-        append(#","result":"#)
-        if job.result.isEmpty { append("null") } else { append(contentsOf: job.result) }
+        append(input: job.input, result: job.result, of: job, whole: fields)
         append(#","error":"#)
         if let error = job.error { append(error: error) } else { append("null") }
         append(#","labels":{"#)
@@ -76,6 +81,34 @@ extension [UInt8] {
         append(#"/result","log":"/v1/jobs/"#)
         job.id.write(to: &self)
         append(#"/log"}}"#)
+    }
+
+    /// Both, but for what is long and not asked for.
+    private mutating func append(input: [UInt8], result: [UInt8], of job: JobRecord, whole fields: Set<JobField>) {
+        var left: [JobField] = []
+        append(#","input":"#)
+        if input.isEmpty || input.count > JobQuery.briefBytes && !fields.contains(.input) {
+            left.append(.input)
+            append("null")
+        } else {
+            append(contentsOf: input)
+        }
+        append(#","result":"#)
+        if job.isResultLeftOut || result.count > JobQuery.briefBytes && !fields.contains(.result) {
+            left.append(.result)
+            append("null")
+        } else if result.isEmpty {
+            append("null")
+        } else {
+            append(contentsOf: result)
+        }
+        guard !left.isEmpty else { return }
+        append(#","left_out":["#)
+        for (index, field) in left.enumerated() {
+            if index > 0 { append(",") }
+            append(jsonString: field.rawValue)
+        }
+        append("]")
     }
 
     /// The members, without the braces.

@@ -38,6 +38,11 @@ package struct JobQuery: Sendable {
     /// Only jobs older than this one.
     package var before: JobID?
     package var limit: Int
+    /// Whether inputs and results of any length are wanted; else none over ``briefBytes``.
+    package var isWhole = false
+
+    /// What a list has of an input or a result unless it was asked for more.
+    package static let briefBytes = 1024
 
     package init(_ filter: JobFilter = JobFilter(), before: JobID? = nil, limit: Int) {
         self.filter = filter
@@ -47,7 +52,7 @@ package struct JobQuery: Sendable {
 }
 
 package struct JobPage: Sendable {
-    /// At most as many as asked for.
+    /// At most as many as asked for. Those that have ended and were read from a disk are without events and log.
     package var jobs: [JobRecord]
     /// Where the search goes on: all matching jobs that are not older are on this page. nil: there are no more.
     package var resume: JobID?

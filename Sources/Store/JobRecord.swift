@@ -32,6 +32,8 @@ package final class JobRecord: @unchecked Sendable {
     package var finishedAt: Instant?
     /// JSON on one line; empty while there is none.
     package var result: [UInt8] = []
+    /// Whether there is one that was not read, because it is long and a list has it not; nor then has it such an input.
+    package var isResultLeftOut = false
     package var error: JobError?
     package var usage: Usage?
     package var cancel: (how: StopMethod, took: Duration)?

@@ -224,5 +224,57 @@ class CancelTests(ServerTest):
         self.assertEqual(self.server.wait(jobs[0]["id"])["state"], "cancelled")
 
 
+class ListTests(ServerTest):
+    """A list stays small whatever its jobs hold."""
+    arguments = ("--threads", "1", "--processes", "2", "--python", "t.py")
+    files = {"t.py": "import spindle\n\n@spindle.task\ndef make(n: int, pad: str = ''):\n    return 'x' * n\n"}
+
+    def page(self, **query):
+        answer = self.server.get("/v1/jobs?" + urllib.parse.urlencode(query))
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer
+
+    def test_long_inputs_and_results_are_left_out_and_said_to_be_and_come_when_asked_for(self):
+        self.server.ask("PATCH", "/v1/queues/held", {"paused": True})
+        pad = "p" * 100_000
+        waiting = self.server.submit("make", {"n": 1, "pad": pad}, queue="held")
+        long = [self.server.submit("make", {"n": 900_000, "pad": pad}) for _ in range(30)]
+        just, over = self.server.submit("make", {"n": 1022}), self.server.submit("make", {"n": 1023})
+        for job in [*long, just, over]:
+            self.assertEqual(self.server.wait(job)["state"], "succeeded")
+        for again in (False, True):
+            if again:
+                self.server.end()
+                self.server.start()
+            answer = self.page(limit=100)
+            self.assertLess(len(answer.body), 60_000)
+            listed = {job["id"]: job for job in answer.json["jobs"]}
+            self.assertEqual(set(listed), {waiting, *long, just, over})
+            self.assertEqual({listed[job]["input"] for job in [waiting, *long]} | {listed[job]["result"] for job in long}, {None})
+            self.assertEqual([listed[job].get("left_out") for job in (waiting, long[0], just, over)],
+                             [["input"], ["input", "result"], None, ["result"]])
+            self.assertEqual((len(listed[just]["result"]), listed[over]["result"]), (1022, None))
+            # Whole, as many as go into some megabytes, and each once over all pages.
+            seen, query = [], {"limit": 100, "fields": "result"}
+            while True:
+                answer = self.page(**query)
+                self.assertLess(len(answer.body), 12 << 20)
+                for job in answer.json["jobs"]:
+                    self.assertNotIn("result", job.get("left_out", []))
+                    if job["id"] in long:
+                        self.assertEqual((len(job["result"]), job["input"], job["left_out"]), (900_000, None, ["input"]))
+                    seen.append(job["id"])
+                if answer.json["next"] is None:
+                    break
+                query["cursor"] = answer.json["next"]
+            self.assertEqual(seen, [over, just, *reversed(long), waiting])
+            whole = self.page(limit=100, fields="input,result", queue="held").json["jobs"]
+            self.assertEqual([job["input"]["pad"] for job in whole], [pad])
+            self.assertEqual(len(self.server.get(f"/v1/jobs/{long[0]}").json["result"]), 900_000)
+        for wrong in ("", "result,", "error", "Result"):
+            answer = self.server.get("/v1/jobs?fields=" + wrong)
+            self.assertEqual((answer.status, answer.json["errors"][0]["pointer"]), (422, "/fields"))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -31,6 +31,9 @@ struct QueryParameter {
     static let jobLimit = QueryParameter("limit", 1...500, "How many at most; 50 unless said otherwise")
     static let eventLimit = QueryParameter("limit", 1...1000, "How many at most")
     static let cursor = QueryParameter("cursor", Schemas.jobID, "The `next` of the page before")
+    static let fields = QueryParameter(
+        "fields", ["type": "string", "pattern": "^(input|result)(,(input|result))*$"],
+        "`input`, `result`: whole; else a page has them up to 1 KiB each, and says in `left_out` which are not there")
     static let after = QueryParameter("after", Int.counts, "The last event that is known")
     static let every = QueryParameter("every", Schemas.duration, "The state of everything, no more often than that")
     static let close = QueryParameter("close", ["enum": ["true", "false"]], "Whether this is the last of the input")

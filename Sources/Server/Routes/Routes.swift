@@ -41,7 +41,7 @@ extension API {
         [
             Route(
                 .get, "/v1/jobs", .read, "listJobs", "Jobs, newest first",
-                query: QueryParameter.filter + [.jobLimit, .cursor], takesLabels: true,
+                query: QueryParameter.filter + [.jobLimit, .cursor, .fields], takesLabels: true,
                 answers: [.found("JobList", "A page, and where the next one begins")], listJobs),
             Route(
                 .get, "/v1/jobs/{id}", .read, "getJob", "One job; with Prefer: wait=N a long poll",

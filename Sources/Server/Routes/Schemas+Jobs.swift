@@ -36,7 +36,10 @@ extension Schemas {
             "finished_at": nullable(schema: time), "usage": nullable(schema: reference("Usage")),
             "links": object(["self": text, "events": text, "result": text, "log": text]),
         ],
-        optional: ["pool_reason": text, "cancel": object(["how": stopMethod, "seconds": number])])
+        optional: [
+            "pool_reason": text, "cancel": object(["how": stopMethod, "seconds": number]),
+            "left_out": list(names(JobField.allCases.map(\.rawValue))),
+        ])
 
     private static let stopMethod = reference("StopMethod")
 

@@ -11,12 +11,15 @@ struct FinishedList {
     private static let mostRows = 20_000
     /// When the last go begins, in nanoseconds.
     private static let time: Int64 = 8_000_000
+    /// After so many bytes of texts the page ends: others wait for their lists too.
+    private static let mostBytes = 64 << 20
 
     private let query: JobQuery
     /// Whether an index has all that is asked for.
     private let isIndexed: Bool
     private var conditions = ["id < ?", "id >= ?"]
     private var arguments: [any DatabaseValueConvertible] = []
+    private var bytes = 0
 
     init(_ query: JobQuery) {
         self.query = query
@@ -49,12 +52,12 @@ struct FinishedList {
         }
     }
 
-    func page(_ db: Database) throws -> JobPage {
+    mutating func page(_ db: Database) throws -> JobPage {
         var jobs: [JobRecord] = []
         var before = query.before?.column ?? .max
         guard !isIndexed else {
             try read(db, from: .min, before: before, into: &jobs)
-            return rounded(jobs, resume: nil)
+            return rounded(jobs, resume: bytes < Self.mostBytes ? nil : jobs.last?.id)
         }
         let deadline = monotonicNanoseconds() + Self.time
         for _ in 0..<Self.mostRows / Self.stretch {
@@ -62,6 +65,7 @@ struct FinishedList {
                 db.cachedStatement(sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"),
                 arguments: [before, Self.stretch - 1])
             try read(db, from: first ?? .min, before: before, into: &jobs)
+            guard bytes < Self.mostBytes else { return rounded(jobs, resume: jobs.last?.id) }
             guard let first, jobs.count <= query.limit else { return rounded(jobs, resume: nil) }
             before = first
             guard monotonicNanoseconds() < deadline else { break }
@@ -75,10 +79,13 @@ struct FinishedList {
         return JobPage(Array(jobs.prefix(query.limit)), resume: jobs[query.limit - 1].id)
     }
 
-    private func read(_ db: Database, from first: Int64, before: Int64, into jobs: inout [JobRecord]) throws {
+    private mutating func read(_ db: Database, from first: Int64, before: Int64, into jobs: inout [JobRecord]) throws {
         let rows = try StoredRows(
-            db, Rows.finishedColumns, "WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
+            db, Rows.listedColumns, "WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
             StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
-        while let row = try rows.next() { jobs.append(try Rows.finished(row)) }
+        let longest = query.isWhole ? .max : JobQuery.briefBytes
+        while bytes < Self.mostBytes, let row = try rows.next() {
+            jobs.append(try Rows.finished(row, longest: longest, read: &bytes))
+        }
     }
 }

@@ -14,6 +14,10 @@ enum Rows {
     static let finishedColumns = StoredRow.Columns(
         table: "finished",
         names: common + ["attempt", "state", "finished_at", "facts", "events", "result", "log", "log_dropped"])
+    /// For lists: what is long and not shown stays on the disk.
+    static let listedColumns = StoredRow.Columns(
+        table: "finished",
+        names: common + ["attempt", "state", "finished_at", "facts", "'[]'", "result", "NULL", "0"])
     static let eventColumns = StoredRow.Columns(table: "events", names: ["job", "events"])
 
     /// A live job, with what the disk knows of its attempts.
@@ -44,15 +48,27 @@ enum Rows {
     }
 
     static func finished(_ row: consuming StoredRow) throws(StoreFailure) -> JobRecord {
+        var bytes = 0
+        return try finished(row, read: &bytes)
+    }
+
+    /// - Parameters:
+    ///   - longest: Of an input and a result; a longer one is left out.
+    ///   - bytes: Grows by what was read.
+    static func finished(
+        _ row: consuming StoredRow, longest: Int = .max, read bytes: inout Int
+    ) throws(StoreFailure) -> JobRecord {
         var row = row
-        let record = try job(&row)
+        defer { bytes += row.bytes }
+        let record = try job(&row, longest: longest)
         record.startedAt = try row.timeIfAny()
         record.attempt = try row.integer(in: Int.counts)
         record.state = try row.parsed("end of a job") { JobState(rawValue: $0).flatMap { $0.isFinal ? $0 : nil } }
         record.finishedAt = try row.time()
         try row.parsed("facts of ours") { Facts.read($0, into: record) ? () : nil }
         record.events = EventLog(stored: try events(&row))
-        record.result = try row.bytesOfTextIfAny()
+        record.result = try row.bytesOfTextIfAny(longest: longest)
+        record.isResultLeftOut = record.result.isEmpty && row.hasLeftOut
         record.log = LogTail(try row.blobIfAny(), dropped: try row.integer(in: Int.counts))
         return record
     }
@@ -67,7 +83,7 @@ enum Rows {
         try row.parsed("events of ours") { Facts.readEvents($0) }
     }
 
-    private static func job(_ row: inout StoredRow) throws(StoreFailure) -> JobRecord {
+    private static func job(_ row: inout StoredRow, longest: Int = .max) throws(StoreFailure) -> JobRecord {
         let id = try row.id()
         // No job's: tables mark free places with it.
         guard id.rawValue != 0 else { throw .damaged("table \(row.table), a job with the id 0") }
@@ -79,7 +95,7 @@ enum Rows {
         let timeout = try row.integerIfAny(in: 0 ... .max)
         let key = try row.textIfAny()
         let labels = try row.labelsIfAny()
-        let input = try row.json()
+        let input = try row.json(longest: longest)
         let createdAt = try row.time()
         let notBefore = try row.timeIfAny()
         let poolReason = try row.textIfAny()
@@ -96,9 +112,10 @@ extension StoredRow {
     }
 
     /// JSON as it came.
-    fileprivate mutating func json() throws(StoreFailure) -> [UInt8] {
+    fileprivate mutating func json(longest: Int) throws(StoreFailure) -> [UInt8] {
         let place = self
-        let bytes = try bytesOfText()
+        let bytes = try bytesOfText(longest: longest)
+        guard !hasLeftOut else { return bytes }
         do throws(JSONError) {
             _ = try JSONReader.withReader(of: bytes, depth: JSONReader.envelopedDepth) { (reader) throws(JSONError) in
                 try reader.readRange()

@@ -175,7 +175,10 @@ package final class SQLiteStore: JobStore {
 
     package func list(_ query: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void) {
         guard query.filter.wantsFinished else { return then(.success(JobPage([], resume: nil))) }
-        read(then) { db in try FinishedList(query).page(db) }
+        read(then) { db in
+            var list = FinishedList(query)
+            return try list.page(db)
+        }
     }
 
     /// Reads on a connection of its own and answers on the loop.

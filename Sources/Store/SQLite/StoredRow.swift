@@ -19,6 +19,10 @@ struct StoredRow {
     private let raw: OpaquePointer
     private let columns: Columns
     private var next: CInt = 0
+    /// Bytes of texts and of what else was read so far, be it left out.
+    private(set) var bytes = 0
+    /// Whether the last text was left out, because it is longer than it may be.
+    private(set) var hasLeftOut = false
 
     init(_ owner: Statement, _ raw: OpaquePointer, _ columns: Columns) {
         self.owner = owner
@@ -62,9 +66,18 @@ struct StoredRow {
     mutating func textIfAny() throws(StoreFailure) -> String? { isNull ? nil : try text() }
 
     /// Text as its bytes.
-    mutating func bytesOfText() throws(StoreFailure) -> [UInt8] { Array(try utf8(SQLITE_TEXT, "text")) }
+    ///
+    /// - Parameter longest: What is longer is left out, and empty.
+    mutating func bytesOfText(longest: Int = .max) throws(StoreFailure) -> [UInt8] {
+        let text = try utf8(SQLITE_TEXT, "text")
+        hasLeftOut = text.count > longest
+        return hasLeftOut ? [] : Array(text)
+    }
 
-    mutating func bytesOfTextIfAny() throws(StoreFailure) -> [UInt8] { isNull ? [] : try bytesOfText() }
+    mutating func bytesOfTextIfAny(longest: Int = .max) throws(StoreFailure) -> [UInt8] {
+        hasLeftOut = false
+        return isNull ? [] : try bytesOfText(longest: longest)
+    }
 
     mutating func blobIfAny() throws(StoreFailure) -> [UInt8] {
         isNull ? [] : Array(try utf8(SQLITE_BLOB, "bytes"))
@@ -89,6 +102,7 @@ struct StoredRow {
             type == SQLITE_TEXT ? UnsafeRawPointer(sqlite3_column_text(raw, next)) : sqlite3_column_blob(raw, next)
         let count = Int(sqlite3_column_bytes(raw, next))
         next += 1
+        bytes += count
         return UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count)
     }
 
