@@ -128,7 +128,7 @@ final class CommandRun {
 
     private func take(_ line: [UInt8], _ stream: String) {
         let text = String(decoding: line, as: UTF8.self)
-        if let progress = Progress(directive: text) { return report(.progress(attempt.id, progress)) }
+        if let progress = Progress(drawn: text) { return report(.progress(attempt.id, progress)) }
         report(.log(attempt.id, stream: stream, text: text))
     }
 
@@ -181,6 +181,10 @@ final class CommandRun {
     }
 
     private func success() -> AttemptResult {
+        if total > kept.count, case .text = command.result {
+            let said = "the result is the last \(kept.count) of \(total) bytes of output"
+            report(.log(attempt.id, stream: "control", text: said))
+        }
         var text = kept
         kept = []
         if text.last == 0x0A { text.removeLast() }

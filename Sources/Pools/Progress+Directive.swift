@@ -2,6 +2,19 @@ import EventLoop
 import Jobs
 
 extension Progress {
+    /// Reads a line that may have been drawn several times, each time behind a carriage return: the last one counts.
+    ///
+    /// - Returns: nil when not all that was drawn are directives.
+    init?(drawn line: String) {
+        guard line.holds("\r") else {
+            self.init(directive: line)
+            return
+        }
+        let drawn = line.parts(at: "\r").map { Progress(directive: String($0)) }
+        guard let last = drawn.last, let last, drawn.allSatisfy({ $0 != nil }) else { return nil }
+        self = last
+    }
+
     /// Reads a line like `::progress 42/100 message`, or `::progress 42`.
     ///
     /// - Returns: nil for any other line: it is the program's own, and is shown in the log.

@@ -113,7 +113,7 @@ final class Throttle {
     private func tellDropped(_ count: Int, _ job: LiveJob) {
         guard count > 0 else { return }
         engine.append(
-            .log(stream: "control", text: "\(count) lines dropped: too many a second; the end of the log has all"),
+            .log(stream: "control", text: "\(count) lines dropped: too many a second; the log has the last MiB"),
             to: job)
     }
 

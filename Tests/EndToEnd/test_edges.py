@@ -1,6 +1,7 @@
 """Nothing that comes from outside ends the server or makes it stand still: requests, programs, workers, files, flags."""
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import unittest
@@ -108,11 +109,19 @@ class ProgressTests(EdgeTest):
     def test_a_directive_with_nothing_or_nonsense_behind_it_is_a_line_of_the_log(self):
         for text in ["::progress ", "::progress", "::progress  ", "::progress /", "::progress 1/", "::progress /1",
                      "::progress nan", "::progress inf", "::progress -inf/1", "::progress 1/0", "::progress -1/2", "::progress 1/-2",
-                     "::progress 1/nan", "::progress 1/2/3", "::progress \t", "::progress 0x", "::progress one/two"]:
+                     "::progress 1/nan", "::progress 1/2/3", "::progress \t", "::progress 0x", "::progress 0x1/2", "::progress one/two"]:
             with self.subTest(text=text):
                 job = self.server.wait(self.server.submit("show", {"text": text}))
                 self.assertEqual((job["state"], job["progress"]), ("succeeded", None))
                 self.assertEqual(self.server.get(f"/v1/jobs/{job['id']}/log").body.decode(), text + "\n")
+
+    def test_a_directive_counts_as_it_is_drawn(self):
+        for text, fraction, message in (("::progress 1/4\r", 0.25, None), ("::progress 1/4 a\r::progress 2/4 b\r", 0.5, "b"),
+                                        ("\r::progress 3/4", 0.75, None), ("::progress 1/4\rdone", None, None)):
+            with self.subTest(text=text):
+                job = self.server.wait(self.server.submit("show", {"text": text}))
+                progress = job["progress"] or {"fraction": None, "message": None}
+                self.assertEqual((progress["fraction"], progress["message"]), (fraction, message))
 
     def test_progress_of_any_size_can_be_looked_at_ever_after(self):
         texts = ["::progress 1/1000000000000", "::progress 1e-300/1e300", "::progress 1e308/1e-308", "::progress 4.9e-324/1",
@@ -193,7 +202,7 @@ class OutputTests(EdgeTest):
         "digits": ["sh", "-c", "head -c 16000 /dev/zero | tr '\\0' 7; sleep 0.1; echo; echo 42%"],
         "evil": ["sh", "-c", "head -c 16000 /dev/zero | tr '\\0' a; echo b; echo done"],
         "bar": ["sh", "-c", r"printf '1%%\r2%%\r3%%'; cat > /dev/null; printf '\r99%%\r100%%\n'"],
-        "many": ["seq", "1", "60000"],
+        "many": ["seq", "1", "60000"], "long": ["seq", "1", "200000"],
         **COMMANDS,
     }
     more = {"digits": {"progress": r"'(\d+)%'"}, "evil": {"progress": "'(a+)+c'"},
@@ -234,6 +243,15 @@ class OutputTests(EdgeTest):
         job = self.server.submit("many")
         self.assertEqual(self.server.wait(job)["state"], "succeeded")
         self.assertEqual(self.server.get(f"/v1/jobs/{job}/log").body.decode().split(), [str(n) for n in range(1, 60_001)])
+
+    def test_of_output_that_is_no_whole_result_the_job_says_so(self):
+        job = self.server.submit("long")
+        done = self.server.wait(job)
+        log = self.server.get(f"/v1/jobs/{job}/log").body.decode()
+        said = re.search(r"\nthe result is the last (\d+) of 1288895 bytes of output\n$", log)
+        self.assertEqual(int(said[1]), len(done["result"]) + 1)
+        self.assertTrue(done["result"].endswith("\n199999\n200000"))
+        self.assertLessEqual(len(log), 1 << 20)
 
     def test_what_is_too_long_for_a_program_is_the_inputs_fault_and_not_tried_again(self):
         job = self.server.wait(self.server.submit("show", {"text": "x" * 200_000}, max_attempts=3))
