@@ -1,10 +1,14 @@
 """What the signature of a function says: the schema of its input, how its arguments are made, the schema of its result."""
 import inspect
 import json
+import os
 import typing
 
-from .shapes import Definitions, hints_of, shape_of
+from .shapes import MISFITS, Definitions, hints_of, misfit, shape_of
 from .values import InvalidInput, InvalidOutput, clean, encode
+
+#: Where code stands that is not the task's own: ours, Python's, and packages installed with it; "<" begins what is in no file.
+_OTHERS = (os.path.dirname(__file__), os.path.dirname(os.__file__), "<")
 
 
 def signature(function):
@@ -66,8 +70,8 @@ def _binder(parameters, shapes, more):
                 names[name] = member if make is None else make(member)
             except InvalidInput:
                 raise
-            except (ValueError, TypeError, KeyError) as error:
-                raise InvalidInput(f"/{name}: {clean(error, 4096)}") from error
+            except MISFITS as error:
+                raise _invalid(misfit(error, name))
         places = []
         for parameter in by_place:
             if parameter.name not in names and all(later.name not in names for later in by_place):
@@ -75,3 +79,19 @@ def _binder(parameters, shapes, more):
             places.append(names.pop(parameter.name, parameter.default))
         return places, names
     return bind
+
+
+def _invalid(found):
+    error = InvalidInput(f"{clean(found.where, 1000)}: {found}")
+    error.__cause__ = _of_task(found.origin)
+    return error
+
+
+def _of_task(error):
+    """The error, if code of the task had a part in it (a `__post_init__`, say); None: its message and the place say all."""
+    frames = error.__traceback__
+    while frames is not None:
+        if not frames.tb_frame.f_code.co_filename.startswith(_OTHERS):
+            return error
+        frames = frames.tb_next
+    return None

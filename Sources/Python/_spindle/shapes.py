@@ -16,13 +16,37 @@ import typing
 import uuid
 
 from . import models
-from .values import encode
+from .values import clean, encode, step
+
+
+#: What making a value of a type raises where it does not fit.
+MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
+
+
+class Misfit(ValueError):
+    """What does not fit, some steps into the value.
+
+    where: a JSON pointer. origin: what was raised there.
+    """
+
+    def __init__(self, where, origin):
+        super().__init__(origin)
+        self.where, self.origin = where, origin
+
+    def __str__(self):
+        return clean(self.origin, 4096)
+
+
+def misfit(error, place):
+    """The same failure, seen from one step further out: `place` is the name of a member or the number of an element."""
+    below, origin = (error.where, error.origin) if isinstance(error, Misfit) else ("", error)
+    return Misfit(f"/{step(place)}{below}", origin)
 
 
 class Shape:
     """A type, as JSON has it.
 
-    make: takes a value as JSON has it and returns one of the type; raises ValueError or TypeError for what does not fit.
+    make: takes a value as JSON has it and returns one of the type; raises one of `MISFITS` for what does not fit.
     is_plain: what fits the schema is a value of the type already.
     """
 
@@ -212,7 +236,7 @@ def _container(kind, arguments, inner):
         made = _LISTS.get(kind) or _SETS[kind]
         if kind in _SETS:
             schema["uniqueItems"] = True
-        return Shape(schema, lambda value: made([item.make(one) for one in _list(value)]),
+        return Shape(schema, lambda value: made(_each(item.make, _list(value))),
                      is_plain=item.is_plain and made is list)
     if kind is tuple:
         return _tuple(arguments, inner)
@@ -223,7 +247,13 @@ def _container(kind, arguments, inner):
         made = _OBJECTS[kind]
 
         def make(value):
-            return made({name.make(key): item.make(one) for key, one in _dict(value).items()})
+            members = {}
+            for key, one in _dict(value).items():
+                try:
+                    members[name.make(key)] = item.make(one)
+                except MISFITS as error:
+                    raise misfit(error, key) from None
+            return made(members)
         schema = {"type": "object", "additionalProperties": item.schema or True} if arguments else {"type": "object"}
         return Shape(schema, make, is_plain=item.is_plain and name.is_plain and made is dict)
     return None
@@ -234,17 +264,27 @@ def _tuple(arguments, inner):
         return Shape({"type": "array"}, lambda value: tuple(_list(value)))
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         item = inner(arguments[0])
-        return Shape({"type": "array", "items": item.schema}, lambda value: tuple(item.make(one) for one in _list(value)))
+        return Shape({"type": "array", "items": item.schema}, lambda value: tuple(_each(item.make, _list(value))))
     items = [inner(argument) for argument in arguments if argument != ()]
 
     def make(value):
         if len(_list(value)) != len(items):
             raise ValueError(f"expected {len(items)} items")
-        return tuple(item.make(one) for item, one in zip(items, value))
+        return tuple(_each(lambda pair: pair[0].make(pair[1]), zip(items, value)))
     schema = {"type": "array", "minItems": len(items), "maxItems": len(items)}
     if items:
         schema["prefixItems"] = [item.schema for item in items]
     return Shape(schema, make)
+
+
+def _each(make, values):
+    made = []
+    try:
+        for value in values:
+            made.append(make(value))
+    except MISFITS as error:
+        raise misfit(error, len(made)) from None
+    return made
 
 
 def _list(value):
@@ -273,13 +313,29 @@ def _union(parts):
         # 1 is a whole number where both are welcome, 1.0 is none.
         if type(value) in numbers:
             return value
-        for part in parts:
-            try:
-                return part.make(value)
-            except (ValueError, TypeError, KeyError):
-                continue
-        raise ValueError("fits none of the alternatives")
+        failures = []
+        try:
+            for part in parts:
+                try:
+                    return part.make(value)
+                except MISFITS as error:
+                    failures.append(error)
+            raise _closest(failures)
+        finally:
+            failures = None  # their tracebacks hold this frame
     return Shape(schema, make, is_plain=all(part.is_plain for part in parts))
+
+
+def _closest(failures):
+    """Of what keeps a value from each of its alternatives the one that says most."""
+    deepest = max(failures, key=lambda error: getattr(error, "where", "").count("/"))
+    if isinstance(deepest, Misfit):
+        return deepest
+    # Who wants another type of JSON has not looked at the value.
+    looked = [error for error in failures if not isinstance(error, TypeError)] or failures
+    if len(looked) == 1:
+        return looked[0]
+    return ValueError("fits none of the alternatives: " + "; ".join(dict.fromkeys(clean(error, 400) for error in looked)))
 
 
 def _choice(values, members):
@@ -336,7 +392,10 @@ def _members(hint, names, needed, hints, inner, made):
         for name, member in _dict(value).items():
             if name not in parts:
                 raise ValueError(f"{hint.__name__} has no member {name!r}")
-            members[name] = parts[name].make(member)
+            try:
+                members[name] = parts[name].make(member)
+            except MISFITS as error:
+                raise misfit(error, name) from None
         for name in needed:
             if name not in members:
                 raise ValueError(f"{hint.__name__} lacks {name!r}")

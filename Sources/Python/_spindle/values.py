@@ -172,7 +172,7 @@ def _find(value):
                 wrong = _find_name(node, where)
                 if wrong:
                     return wrong
-                below = [(item, f"{where}/{_step(key)}", depth + 1) for key, item in node.items()]
+                below = [(item, f"{where}/{step(key)}", depth + 1) for key, item in node.items()]
             elif isinstance(node, (list, tuple)):
                 below = [(item, f"{where}/{index}", depth + 1) for index, item in enumerate(node)]
             else:
@@ -215,5 +215,6 @@ def _name(key):
     return int.__repr__(key) if isinstance(key, int) else float.__repr__(key)
 
 
-def _step(key):
+def step(key):
+    """A name of a member, or the number of an element, as one step of a JSON pointer."""
     return clean(_name(key), 200).replace("~", "~0").replace("/", "~1")

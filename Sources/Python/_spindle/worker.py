@@ -444,9 +444,16 @@ class Worker:
 def _frames(error):
     """The traceback of an error, as far as it can be had, without what this package adds to it."""
     try:
-        frames = traceback.TracebackException.from_exception(error)
-        while frames.stack and os.path.dirname(frames.stack[0].filename) == PLACE:
-            del frames.stack[0]
+        frames = cause = traceback.TracebackException.from_exception(error)
+        is_ours = True
+        while cause is not None:
+            while cause.stack and os.path.dirname(cause.stack[0].filename) == PLACE:
+                del cause.stack[0]
+            is_ours = is_ours and not cause.stack
+            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        # Nothing of the task's is in it: the message says all. A mistake of its syntax has its place beside the stack.
+        if is_ours and isinstance(error, Never):
+            return []
         lines = clean("".join(frames.format()), LONGEST_ERROR).splitlines()
     except Exception:  # a message or a name that cannot be had
         return []
