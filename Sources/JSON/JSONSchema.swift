@@ -157,6 +157,11 @@ final class SchemaNode: Sendable {
         var minProperties: Int?
         var maxProperties: Int?
         var uniqueItems = false
+
+        /// Whether any of them is about a number.
+        var areOfNumbers: Bool {
+            minimum != nil || maximum != nil || exclusiveMinimum != nil || exclusiveMaximum != nil || multipleOf != nil
+        }
     }
 
     init(_ source: JSONValue, at pointer: String, _ definitions: Definitions) throws(SchemaError) {

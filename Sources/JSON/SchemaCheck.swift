@@ -1,10 +1,18 @@
 /// One look at whether a value fits a schema, within a bounded number of steps: alternatives of alternatives can take more
 /// than there is time, for a value of a few bytes.
 struct SchemaCheck {
-    /// Enough for a value of a mebibyte and a schema without alternatives.
+    /// Enough for a value of a mebibyte and a schema without alternatives, and some 20 ms: a step is what takes 20 ns.
     private static let mostSteps = 1_000_000
-    /// What an alternative costs besides its check: it is what can be without end.
-    private static let alternativeSteps = 9
+    /// What an alternative costs besides its check.
+    private static let alternativeSteps = 1
+    /// What it costs to find out whether an item is there already, besides looking at it.
+    private static let itemSteps = 3
+    /// To look for a name among those that a schema knows, or that are required.
+    private static let nameSteps = (known: 3, required: 8)
+    /// To read a number that is no whole one of 64 bits, which takes the longer the more digits it has.
+    private static let decimalSteps = (each: 2, digits: 16)
+    /// Of a text so many bytes are looked at in a step.
+    private static let bytesAStep = 32
     /// More violations than this help nobody.
     private static let mostFound = 100
     /// Of unknown members so many are told what may have been meant.
@@ -19,13 +27,22 @@ struct SchemaCheck {
 
     private var steps = mostSteps
     private var found: [SchemaViolation] = []
+    /// Whether an alternative is tried out: then nobody asks what is wrong, but whether anything is.
+    private var isTrial = false
+    private var isMisfit = false
     /// Where in the value we are.
     private var path: [Step] = []
 
     var outcome: [SchemaViolation] {
         guard steps <= 0 else { return found }
-        return [SchemaViolation(pointer: "", detail: "is too costly to check: it has too many alternatives")]
+        return [
+            SchemaViolation(
+                pointer: "", detail: "is too costly to check: it has too many alternatives, or items that must differ")
+        ]
     }
+
+    /// Whether nothing more can come of it.
+    private var isOver: Bool { steps <= 0 || isMisfit }
 
     private var pointer: String {
         path.reduce(into: "") { pointer, step in
@@ -37,6 +54,10 @@ struct SchemaCheck {
     }
 
     private mutating func fail(_ detail: @autoclosure () -> String) {
+        if isTrial {
+            isMisfit = true
+            return
+        }
         guard found.count < Self.mostFound else { return }
         found.append(SchemaViolation(pointer: pointer, detail: detail()))
     }
@@ -45,7 +66,10 @@ struct SchemaCheck {
 
     mutating func check(_ value: JSONValue, _ node: SchemaNode, depth: Int = 0) {
         steps -= 1
-        guard steps > 0 else { return }
+        guard !isOver else { return }
+        if case .decimal(let text) = value {
+            steps -= Self.decimalSteps.each + text.utf8.count / Self.decimalSteps.digits
+        }
         if node.isImpossible { return fail("nothing may stand here") }
         if let reference = node.reference, let other = node.definitions.nodes[reference] {
             guard depth < Self.deepest else { return fail("the schema refers to itself without end") }
@@ -57,7 +81,7 @@ struct SchemaCheck {
         }
         if let allowed = node.allowed { checkAllowed(value, allowed) }
         switch value {
-        case .integer, .decimal: checkNumber(value.number ?? 0, node.bounds)
+        case .integer, .decimal: checkNumber(value, node.bounds)
         case .string(let text): checkText(text, node.bounds)
         case .array(let elements): checkArray(elements, node)
         case .object(let members): checkObject(members, node)
@@ -66,29 +90,46 @@ struct SchemaCheck {
     }
 
     private mutating func checkAllowed(_ value: JSONValue, _ allowed: [JSONValue]) {
-        steps -= allowed.count
-        guard !allowed.contains(where: { $0.isSame(as: value) }) else { return }
-        let choices = allowed.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: ", ")
+        for choice in allowed {
+            steps -= 1 + choice.costToCompare(with: value, bytesAStep: Self.bytesAStep)
+            if isOver || choice.isSame(as: value) { return }
+        }
+        var choices: String { allowed.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: ", ") }
         fail(allowed.count == 1 ? "must be \(choices)" : "must be one of \(choices)")
     }
 
     /// `allOf`, `anyOf`, `oneOf` and `not`.
     private mutating func checkParts(_ value: JSONValue, _ node: SchemaNode, depth: Int) {
         for part in node.all { check(value, part, depth: depth + 1) }
-        if !node.any.isEmpty {
-            let attempts = node.any.map { violations(in: value, of: $0, depth: depth + 1) }
-            // What came closest says most.
-            if !attempts.contains(where: \.isEmpty), let nearest = attempts.max(by: { $0.depth < $1.depth }) {
-                found.append(contentsOf: nearest.prefix(max(Self.mostFound - found.count, 0)))
-            }
-        }
+        if !node.any.isEmpty { checkAny(value, node.any, depth: depth + 1) }
         if !node.one.isEmpty {
-            let fitting = node.one.count { violations(in: value, of: $0, depth: depth + 1).isEmpty }
+            var fitting = 0
+            for part in node.one where fits(value, part, depth: depth + 1) { fitting += 1 }
             if fitting != 1 {
                 fail(fitting == 0 ? "fits none of the alternatives" : "fits several of the alternatives")
             }
         }
-        if let not = node.not, violations(in: value, of: not, depth: depth + 1).isEmpty { fail("must not be so") }
+        if let not = node.not, fits(value, not, depth: depth + 1) { fail("must not be so") }
+    }
+
+    private mutating func checkAny(_ value: JSONValue, _ parts: [SchemaNode], depth: Int) {
+        for part in parts where fits(value, part, depth: depth) { return }
+        guard !isTrial, !isOver, found.count < Self.mostFound else { return fail("fits none of the alternatives") }
+        // What came closest says most.
+        let attempts = parts.map { violations(in: value, of: $0, depth: depth) }
+        guard let nearest = attempts.max(by: { $0.depth < $1.depth }) else { return }
+        found.append(contentsOf: nearest.prefix(Self.mostFound - found.count))
+    }
+
+    /// Whether a value is as an alternative wants it, found out without a word: most of what is tried does not fit.
+    private mutating func fits(_ value: JSONValue, _ node: SchemaNode, depth: Int) -> Bool {
+        steps -= Self.alternativeSteps
+        let outer = (isTrial, isMisfit)
+        (isTrial, isMisfit) = (true, false)
+        check(value, node, depth: depth)
+        let fits = !isMisfit
+        (isTrial, isMisfit) = outer
+        return fits
     }
 
     private mutating func violations(in value: JSONValue, of node: SchemaNode, depth: Int) -> [SchemaViolation] {
@@ -102,7 +143,9 @@ struct SchemaCheck {
 
     // MARK: By type
 
-    private mutating func checkNumber(_ number: Double, _ bounds: SchemaNode.Bounds) {
+    private mutating func checkNumber(_ value: JSONValue, _ bounds: SchemaNode.Bounds) {
+        guard bounds.areOfNumbers else { return }
+        let number = value.number ?? 0
         if let bound = bounds.minimum, number < bound { fail("must be at least \(decimal(bound))") }
         if let bound = bounds.maximum, number > bound { fail("must be at most \(decimal(bound))") }
         if let bound = bounds.exclusiveMinimum, number <= bound { fail("must be more than \(decimal(bound))") }
@@ -114,8 +157,11 @@ struct SchemaCheck {
 
     private mutating func checkText(_ text: String, _ bounds: SchemaNode.Bounds) {
         guard bounds.minLength != nil || bounds.maxLength != nil else { return }
-        steps -= text.utf8.count / 64
-        checkCount(text.unicodeScalars.count, bounds.minLength, bounds.maxLength, "characters")
+        steps -= text.utf8.count / Self.bytesAStep
+        // Where a character begins: several times as fast as to take them apart.
+        var text = text
+        let count = text.withUTF8 { $0.count { $0 & 0xC0 != 0x80 } }
+        checkCount(count, bounds.minLength, bounds.maxLength, "characters")
     }
 
     private mutating func checkCount(_ count: Int, _ least: Int?, _ most: Int?, _ unit: String) {
@@ -126,8 +172,9 @@ struct SchemaCheck {
     private mutating func checkArray(_ elements: [JSONValue], _ node: SchemaNode) {
         checkCount(elements.count, node.bounds.minItems, node.bounds.maxItems, "items")
         if node.bounds.uniqueItems, elements.count > 1 {
-            steps -= elements.count
-            if Set(elements.lazy.map(Distinct.init)).count < elements.count { fail("items must differ") }
+            var table = DistinctItems(elements)
+            while steps > 0, let cost = table.addNext(bytesAStep: Self.bytesAStep) { steps -= cost + Self.itemSteps }
+            if table.isRepeated { fail("items must differ") }
         }
         guard node.items != nil || !node.prefix.isEmpty else { return }
         for (index, element) in elements.enumerated() {
@@ -135,7 +182,7 @@ struct SchemaCheck {
             path.append(.element(index))
             check(element, part)
             path.removeLast()
-            if steps <= 0 { return }
+            if isOver { return }
         }
     }
 
@@ -144,7 +191,9 @@ struct SchemaCheck {
         checkCount(members.count, node.bounds.minProperties, node.bounds.maxProperties, "members")
         if !node.properties.isEmpty || node.additional != nil || node.additionalForbidden {
             for member in members {
-                if steps <= 0 { return }
+                if isOver { return }
+                steps -= member.key.utf8.count / Self.bytesAStep
+                if !node.properties.isEmpty { steps -= Self.nameSteps.known }
                 path.append(.member(member.key))
                 if let part = node.properties[ExactText(member.key)] ?? node.additional {
                     check(member.value, part)
@@ -158,7 +207,7 @@ struct SchemaCheck {
     }
 
     private mutating func failUnknown(_ name: String, _ node: SchemaNode) {
-        let meant = found.count < Self.mostSuggested ? nearest(to: name, among: node.names) : nil
+        let meant = !isTrial && found.count < Self.mostSuggested ? nearest(to: name, among: node.names) : nil
         fail("unknown member" + (meant.map { "; did you mean \"\($0)\"?" } ?? ""))
     }
 
@@ -166,6 +215,7 @@ struct SchemaCheck {
         guard !required.isEmpty else { return }
         // Few names are looked for faster than they are hashed.
         let isShort = members.count * required.count <= 64
+        if !isShort { steps -= members.count * Self.nameSteps.required + required.count }
         let names: Set<ExactText> = isShort ? [] : Set(members.map { ExactText($0.key) })
         for name in required {
             let isThere =

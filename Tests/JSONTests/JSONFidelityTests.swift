@@ -154,8 +154,104 @@ import Testing
         #expect(schema.violations(in: .object(members.reversed())).isEmpty)
     }
 
-    @Test func `a value of a mebibyte and an ordinary schema are no trouble`() throws {
-        let schema = try JSONSchema(["type": "array", "items": ["type": "integer", "minimum": 0]])
-        #expect(schema.violations(in: .array((0..<100_000).map { .integer($0) })).isEmpty)
+    /// Values of a mebibyte or nearly so, by name, with schemas as programs have them.
+    private static let ordinary: [String: (schema: JSONValue, value: JSONValue)] = [
+        "digits": (list(of: ["type": "integer", "minimum": 0]), items(524_000) { _ in 1 }),
+        "fractions": (list(of: ["type": "number"]), items(260_000) { .decimal("\($0 % 10).5") }),
+        "whole fractions": (list(of: ["type": "integer", "minimum": 0]), items(260_000) { _ in .decimal("1.0") }),
+        "differing numbers": (
+            ["uniqueItems": true, "items": ["type": "integer"]], items(165_000) { .integer($0) }
+        ),
+        "differing fractions": (["uniqueItems": true], items(100_000) { .decimal("\($0).25") }),
+        "differing long numbers": (
+            ["uniqueItems": true], items(47_000) { .decimal("9223372036854\($0 + 10_000_000)") }
+        ),
+        "differing texts": (["uniqueItems": true], items(100_000) { .string("s\($0)") }),
+        "differing objects": (["uniqueItems": true], items(70_000) { ["a": .integer($0)] }),
+        "one of two types": (
+            list(of: ["anyOf": [["type": "string"], ["type": "integer"]]]), items(100_000) { .integer($0) }
+        ),
+        "objects": (
+            list(of: [
+                "type": "object", "required": ["a"], "additionalProperties": false,
+                "properties": ["a": ["type": "integer"], "b": ["anyOf": [["type": "string"], ["type": "null"]]]],
+            ]), items(40_000) { ["a": .integer($0), "b": "x"] }
+        ),
+        "lists and numbers that differ": (listsAndNumbers, items(40_000) { .array([.integer($0)]) }),
+    ]
+    private static let listsAndNumbers: JSONValue = [
+        "uniqueItems": true, "items": ["anyOf": [["type": "integer"], ["type": "array"]]],
+    ]
+
+    private static func list(of item: JSONValue) -> JSONValue { ["type": "array", "items": item] }
+
+    private static func items(_ count: Int, _ item: (Int) -> JSONValue) -> JSONValue { .array((0..<count).map(item)) }
+
+    @Test(arguments: ordinary.keys.sorted())
+    func `a value of a mebibyte and an ordinary schema are no trouble`(name: String) throws {
+        let (schema, value) = try #require(Self.ordinary[name])
+        #expect(try JSONSchema(schema).violations(in: value) == [])
+    }
+
+    /// Values of which little is a step, and a step much, if it is not counted what is compared.
+    private static let costly: [String: (schema: JSONValue, value: JSONValue)] = [
+        "many lists that differ": (listsAndNumbers, items(110_000) { .array([.integer($0)]) }),
+        "lists in lists that differ": (
+            [
+                "$defs": [
+                    "list": [
+                        "uniqueItems": true, "items": ["anyOf": [["$ref": "#/$defs/list"], ["type": "integer"]]],
+                    ]
+                ], "$ref": "#/$defs/list",
+            ], items(30_000) { number in (0..<10).reduce(.integer(number)) { value, _ in .array([value]) } }
+        ),
+        "long lists to choose from": (
+            list(of: ["enum": items(50) { choice in items(5000) { .integer($0 == 4999 ? -choice : $0) } }]),
+            items(40) { _ in items(5000) { .integer($0 == 4999 ? 1 : $0) } }
+        ),
+        "long texts to choose from": (
+            list(of: ["enum": items(200) { .string(String(repeating: "x", count: 10_000) + "\($0 + 100)") }]),
+            items(100) { .string(String(repeating: "x", count: 10_000) + "\($0 + 500)") }
+        ),
+        "objects to choose from": (
+            list(of: ["enum": items(50) { choice in members(500, last: choice) }]),
+            items(150) { _ in members(500, last: -1) }
+        ),
+        "long numbers and many bounds": (
+            list(of: ["anyOf": items(100) { _ in ["minimum": 7] }]),
+            items(200) { _ in .decimal("0." + String(repeating: "7", count: 4000)) }
+        ),
+    ]
+
+    private static func members(_ count: Int, last: Int) -> JSONValue {
+        .object((0..<count).map { .init("k\($0)", .integer($0 == count - 1 ? last : 0)) })
+    }
+
+    @Test(arguments: costly.keys.sorted())
+    func `what is compared is counted, and too much of it is refused by name`(name: String) throws {
+        let (schema, value) = try #require(Self.costly[name])
+        let found = try JSONSchema(schema).violations(in: value)
+        #expect(found.map(\.pointer) == [""])
+        #expect(found.first?.detail.contains("too costly") == true)
+    }
+
+    @Test func `an item is the same however its number is written, and differs by any digit`() throws {
+        let schema = try JSONSchema(["uniqueItems": true])
+        let numbers = [
+            "0", "-0", "0.0", "0e9", "1", "1.0", "10e-1", "0.01e2", "-1", "100", "1e2", "1.00e+2",
+            "9223372036854775807",
+            "9223372036854775807.0", "18446744073709551615", "18446744073709551616", "1844674407370955161600e-2",
+            "18446744073709551616.0000000000000000000001", "0.1", "0.10", "1e-1", "1e-400", "10e-401", "2e-400",
+        ].map { Int($0).map(JSONValue.integer) ?? .decimal($0) }
+        for left in numbers {
+            for right in numbers {
+                let differ = schema.violations(in: [left, right]).isEmpty
+                #expect(differ == !left.isSame(as: right), "\(left) and \(right)")
+            }
+        }
+        #expect(numbers[0].isSame(as: numbers[3]) && numbers[9].isSame(as: numbers[11]))
+        #expect(numbers[14].isSame(as: numbers[14]) && !numbers[14].isSame(as: numbers[15]))
+        #expect(numbers[15].isSame(as: numbers[16]) && !numbers[16].isSame(as: numbers[17]))
+        #expect(numbers[21].isSame(as: numbers[22]) && !numbers[21].isSame(as: numbers[23]))
     }
 }
