@@ -15,7 +15,8 @@ struct Spindle: ParsableCommand {
 
             Clients find the server by --url, else SPINDLE_URL, else http://127.0.0.1:8080, and the token by
             SPINDLE_TOKEN, else the token file.
-            Exit codes: 0; 1 the job failed; 2 usage; 3 no server; 4 refused; 130 interrupted.
+            Exit codes: 0; 1 the job failed; 2 usage, or what the server cannot do (404, 409, 422 …); 3 no server, or one
+            that fails (5xx); 4 refused (401, 403, 429, 503, 507); 130 interrupted.
             """,
         version: Version.text,
         subcommands: [

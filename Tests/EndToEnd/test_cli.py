@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -363,9 +364,14 @@ class StrangerTests(HomeTest):
                 self.assertTrue(done.stderr)
 
     def test_statuses_say_who_is_to_blame(self):
-        for status, code in (("401 x", 4), ("403 x", 4), ("404 x", 2), ("422 x", 2), ("429 x", 4), ("503 x", 4), ("507 x", 4), ("500 x", 3), ("502 x", 3)):
-            for command in (("list",), ("submit", "squares"), ("run", "squares")):
-                stranger = Stranger(self, http('{"detail":"\\u001b[31mso it is"}', status))
+        codes = {400: 2, 401: 4, 403: 4, 404: 2, 405: 2, 406: 2, 409: 2, 410: 2, 411: 2, 412: 2, 413: 2, 414: 2, 415: 2, 421: 2, 422: 2,
+                 429: 4, 431: 2, 500: 3, 501: 3, 502: 3, 503: 4, 504: 3, 505: 3, 507: 4}
+        text = " ".join(self.ask("--help").stdout.partition("Exit codes:")[2].partition("130")[0].split())
+        told = {int(status): int(part.split()[0]) for part in text.split(";") for status in re.findall(r"\b[45]\d\d\b", part)}
+        self.assertEqual(told, {status: code for status, code in codes.items() if status in (404, 409, 422) or code == 4})
+        for status, code in codes.items():
+            for command in (("list",), ("tasks",), ("submit", "squares"), ("run", "squares"), ("watch", "06f3k9q2v8x4g"), ("cancel", "06f3k9q2v8x4g")):
+                stranger = Stranger(self, http('{"detail":"\\u001b[31mso it is"}', f"{status} x"))
                 done = self.ask(*command, "--url", f"http://127.0.0.1:{stranger.port}")
                 self.assertEqual(done.returncode, code, (status, command, done.stderr))
                 self.assertIn("so it is", done.stderr)
