@@ -11,17 +11,20 @@ extension Duration {
         guard !digits.isEmpty, digits.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }),
             let number = Double(String(decoding: digits, as: UTF8.self)), number * unit.nanoseconds < 9e18
         else { return nil }
-        self = .nanoseconds(Int64(saturating: number * unit.nanoseconds))
+        self = .nanoseconds(Int64(saturating: (number * unit.nanoseconds).rounded()))
     }
 
-    /// The shortest text that reads back as the same duration, to the microsecond.
+    /// The shortest text that reads back as the same duration.
     package var text: String {
-        let microseconds = nanoseconds / 1000
-        for (suffix, unit) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)]
-            as [(String, Int64)]
-        where microseconds >= unit && microseconds % unit == 0 {
-            return "\(microseconds / unit)\(suffix)"
+        for (suffix, unit) in [
+            ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000),
+        ] as [(String, Int64)] where nanoseconds >= unit && nanoseconds % unit == 0 {
+            return "\(nanoseconds / unit)\(suffix)"
         }
-        return "\(microseconds)us"
+        let parts = nanoseconds % 1000
+        guard parts != 0 else { return "\(nanoseconds / 1000)us" }
+        var digits = String(1000 + parts).dropFirst()
+        while digits.utf8.last == UInt8(ascii: "0") { digits.removeLast() }
+        return "\(nanoseconds / 1000).\(digits)us"
     }
 }

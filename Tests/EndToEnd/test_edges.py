@@ -64,6 +64,18 @@ class TimeTests(EdgeTest):
             for name in ["delay", "timeout"]:
                 with self.subTest(text=text, name=name):
                     self.refused(self.server.ask("POST", "/v1/jobs", {"task": "squares", name: text}), "/" + name)
+        # None at all, or less than a nanosecond.
+        for text in ["0s", "0us", "0.0s", "0.0000004ms", "0.0004us"]:
+            for name in ["delay", "timeout"]:
+                self.refused(self.server.ask("POST", "/v1/jobs", {"task": "squares", name: text}), "/" + name)
+        # What is taken is shown as it is, and reads back as the same.
+        for text, shown in {"0.0001ms": "0.1us", "0.9us": "0.9us", "0.001us": "0.001us", "1.001us": "1.001us", "1.5us": "1.5us",
+                            "1.0005ms": "1000.5us", "4.35s": "4350ms", "0.57s": "570ms", "1.1m": "66s", "90m": "90m", "1d": "24h",
+                            "0.000000001s": "0.001us"}.items():
+            for again in (text, shown):
+                job = self.server.submit("squares", timeout=again, delay="1h")
+                self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["timeout"], shown, text)
+                self.assertEqual(self.server.ask("DELETE", f"/v1/jobs/{job}").status, 200)
         # Long enough to leave the years that there are.
         self.refused(self.server.ask("POST", "/v1/jobs", {"task": "squares", "delay": "104000d"}), "/delay")
         self.assertEqual(self.server.wait(self.server.submit("squares", timeout="104000d"))["state"], "succeeded")
