@@ -11,7 +11,6 @@ extension JobFilter {
         for item in query.items {
             guard let name = Query.label(in: item.name) else { continue }
             guard !name.isEmpty else { throw .invalid("/label.", "names no label") }
-            guard !name.holds("\"") else { throw .invalid("/label.\(escapedPointer(name))", "cannot be asked for") }
             labels.append((name, item.value))
         }
         for name in (query["state"] ?? "").parts(at: ",") {

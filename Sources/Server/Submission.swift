@@ -142,6 +142,7 @@ final class Submission {
             guard !key.isEmpty, key.utf8.count <= Self.keyBytes else {
                 throw .invalid("/key", "1 to \(Self.keyBytes) bytes")
             }
+            try Self.checkAskable(key, at: "/key")
             self.key = key
         case "labels": try setLabels(value)
         default: try Self.known(name)
@@ -188,7 +189,14 @@ final class Submission {
         }
         guard let text = value.string else { throw .invalid(pointer, "expected string, got \(value.typeName)") }
         guard text.utf8.count <= Self.labelBytes else { throw .invalid(pointer, "at most \(Self.labelBytes) bytes") }
+        try Self.checkAskable(name, at: pointer)
+        try Self.checkAskable(text, at: pointer)
         labels.append((name, text))
+    }
+
+    /// In a query there is no zero: what has one in it could never be asked for.
+    private static func checkAskable(_ text: String, at pointer: String) throws(Problem) {
+        guard !text.utf8.contains(0) else { throw .invalid(pointer, "holds a NUL") }
     }
 
     private func text(_ name: String, _ value: JSONValue) throws(Problem) -> String {
@@ -204,9 +212,10 @@ final class Submission {
     }
 
     private func duration(_ name: String, _ value: JSONValue) throws(Problem) -> Duration {
-        guard let duration = Duration(text: try text(name, value)), duration > .zero else {
+        guard let duration = Duration(text: try text(name, value)) else {
             throw .invalid("/\(name)", "expected a duration with a unit, like 250ms, 30s, 5m or 2h")
         }
+        guard duration > .zero else { throw .invalid("/\(name)", "must be a nanosecond (0.001us) or more") }
         return duration
     }
 

@@ -8,7 +8,7 @@ package struct JobFilter: Sendable {
     package var task: String?
     package var queue: String?
     package var pool: PoolName?
-    /// Names, without quotation marks in them, and values that a job's labels have.
+    /// Names and values that a job's labels have.
     package var labels: [(name: String, value: String)] = []
 
     package init() {}

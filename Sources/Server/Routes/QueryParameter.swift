@@ -26,7 +26,7 @@ struct QueryParameter {
         ]
     }
 
-    private static let anyText: JSONValue = ["type": "string", "pattern": "^[^\\u0000]*$"]
+    private static let anyText: JSONValue = ["type": "string", "pattern": Schemas.noZero]
 
     static let jobLimit = QueryParameter("limit", 1...500, "How many at most; 50 unless said otherwise")
     static let eventLimit = QueryParameter("limit", 1...1000, "How many at most")
@@ -62,7 +62,7 @@ struct QueryParameter {
         QueryParameter("delay", Schemas.duration, "Not before so long"),
         QueryParameter("run_at", Schemas.runAt, "Not before"),
         QueryParameter(
-            "key", ["type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\u0000]*$"],
+            "key", ["type": "string", "minLength": 1, "maxLength": 200, "pattern": Schemas.noZero],
             "Of jobs with one key one runs at a time"),
     ]
 

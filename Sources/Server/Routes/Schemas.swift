@@ -49,6 +49,8 @@ enum Schemas {
 
     // MARK: Values
 
+    /// A query cannot say a zero.
+    static let noZero: JSONValue = "^[^\\u0000]*$"
     /// A number and a unit.
     static let duration: JSONValue = [
         "type": "string", "examples": ["30s"],
@@ -88,10 +90,11 @@ enum Schemas {
                     "input": anything, "pool": wantedPool,
                     "queue": ["type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"], "priority": priority,
                     "timeout": duration, "max_attempts": maxAttempts, "delay": duration, "run_at": runAt,
-                    "key": ["type": "string", "minLength": 1, "maxLength": 200],
+                    "key": ["type": "string", "minLength": 1, "maxLength": 200, "pattern": noZero],
                     "labels": [
-                        "type": "object", "maxProperties": 32, "propertyNames": ["minLength": 1, "maxLength": 200],
-                        "additionalProperties": ["type": "string", "maxLength": 200],
+                        "type": "object", "maxProperties": 32,
+                        "propertyNames": ["minLength": 1, "maxLength": 200, "pattern": noZero],
+                        "additionalProperties": ["type": "string", "maxLength": 200, "pattern": noZero],
                     ],
                 ])
         ),

@@ -40,8 +40,11 @@ struct FinishedList {
             arguments.append(value)
         }
         for label in query.filter.labels {
-            // A path has no way to say every name.
-            if label.name.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\"") }) {
+            // A path has no way to say every name: what we write with an escape it does not find.
+            let needsEscape: (UInt8) -> Bool = {
+                $0 < 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\"")
+            }
+            if label.name.utf8.contains(where: needsEscape) {
                 conditions.append("EXISTS (SELECT 1 FROM json_each(finished.labels) WHERE key = ? AND value = ?)")
                 arguments.append(label.name)
             } else {
