@@ -51,6 +51,7 @@ final class API {
                 throw Problem(403, "forbidden", "this token may \(scope.name), but this needs \(needed.name)")
             }
             try checkContent(head, for: route)
+            if head.hasBody, case .none = route.body { try checkUnasked(exchange, for: route) }
             if head.hasQuery { try checkQuery(head, for: route) }
             if !route.isOfJob, let preconditions = Preconditions(head) {
                 try preconditions.check(nil)
@@ -136,6 +137,14 @@ final class API {
     private func checkQuery(_ head: RequestHead, for route: Route) throws(Problem) {
         guard route.isVersioned, !head.withQuery({ route.takes(query: $0) }) else { return }
         try Query(head.queryText).allow(only: route.query.map(\.name), labels: route.takesLabels)
+    }
+
+    /// A body where none is asked for may be an object without members; whatever else it says nobody would hear.
+    private func checkUnasked(_ exchange: Exchange, for route: Route) throws(Problem) {
+        guard route.isVersioned else { return }
+        let body = exchange.takeBody()
+        guard !body.isEmpty else { return }
+        _ = try Self.object(body, knowing: [])
     }
 
     /// A body that is an object with some of a few members.

@@ -107,7 +107,8 @@ struct OpenAPI {
         if route.argument != nil { problems.append(.problem(404, "There is no such thing")) }
         var takesValues = !route.query.isEmpty
         switch route.body {
-        case .none: break
+        // It may say nothing, and be of no other type than one that says something.
+        case .none: takesValues = takesValues || route.isVersioned
         case .bytes, .optional, .required:
             takesValues = true
             problems += [

@@ -9,7 +9,7 @@ final class Route {
 
     /// What a request's body is for.
     enum Body {
-        /// Nothing: one that comes is not looked at.
+        /// Nothing: of what programs say none is left unheard, so that one that says something is refused.
         case none
         /// JSON of this schema, or nothing.
         case optional(JSONValue)
