@@ -1,4 +1,5 @@
 """What survives a restart, and how servers take over from each other."""
+import fcntl
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import threading
 import unittest
 
 from server import PATIENCE, Server
-from waiting import Seen, asking, logged
+from waiting import Seen, asking, clock, logged
 
 
 class RestartTests(unittest.TestCase):
@@ -115,6 +116,21 @@ class RestartTests(unittest.TestCase):
     def test_a_store_has_one_server(self):
         with self.assertRaisesRegex(RuntimeError, f"in use by process {self.server.process.pid}"):
             Server("--store", self.server.store)
+
+    def test_a_lock_that_a_killed_servers_child_still_has_is_waited_for(self):
+        """A child that is being started has its server's descriptors until it runs its own program."""
+        job = self.server.submit("squares", {"n": 3}, delay="1h")
+        self.server.kill()
+        left = [open(self.server.store + suffix, "rb") for suffix in (".lock", "")]
+        for file in left:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        starting = threading.Thread(target=self.server.start)
+        starting.start()
+        for file in left:
+            clock(0.3)
+            file.close()
+        starting.join(PATIENCE)
+        self.assertEqual(self.server.get(f"/v1/jobs/{job}").json["state"], "scheduled")
 
 
 class StoreCommandTests(unittest.TestCase):

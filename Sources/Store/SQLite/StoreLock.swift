@@ -7,6 +7,9 @@ import Glibc
 /// A file of its own beside the store says who; the store itself is locked too, because it may have a second name. Where
 /// that lock is one with SQLite's own (network file systems), a store with two names is refused.
 final class StoreLock {
+    /// How long a lock may outlive its owner, in hundredths of a second. A child that is being started as its server is killed
+    /// has the server's descriptors for a moment more, until it runs a program of its own or is killed too.
+    private static let afterlife = 500
     /// F_OFD_GETLK: which lock is in the way of this descriptor, not of this process. Source: fcntl(2).
     private static let askForLock: CInt = 36
 
@@ -26,10 +29,9 @@ final class StoreLock {
             throw StoreFailure(
                 "cannot open \(path): \(String(cString: strerror(code)))", isFull: DatabaseError.meansFull(code))
         }
-        guard try Self.lock(file.number, path, waitingFor: wait) else {
-            var text = [UInt8](repeating: 0, count: 20)
-            let count = max(pread(file.number, &text, text.count, 0), 0)
-            let owner = String(decoding: text[..<count], as: UTF8.self)
+        let number = file.number
+        guard try Self.lock(number, path, waitingFor: wait, orWhile: { !Self.isAlive(Self.owner(in: number)) }) else {
+            let owner = Self.owner(in: number)
             throw StoreFailure(
                 "\(store) is in use by process \(owner): stop that server first, or give another --store")
         }
@@ -48,7 +50,13 @@ final class StoreLock {
         }
         let number = opened.number
         itself = consume opened
-        guard try Self.lock(number, store, waitingFor: wait) else {
+        // Who had the lock beside it is gone; what is left of it may have this one for a moment. Another owner has it for longer.
+        var looks = 0
+        let mayBeLeft = {
+            looks += 1
+            return looks < Self.afterlife / 10
+        }
+        guard try Self.lock(number, store, waitingFor: wait, orWhile: mayBeLeft) else {
             throw StoreFailure(
                 "\(store) is in use under another name: stop that server first, or give another --store")
         }
@@ -69,15 +77,32 @@ final class StoreLock {
         return fcntl(second.number, Self.askForLock, &lock) == 0 && lock.l_type != Int16(F_UNLCK)
     }
 
+    /// Who stands in a lock file; empty for nobody.
+    private static func owner(in file: CInt) -> String {
+        var text = [UInt8](repeating: 0, count: 20)
+        let count = max(pread(file, &text, text.count, 0), 0)
+        return String(decoding: text[..<count], as: UTF8.self)
+    }
+
+    private static func isAlive(_ owner: String) -> Bool {
+        guard let pid = Int32(owner), pid > 0 else { return true }
+        return kill(pid, 0) == 0 || errno != ESRCH
+    }
+
+    /// - Parameter isLeft: Whether the lock is only what its owner has left, and worth a moment more.
     /// - Returns: Whether it is ours now.
-    private static func lock(_ file: CInt, _ path: String, waitingFor wait: Int) throws(StoreFailure) -> Bool {
+    private static func lock(
+        _ file: CInt, _ path: String, waitingFor wait: Int, orWhile isLeft: () -> Bool
+    ) throws(StoreFailure) -> Bool {
         var triesLeft = wait * 100
+        var afterlife = Self.afterlife
         while flock(file, LOCK_EX | LOCK_NB) != 0 {
             switch errno {
             case EINTR: continue
             case EWOULDBLOCK:
-                guard triesLeft > 0 else { return false }
+                guard triesLeft > 0 || afterlife > 0 && isLeft() else { return false }
                 triesLeft -= 1
+                afterlife -= 1
                 usleep(10_000)
             case let code:
                 throw StoreFailure(
