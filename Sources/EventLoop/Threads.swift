@@ -43,7 +43,7 @@ package func endWithoutThreads(for purpose: String) -> Never {
     let why =
         "spindle: no thread left for \(purpose): see ulimit -u, the container's limit of processes, and memory\n"
     write(STDERR_FILENO, why, why.utf8.count)
-    exit(71)
+    _exit(71)
 }
 
 private final class ThreadStart: Sendable {

@@ -17,6 +17,8 @@ struct SchemaCheck {
     private static let mostFound = 100
     /// Of unknown members so many are told what may have been meant.
     private static let mostSuggested = 5
+    /// Of what would be allowed so many bytes are told.
+    private static let longestChoices = 1024
     /// How often alternatives and references may lead to others before a step into the value.
     private static let deepest = 64
 
@@ -26,6 +28,7 @@ struct SchemaCheck {
     }
 
     private var steps = mostSteps
+    private var suggestions = 0
     private var found: [SchemaViolation] = []
     /// Whether an alternative is tried out: then nobody asks what is wrong, but whether anything is.
     private var isTrial = false
@@ -94,8 +97,20 @@ struct SchemaCheck {
             steps -= 1 + choice.costToCompare(with: value, bytesAStep: Self.bytesAStep)
             if isOver || choice.isSame(as: value) { return }
         }
-        var choices: String { allowed.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: ", ") }
-        fail(allowed.count == 1 ? "must be \(choices)" : "must be one of \(choices)")
+        fail((allowed.count == 1 ? "must be " : "must be one of ") + Self.text(of: allowed))
+    }
+
+    /// The choices, as many as somebody would read.
+    private static func text(of choices: [JSONValue]) -> String {
+        var text = ""
+        for choice in choices {
+            if !text.isEmpty { text += ", " }
+            guard text.utf8.count < longestChoices else { return text + "…" }
+            let bytes = choice.bytes
+            text += String(decoding: bytes.prefix(longestChoices), as: UTF8.self)
+            if bytes.count > longestChoices { return text + "…" }
+        }
+        return text
     }
 
     /// `allOf`, `anyOf`, `oneOf` and `not`.
@@ -172,6 +187,9 @@ struct SchemaCheck {
     private mutating func checkArray(_ elements: [JSONValue], _ node: SchemaNode) {
         checkCount(elements.count, node.bounds.minItems, node.bounds.maxItems, "items")
         if node.bounds.uniqueItems, elements.count > 1 {
+            // Room for all of them is taken at once.
+            steps -= elements.count / 16
+            if isOver { return }
             var table = DistinctItems(elements)
             while steps > 0, let cost = table.addNext(bytesAStep: Self.bytesAStep) { steps -= cost + Self.itemSteps }
             if table.isRepeated { fail("items must differ") }
@@ -207,7 +225,11 @@ struct SchemaCheck {
     }
 
     private mutating func failUnknown(_ name: String, _ node: SchemaNode) {
-        let meant = !isTrial && found.count < Self.mostSuggested ? nearest(to: name, among: node.names) : nil
+        var meant: String?
+        if !isTrial, suggestions < Self.mostSuggested {
+            suggestions += 1
+            meant = nearest(to: name, among: node.names)
+        }
         fail("unknown member" + (meant.map { "; did you mean \"\($0)\"?" } ?? ""))
     }
 

@@ -14,7 +14,7 @@ extension Duration {
         self = .nanoseconds(Int64(saturating: (number * unit.nanoseconds).rounded()))
     }
 
-    /// The shortest text that reads back as the same duration.
+    /// The shortest text that reads back as the same duration, if that is below 104 days or has no odd nanoseconds.
     package var text: String {
         for (suffix, unit) in [
             ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000),

@@ -41,7 +41,7 @@ struct ProcessTree {
                 let session = Int32(fields[3]), let startTicks = Int64(fields[19])
             else { continue }
             // One whose first thread has ended looks the same, and goes on in the others.
-            if fields[0] == "Z", Int(fields[17]) == 1 { continue }
+            if fields[0] == "X" || fields[0] == "Z" && (Int(fields[17]) ?? 0) <= 1 { continue }
             let member = Member(
                 pid: pid, parent: parent, session: session, hasTerminal: fields[4] != "0", startTicks: startTicks,
                 residentBytes: (UInt64(fields[21]) ?? 0).multiplied(saturating: page))

@@ -226,6 +226,12 @@ final class ThreadFloor: @unchecked Sendable {
                 if outbox.count == 1 { wakeLoop() }
                 return queued
             }
+            // One that has just been made, and is one too many already.
+            if surplus > 0 {
+                surplus -= 1
+                left.append(number)
+                return nil
+            }
             seat.isSitting = true
             sitting.append(number)
             while seat.run == nil {

@@ -33,6 +33,7 @@ package final class ThreadPool: Pool {
     private var abandoned = 0
     /// Threads in the place of abandoned ones that the system did not have yet.
     private var missing = 0
+    private var nextTry: Deadline?
     private var whenIdle: (() -> Void)?
 
     package init(slots: Int, on loop: EventLoop, report: @escaping (Report) -> Void) {
@@ -118,7 +119,7 @@ package final class ThreadPool: Pool {
                 if let next { began(next, thread) }
             case .returnedLate:
                 abandoned -= 1
-                missing -= floor.addThreads(missing)
+                fillUp()
             }
         }
         checkIdle()
@@ -140,9 +141,14 @@ package final class ThreadPool: Pool {
         over(run)
         abandoned += 1
         missing += 1
-        missing -= floor.addThreads(missing)
+        fillUp()
         report(.ended(run.attempt.id, AttemptResult(.stopped(.abandoned))))
         checkIdle()
+    }
+
+    private func fillUp() {
+        missing -= floor.addThreads(missing)
+        nextTry = missing == 0 ? nil : Deadline(after: .seconds(1), on: loop) { [unowned self] in fillUp() }
     }
 
     private func checkIdle() {

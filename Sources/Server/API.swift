@@ -14,13 +14,14 @@ final class API {
     var figures: ServerFigures?
     /// Of requests for which there is no route.
     private let elsewhere = RouteMeter("none", "none")
-    private(set) lazy var processFigures = ProcessFigureReader(on: engine.loop)
+    let processFigures: ProcessFigureReader
     private(set) var router = Router(routes: [])
 
     init(_ engine: Engine, _ gate: Gate, _ pages: Pages) {
         self.engine = engine
         self.gate = gate
         self.pages = pages
+        processFigures = ProcessFigureReader(on: engine.loop)
         router = Router(routes: routes)
     }
 

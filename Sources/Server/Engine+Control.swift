@@ -7,7 +7,7 @@ import Store
 extension Engine {
     /// Does what somebody has set, and calls `done` once the next server would find it.
     ///
-    /// - Throws: When it cannot be: then nothing of it is kept.
+    /// - Throws: When one cannot be: then neither it nor those after it are kept.
     func set(_ controls: [Control], _ done: @escaping () -> Void) throws(Problem) {
         var left = controls.count
         guard left > 0 else { return done() }

@@ -61,13 +61,14 @@ extension Engine {
 
     /// Looks for damage in what the start had no time to look at, beside everything else.
     private static func look(further inspection: Inspection, _ logger: Logger) {
-        requireThread(named: "store-check") {
+        let isStarted = startThread(named: "store-check") {
             if let why = inspection.run() {
                 logger.warning("the store was not looked at to its end", metadata: ["why": "\(why)"])
             } else if inspection.isOver {
                 logger.notice("the store was looked at to its end: it is well")
             }
         }
+        if !isStarted { logger.warning("the store was not looked at to its end", metadata: ["why": "no thread left"]) }
     }
 
     /// Turns the loop until all jobs are there, for a moment: where there are many, the server listens before.

@@ -13,6 +13,8 @@ struct FinishedList {
     private static let time: Int64 = 8_000_000
     /// After so many bytes of texts the page ends: others wait for their lists too.
     private static let mostBytes = 64 << 20
+    /// Where whole ones are wanted: about as many as an answer has room for.
+    private static let mostWholeBytes = 9 << 20
 
     private let query: JobQuery
     /// Whether an index has all that is asked for.
@@ -20,6 +22,7 @@ struct FinishedList {
     private var conditions = ["id < ?", "id >= ?"]
     private var arguments: [any DatabaseValueConvertible] = []
     private var bytes = 0
+    private var mostBytes: Int { query.isWhole ? Self.mostWholeBytes : Self.mostBytes }
 
     init(_ query: JobQuery) {
         self.query = query
@@ -60,7 +63,7 @@ struct FinishedList {
         var before = query.before?.column ?? .max
         guard !isIndexed else {
             try read(db, from: .min, before: before, into: &jobs)
-            return rounded(jobs, resume: bytes < Self.mostBytes ? nil : jobs.last?.id)
+            return rounded(jobs, resume: bytes < mostBytes ? nil : jobs.last?.id)
         }
         let deadline = monotonicNanoseconds() + Self.time
         for _ in 0..<Self.mostRows / Self.stretch {
@@ -68,7 +71,7 @@ struct FinishedList {
                 db.cachedStatement(sql: "SELECT id FROM finished WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"),
                 arguments: [before, Self.stretch - 1])
             try read(db, from: first ?? .min, before: before, into: &jobs)
-            guard bytes < Self.mostBytes else { return rounded(jobs, resume: jobs.last?.id) }
+            guard bytes < mostBytes else { return rounded(jobs, resume: jobs.last?.id) }
             guard let first, jobs.count <= query.limit else { return rounded(jobs, resume: nil) }
             before = first
             guard monotonicNanoseconds() < deadline else { break }
@@ -87,7 +90,7 @@ struct FinishedList {
             db, Rows.listedColumns, "WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC LIMIT ?",
             StatementArguments([before, first] + arguments + [query.limit + 1 - jobs.count]))
         let longest = query.isWhole ? .max : JobQuery.briefBytes
-        while bytes < Self.mostBytes, let row = try rows.next() {
+        while bytes < mostBytes, let row = try rows.next() {
             jobs.append(try Rows.finished(row, longest: longest, read: &bytes))
         }
     }

@@ -154,6 +154,12 @@ package enum StoreCare {
             // It is complete or it is thrown away: nothing of it has to be taken back.
             try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = OFF") }
             try source.backup(to: copy)
+            // What the original's server has started is not the copy's: a server of that one would end it as left behind.
+            try copy.writeWithoutTransaction { db in
+                let name = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+                try db.execute(sql: "UPDATE server SET name = ?", arguments: [name])
+                try db.execute(sql: "DELETE FROM children")
+            }
             let found = try copy.read { try String.fetchAll($0, sql: "PRAGMA quick_check(1)") }
             try copy.close()
             guard found == ["ok"] else {
