@@ -19,6 +19,9 @@ static const unsigned char api_py[] = {
 static const unsigned char channel_py[] = {
 #embed "../Python/_spindle/channel.py"
 };
+static const unsigned char digits_py[] = {
+#embed "../Python/_spindle/digits.py"
+};
 static const unsigned char models_py[] = {
 #embed "../Python/_spindle/models.py"
 };
@@ -67,6 +70,7 @@ static const struct python_sdk_file files[] = {
     FILE_OF("_spindle/allowance.py", allowance_py),
     FILE_OF("_spindle/api.py", api_py),
     FILE_OF("_spindle/channel.py", channel_py),
+    FILE_OF("_spindle/digits.py", digits_py),
     FILE_OF("_spindle/models.py", models_py),
     FILE_OF("_spindle/processes.py", processes_py),
     FILE_OF("_spindle/program.py", program_py),

@@ -57,7 +57,7 @@ def keywords(schema):
 
 def test_models_within_models_are_made():
     def function(outer: Outer, cats: typing.List[Cat] = [], one: typing.Optional[Inner] = None) -> Outer: ...
-    bind, schema, output = signature(function)
+    bind, schema, output, _ = signature(function)
     assert set(schema["$defs"]) >= {"Inner", "Outer"}
     assert not {"pattern", "discriminator", "definitions"} & set(keywords(schema))
     value = {"outer": {"inner": {"Code": "a"}, "parent": {"inner": {"Code": "b"}}}, "cats": [{"kind": "cat"}], "one": {"Code": "c"}}
@@ -70,7 +70,7 @@ def test_models_within_models_are_made():
 
 def test_alternatives_are_told_apart_by_their_kind():
     def function(owner: Owner, animal: Animal): ...
-    bind, schema, _ = signature(function)
+    bind, schema, _, _ = signature(function)
     assert bind({"owner": {"animal": {"kind": "dog"}}, "animal": {"kind": "cat"}})[1] == {
         "owner": Owner(animal=Dog(kind="dog")), "animal": Cat(kind="cat")}
     assert not {"pattern", "discriminator"} & set(keywords(schema))
@@ -78,7 +78,7 @@ def test_alternatives_are_told_apart_by_their_kind():
 
 def test_a_constraint_of_an_annotation_is_kept():
     def function(n: typing.Annotated[int, pydantic.Field(gt=3)]): ...
-    bind, schema, _ = signature(function)
+    bind, schema, _, _ = signature(function)
     assert schema["properties"]["n"] == {"type": "integer", "exclusiveMinimum": 3}
     with pytest.raises(spindle.InvalidInput):
         bind({"n": 3})

@@ -124,7 +124,7 @@ def test_a_type_that_contains_itself_is_referred_to():
 
 def test_a_hint_that_is_known_to_type_checkers_only_drops_itself_alone():
     def function(a: "Unknown", b: "int", c: "typing.Optional[Size]" = None) -> "Unknown": ...
-    bind, schema, output = signature(function)
+    bind, schema, output, _ = signature(function)
     assert schema["properties"] == {"a": {}, "b": {"type": "integer"},
                                     "c": {"anyOf": [{"enum": [1, 2]}, {"type": "null"}], "default": None}}
     assert bind({"a": 1, "b": 2.0, "c": 1})[1] == {"a": 1, "b": 2, "c": Size.SMALL} and output is None
@@ -139,7 +139,7 @@ def test_none_as_a_default_takes_null():
 def test_parameters_without_a_default_are_required():
     def function(a: int, b: str = "x", *, c, **rest: int):
         pass
-    bind, schema, output = signature(function)
+    bind, schema, output, _ = signature(function)
     assert schema["required"] == ["a", "c"]
     assert schema["properties"]["b"] == {"type": "string", "default": "x"}
     assert schema["additionalProperties"] == {"type": "integer"}

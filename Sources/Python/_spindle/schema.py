@@ -12,7 +12,9 @@ _OTHERS = (os.path.dirname(__file__), os.path.dirname(os.__file__), "<")
 
 
 def signature(function):
-    """(input -> (arguments by place, arguments by name), schema of the input, schema of the result or None)"""
+    """(input -> (arguments by place, arguments by name), schema of the input, schema of the result or None,
+    whether the digits of its numbers are needed)
+    """
     parameters = inspect.signature(function).parameters
     hints = hints_of(function, [*parameters, "return"], getattr(inspect.unwrap(function), "__globals__", {}))
     definitions = Definitions()
@@ -34,7 +36,8 @@ def signature(function):
             _add_default(properties[parameter.name], parameter.default)
     schema = {"type": "object", "properties": properties, "required": required,
               "additionalProperties": more and (more.schema or True)}
-    return _binder(parameters, shapes, more), definitions.root(schema), _output(function, hints.get("return"))
+    return (_binder(parameters, shapes, more), definitions.root(schema), _output(function, hints.get("return")),
+            definitions.reads_digits)
 
 
 def _add_default(schema, default):

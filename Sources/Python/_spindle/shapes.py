@@ -16,6 +16,7 @@ import typing
 import uuid
 
 from . import models
+from .digits import exact, whole
 from .values import clean, encode, step
 
 
@@ -62,6 +63,8 @@ class Definitions:
     def __init__(self):
         self.schemas = {}
         self.open = {}
+        #: Whether something in them needs the digits of a number, which a float has lost.
+        self.reads_digits = False
 
     def named(self, hint, build):
         """The shape of a class that may contain itself."""
@@ -121,6 +124,7 @@ def shape_of(hint, definitions, for_output=False):
     if not isinstance(hint, collections.abc.Hashable):
         return ANY
     if hint in _SIMPLE:
+        definitions.reads_digits |= hint is int or hint is decimal.Decimal
         return _SIMPLE[hint]
 
     def inner(hint):
@@ -155,11 +159,10 @@ def _exactly(kind, name):
 
 
 def _whole(value):
-    if type(value) is float and value.is_integer():
-        return int(value)
-    if type(value) is not int:
+    number = whole(value) if type(value) is float else value
+    if type(number) is not int:
         raise TypeError("expected a whole number")
-    return value
+    return number
 
 
 def _real(value):
@@ -184,6 +187,8 @@ def _moment(parse):
 def _decimal(value):
     if type(value) not in (int, float, str):
         raise TypeError("expected a decimal number")
+    if type(value) is float:
+        return exact(value)
     try:
         return decimal.Decimal(str(value))
     except decimal.InvalidOperation:

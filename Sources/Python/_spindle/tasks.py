@@ -48,7 +48,7 @@ class Task:
             self.defaults["max_attempts"] = max_attempts
         self.is_quick = False
         try:
-            self.bind, self.input, self.output = signature(function)
+            self.bind, self.input, self.output, self.reads_digits = signature(function)
         except (TypeError, ValueError, InvalidOutput, RecursionError) as error:
             raise NotATask(function, clean(error, 4096)) from error
 

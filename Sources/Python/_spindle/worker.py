@@ -100,10 +100,10 @@ class Worker:
         lines = (self.partial + data).split(b"\n")
         self.partial = lines.pop()
         for line in lines:
-            self.take(_decode(line.decode()))
+            self.take(_decode(line.decode()), line)
         return True
 
-    def take(self, message):
+    def take(self, message, line):
         method, params = message.get("method"), message.get("params") or {}
         if method == "run":
             if self.is_spoiled:
@@ -111,6 +111,8 @@ class Worker:
             call = Call(self, message["id"], params)
             self.calls[call.id] = call
             task = self.tasks.get(params.get("task"))
+            if task is not None and task.reads_digits:
+                call.line = line
             if task is not None and task.is_async:
                 call.future = self.loop.create_task(Steps(self.run_async(task, call), self.channel.state, call.id))
                 call.future.add_done_callback(lambda future: self.settled(call, future))
