@@ -40,6 +40,22 @@ class Tree:
     hidden: "Unknown" = None
 
 
+class Mode(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 10
+
+
+class Point(typing.NamedTuple):
+    x: int
+    size: Size = Size.SMALL
+    note: str = "none"
+
+
 class Options(typing.TypedDict):
     fast: bool
 
@@ -93,7 +109,13 @@ MADE = [
     (datetime.datetime, "2026-01-02T03:04:05", datetime.datetime(2026, 1, 2, 3, 4, 5)), (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
     (uuid.UUID, str(uuid.UUID(int=5)), uuid.UUID(int=5)), (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
     (decimal.Decimal, 0.1, decimal.Decimal("0.1")), (bytes, "YWJj", b"abc"), (pathlib.Path, "/a", pathlib.Path("/a")),
-    (collections.abc.Mapping, {"a": 1}, {"a": 1}),
+    (collections.abc.Mapping, {"a": 1}, {"a": 1}), (typing.Dict[Size, int], {"1": 7, "2": 8}, {Size.SMALL: 7, Size.LARGE: 8}),
+    (typing.Dict[Level, int], {"10": 7}, {Level.HIGH: 7}), (typing.Dict[float, int], {"1.5": 1, "2": 2}, {1.5: 1, 2.0: 2}),
+    (typing.Dict[bool, int], {"true": 1, "false": 0}, {True: 1, False: 0}), (typing.Dict[typing.Optional[int], int], {"null": 1, "2": 2}, {None: 1, 2: 2}),
+    (typing.Dict[typing.Literal[1, "1", "a"], int], {"1": 1, "a": 2}, {"1": 1, "a": 2}), (typing.Dict[typing.Union[int, str], int], {"1": 1}, {"1": 1}),
+    (typing.Dict[typing.NewType("Id", int), int], {"7": 1}, {7: 1}), (Mode, 3, Mode.READ | Mode.WRITE), (Mode, 0, Mode(0)),
+    (typing.Dict[Mode, int], {"3": 1}, {Mode.READ | Mode.WRITE: 1}), (Point, [1], Point(1)), (Point, [1, 2], Point(1, Size.LARGE)),
+    (Point, [1, 2, "a"], Point(1, Size.LARGE, "a")),
 ]
 
 
@@ -112,6 +134,35 @@ def test_what_is_no_value_of_its_type_is_an_invalid_input_that_is_named(hint, va
     def function(x: hint): ...
     with pytest.raises(spindle.InvalidInput, match="^/x: "):
         signature(function)[0]({"x": value})
+
+
+@pytest.mark.parametrize("hint, first, second", [
+    (int, "1", "01"), (Level, "10", "10.0"), (float, "1", "1.0"), (decimal.Decimal, "1", "1.0"), (uuid.UUID, "0" * 31 + "a", "0" * 31 + "A"),
+    (datetime.datetime, "2026-01-02T00:00:00Z", "2026-01-02T01:00:00+01:00"), (pathlib.Path, "a", "a/"), (typing.Optional[uuid.UUID], "0" * 32, "{" + "0" * 32 + "}")])
+@pytest.mark.parametrize("kind", [typing.Dict, typing.Mapping, typing.OrderedDict, typing.DefaultDict])
+def test_two_names_that_become_one_are_refused_where_the_second_stands(kind, hint, first, second):
+    def function(x: typing.List[kind[hint, int]]): ...
+    assert len(signature(function)[0]({"x": [{first: 1}]})[1]["x"][0]) == 1
+    with pytest.raises(spindle.InvalidInput) as caught:
+        signature(function)[0]({"x": [{first: 1, second: 2}]})
+    assert str(caught.value).startswith(f"/x/0/{second.replace('/', '~1')}: another member has this name already"), caught.value
+
+
+@pytest.mark.parametrize("hint, value, where", [
+    (typing.Dict[Size, int], {"3": 1}, "/x/3: is none of"), (typing.Dict[float, int], {"NaN": 1}, "/x/NaN: expected a number"),
+    (typing.Dict[bool, int], {"True": 1}, "/x/True: expected true"), (typing.Dict[Size, int], {"[1]": 1}, "/x/[1]: is none of"),
+    (Point, [], "/x: expected 1 to 3 items"), (Point, [1, 2, "a", 4], "/x: expected 1 to 3 items"), (Mode, True, "/x: expected a whole"),
+])
+def test_what_is_no_name_of_its_type_or_no_row_is_refused(hint, value, where):
+    def function(x: hint): ...
+    with pytest.raises(spindle.InvalidInput) as caught:
+        signature(function)[0]({"x": value})
+    assert str(caught.value).startswith(where), caught.value
+
+
+def test_a_row_says_how_many_of_its_items_there_have_to_be():
+    schema = shape_of(Point, Definitions()).schema
+    assert (schema["minItems"], schema["maxItems"], len(schema["prefixItems"])) == (1, 3, 3)
 
 
 def test_a_type_that_contains_itself_is_referred_to():

@@ -247,15 +247,17 @@ def _container(kind, arguments, inner):
         return _tuple(arguments, inner)
     if kind in _OBJECTS:
         item = inner(arguments[1]) if len(arguments) == 2 else ANY
-        # The name of a member is text; for a number that is what it reads as.
-        name = ANY if not arguments else Shape({}, int) if arguments[0] is int else inner(arguments[0])
+        name = ANY if not arguments else Shape({}, int) if arguments[0] is int else _name(inner(arguments[0]))
         made = _OBJECTS[kind]
 
         def make(value):
             members = {}
             for key, one in _dict(value).items():
                 try:
-                    members[name.make(key)] = item.make(one)
+                    known = name.make(key)
+                    if known in members:
+                        raise ValueError(f"another member has this name already, as {clean(repr(known), 200)}")
+                    members[known] = item.make(one)
                 except MISFITS as error:
                     raise misfit(error, key) from None
             return made(members)
@@ -264,19 +266,40 @@ def _container(kind, arguments, inner):
     return None
 
 
-def _tuple(arguments, inner):
+def _name(shape):
+    """The shape of names of members: text, and where that does not fit, what it reads as in JSON, as numbers are written there."""
+    if shape in (ANY, _SIMPLE[str]):
+        return shape
+
+    def make(text):
+        try:
+            return shape.make(text)
+        except MISFITS:
+            try:
+                value = json.loads(text, parse_constant=int)  # which no constant is
+                if type(value) in (int, float, bool, type(None)):
+                    return shape.make(value)
+            except MISFITS:
+                pass
+            raise
+    return Shape({}, make)
+
+
+def _tuple(arguments, inner, least=None):
+    """least: How many of the items there have to be, at least; None: all."""
     if not arguments:
         return Shape({"type": "array"}, lambda value: tuple(_list(value)))
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         item = inner(arguments[0])
         return Shape({"type": "array", "items": item.schema}, lambda value: tuple(_each(item.make, _list(value))))
     items = [inner(argument) for argument in arguments if argument != ()]
+    least = len(items) if least is None else least
 
     def make(value):
-        if len(_list(value)) != len(items):
-            raise ValueError(f"expected {len(items)} items")
+        if not least <= len(_list(value)) <= len(items):
+            raise ValueError(f"expected {len(items) if least == len(items) else f'{least} to {len(items)}'} items")
         return tuple(_each(lambda pair: pair[0].make(pair[1]), zip(items, value)))
-    schema = {"type": "array", "minItems": len(items), "maxItems": len(items)}
+    schema = {"type": "array", "minItems": least, "maxItems": len(items)}
     if items:
         schema["prefixItems"] = [item.schema for item in items]
     return Shape(schema, make)
@@ -362,6 +385,8 @@ def _class(hint, definitions, inner, for_output):
     if not isinstance(hint, type):
         origin = typing.get_origin(hint)
         return _class(origin, definitions, inner, for_output) if isinstance(origin, type) else ANY
+    if issubclass(hint, enum.Flag):  # several of its members are one value of it
+        return Shape(_SIMPLE[int].schema, lambda value: hint(_whole(value)))
     if issubclass(hint, enum.Enum):
         return _choice([member.value for member in hint], list(hint))
     if models.is_model(hint):
@@ -383,7 +408,8 @@ def _class(hint, definitions, inner, for_output):
         hints = hints_of(hint, hint._fields, scope)
 
         def build():
-            shape = _tuple(tuple(hints.get(name, typing.Any) for name in hint._fields) or ((),), inner)
+            shape = _tuple(tuple(hints.get(name, typing.Any) for name in hint._fields) or ((),), inner,
+                           len(hint._fields) - len(hint._field_defaults))
             return Shape(shape.schema, lambda value: hint(*shape.make(value)))
         return definitions.named(hint, build)
     return ANY
