@@ -233,6 +233,39 @@ def test_what_cannot_be_a_task_is_named_with_its_place_and_the_reason(function, 
         assert f"{__file__}:{function.__code__.co_firstlineno}: " in str(caught.value)
 
 
+NO_JSON = [complex, range, slice, type, typing.Type[int], typing.Callable, typing.Callable[[int], str], collections.abc.Callable,
+           typing.Awaitable[int], typing.List[complex], typing.Dict[str, range], typing.Tuple[int, typing.Callable],
+           typing.Annotated[complex, "a note"], typing.NewType("Number", complex), typing.Union[complex, range],
+           dataclasses.make_dataclass("Holder", [("held", complex)]), typing.TypedDict("Words", {"held": range})]
+
+
+@pytest.mark.parametrize("hint", NO_JSON)
+def test_what_no_json_is_a_value_of_makes_no_task(hint):
+    def taking(x: hint): ...
+    def giving() -> hint: ...
+    def more(**rest: hint): ...
+    for function, what in (taking, "its parameter x: "), (giving, "its result: "), (more, "its parameter rest: "):
+        with pytest.raises(NotATask) as caught:
+            spindle.task(function)
+        assert str(caught.value).startswith(f"{__file__}:{function.__code__.co_firstlineno}: ")
+        assert f"cannot be a task: {what}" in str(caught.value) and "no JSON is a value of" in str(caught.value)
+
+
+def test_what_no_json_is_a_value_of_keeps_its_default_and_is_no_alternative():
+    @dataclasses.dataclass
+    class Holder:
+        a: int
+        how: typing.Callable = len
+
+    def function(x: typing.Union[int, complex], key: typing.Callable = len, then: typing.Callable = None,
+                 some: typing.Optional[range] = None, held: typing.Optional[Holder] = None): ...
+    bind, schema, _, _ = signature(function)
+    assert schema["properties"].pop("held")["anyOf"][0]["properties"] == {"a": {"type": "integer"}}
+    nothing = {"type": "null", "default": None}
+    assert schema["properties"] == {"x": {"type": "integer"}, "then": nothing, "some": nothing}
+    assert bind({"x": 1, "held": {"a": 1}})[1] == {"x": 1, "held": Holder(1)}
+
+
 def test_two_tasks_of_one_name_are_refused():
     spindle.task(name="once")(lambda: None)
     with pytest.raises(ValueError, match="two tasks"):

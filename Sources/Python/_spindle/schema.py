@@ -4,7 +4,7 @@ import json
 import os
 import typing
 
-from .shapes import MISFITS, Definitions, hints_of, misfit, shape_of
+from .shapes import MISFITS, Definitions, NoJSON, hints_of, misfit, shape_of
 from .values import InvalidInput, InvalidOutput, clean, encode
 
 #: Where code stands that is not the task's own: ours, Python's, and packages installed with it; "<" begins what is in no file.
@@ -23,12 +23,18 @@ def signature(function):
         if parameter.kind is parameter.VAR_POSITIONAL:
             continue
         hint = hints.get(parameter.name, typing.Any)
-        if parameter.kind is parameter.VAR_KEYWORD:
-            more = shape_of(hint, definitions)
-            continue
         if parameter.default is None:
             hint = typing.Optional[hint]
-        shape = shapes[parameter.name] = shape_of(hint, definitions)
+        try:
+            shape = shape_of(hint, definitions)
+        except NoJSON as error:
+            if parameter.default is not parameter.empty:
+                continue  # it keeps its default, whoever calls
+            raise NoJSON(f"its parameter {parameter.name}: {error}") from None
+        if parameter.kind is parameter.VAR_KEYWORD:
+            more = shape
+            continue
+        shapes[parameter.name] = shape
         properties[parameter.name] = dict(shape.schema)
         if parameter.default is parameter.empty:
             required.append(parameter.name)
@@ -51,7 +57,10 @@ def _output(function, hint):
     if hint is None or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return None
     definitions = Definitions()
-    schema = shape_of(hint, definitions, for_output=True).schema
+    try:
+        schema = shape_of(hint, definitions, for_output=True).schema
+    except NoJSON as error:
+        raise NoJSON(f"its result: {error}") from None
     return definitions.root(schema) or None
 
 

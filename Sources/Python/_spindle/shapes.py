@@ -24,6 +24,10 @@ from .values import clean, encode, step
 MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
 
 
+class NoJSON(TypeError):
+    """A type of which no value is ever JSON."""
+
+
 class Misfit(ValueError):
     """What does not fit, some steps into the value.
 
@@ -129,6 +133,8 @@ def shape_of(hint, definitions, for_output=False):
 
     def inner(hint):
         return shape_of(hint, definitions, for_output)
+    if hint in _NEVER or typing.get_origin(hint) in _NEVER:
+        raise NoJSON(f"no JSON is a value of {getattr(hint, '__name__', None) or hint}")
     if hasattr(hint, "__supertype__"):  # a NewType
         return inner(hint.__supertype__)
     if hasattr(hint, "__value__") and hasattr(hint, "__type_params__"):  # type Name = …
@@ -141,7 +147,8 @@ def shape_of(hint, definitions, for_output=False):
     if origin is typing.Literal:
         return _choice([argument.value if isinstance(argument, enum.Enum) else argument for argument in arguments], arguments)
     if origin is typing.Union or origin is getattr(types, "UnionType", ()):
-        return _union([inner(argument) for argument in arguments])
+        parts = _possible(arguments, inner)
+        return _union(parts) if len(parts) > 1 else parts[0]
     if origin in _WRAPPERS:
         return inner(arguments[0]) if arguments else ANY
     return _container(origin or hint, arguments, inner) or _class(hint, definitions, inner, for_output)
@@ -220,6 +227,9 @@ _SIMPLE = {
     pathlib.PurePath: Shape({"type": "string"}, _text(pathlib.PurePath, "a path")),
     os.PathLike: Shape({"type": "string"}, _text(pathlib.Path, "a path")),
 }
+#: What Python alone has, and cannot be made of JSON or be a result.
+_NEVER = {complex, range, slice, type, typing.Type, collections.abc.Callable, typing.Callable, types.ModuleType, types.FunctionType,
+          types.GeneratorType, types.CoroutineType, collections.abc.Coroutine, collections.abc.Awaitable}
 _WRAPPERS = {getattr(typing, name) for name in ("Final", "ClassVar", "Required", "NotRequired", "ReadOnly")
              if hasattr(typing, name)} | {dataclasses.InitVar}
 
@@ -327,6 +337,19 @@ def _dict(value):
     return value
 
 
+def _possible(alternatives, inner):
+    """The shapes of those that JSON has."""
+    parts, refused = [], None
+    for alternative in alternatives:
+        try:
+            parts.append(inner(alternative))
+        except NoJSON as error:
+            refused = error
+    if not parts:
+        raise refused
+    return parts
+
+
 def _union(parts):
     kinds = [part.schema.get("type") for part in parts if set(part.schema) == {"type"}]
     if len(kinds) == len(parts) and all(isinstance(kind, str) for kind in kinds):
@@ -416,7 +439,13 @@ def _class(hint, definitions, inner, for_output):
 
 
 def _members(hint, names, needed, hints, inner, made):
-    parts = {name: inner(hints.get(name, typing.Any)) for name in names}
+    parts = {}
+    for name in names:
+        try:
+            parts[name] = inner(hints.get(name, typing.Any))
+        except NoJSON as error:
+            if name in needed:
+                raise NoJSON(f"{hint.__name__}.{name}: {error}") from None
 
     def make(value):
         members = {}
