@@ -38,6 +38,11 @@ class Color(enum.Enum):
     RED = "red"
 class Mute(Exception):
     def __str__(self): raise KeyError("no")
+def rude(error):
+    def refuse(self): raise error
+    return type("Rude", (Exception,), {"__str__": refuse, "__repr__": refuse})
+class Text(str):
+    def encode(self, *_): raise KeyboardInterrupt
 @spindle.task
 async def awrong(code: str):
     exec(code)
@@ -89,6 +94,9 @@ ERRORS = [
     ('raise ValueError("x" * 600_000)', "ValueError"), ('raise ValueError("\\x00" * 600_000)', "ValueError"), ("raise Mute()", "Mute"),
     ("import sys; threading.Thread(target=time.sleep, args=(0.2,)).start(); sys.exit(3)", "SystemExit"),
     ("raise KeyboardInterrupt", "KeyboardInterrupt"), ("raise GeneratorExit", "GeneratorExit"), ("raise BaseException(1)", "BaseException"),
+    ("raise rude(KeyboardInterrupt)", "Rude"), ("raise rude(SystemExit(3))(1)", "Rude"), ("raise rude(GeneratorExit)", "Rude"),
+    ("raise rude(asyncio.CancelledError)", "Rude"), ("raise ValueError(rude(KeyboardInterrupt)())", "ValueError"),
+    ("raise ValueError(1) from rude(KeyboardInterrupt)()", "ValueError"), ("raise type('Odd', (Exception,), {'__str__': lambda self: Text('x')})", "Odd"),
     ("raise asyncio.CancelledError()", "CancelledError"), ("raise spindle.Cancelled()", "Cancelled"),
     ("raise type('N' * 100_000, (Exception,), {})", None), ("raise ValueError('\\udcff')", "ValueError"),
     ("exec('def f(): f()\\nf()', {})", "RecursionError"), ("raise StopIteration(1)", None), ("raise spindle.InvalidInput('x')", "InvalidInput"),

@@ -92,9 +92,9 @@ def clean(value, bound):
     """The text of a value, whatever the value does, with what is no UTF-8 escaped, cut to so many bytes."""
     try:
         text = value if type(value) is str else str(value)
-    except Exception as error:
+    except BaseException as error:  # an interrupt or an exit too: whoever asks is to get a text
         text = f"(its text cannot be had: str() raised {type(error).__name__})"
-    encoded = text.encode("utf-8", "backslashreplace")
+    encoded = str.encode(text, "utf-8", "backslashreplace")
     if len(encoded) > bound:
         kept = encoded[:bound].decode("utf-8", "ignore")
         return f"{kept}… ({len(encoded) - bound} bytes more)"

@@ -457,7 +457,7 @@ def _frames(error):
         if is_ours and isinstance(error, Never):
             return []
         lines = clean("".join(frames.format()), LONGEST_ERROR).splitlines()
-    except Exception:  # a message or a name that cannot be had
+    except BaseException:  # a message or a name that cannot be had
         return []
     return lines if len(lines) <= 200 else [*lines[:100], "…", *lines[-99:]]
 
