@@ -7,7 +7,9 @@ import asyncio
 import functools
 import os
 import signal
+import sys
 import threading
+import time
 
 from . import api
 from .state import Steps
@@ -31,6 +33,9 @@ _LASTING = (
 #: Threads in which somebody has changed something, and what of it is for ever.
 changed = set()
 lasting = set()
+#: Variables of the environment that calls of the main thread have changed, in bytes, as they were; None: there was none.
+variables = {}
+_environment = os.environb
 
 
 def install():
@@ -40,6 +45,7 @@ def install():
             for name in names:
                 if hasattr(module, name):
                     setattr(module, name, _noting(getattr(module, name), noted))
+    os.putenv, os.unsetenv = _noting_variable(os.putenv), _noting_variable(os.unsetenv)
     asyncio.all_tasks = asyncio.tasks.all_tasks = _of_this_call(asyncio.all_tasks)
 
 
@@ -52,6 +58,32 @@ def _noting(original, also):
             also.add(original.__name__)
         return answer
     return change
+
+
+def _noting_variable(original):
+    """For `os.environ` too, which calls it."""
+    @functools.wraps(original)
+    def change(name, *value):
+        call = api.current.get()
+        if call is None or call.future is not None:
+            return original(name, *value)
+        key = os.fsencode(name)
+        before = _environment.get(key)
+        original(name, *value)
+        if _is_importing():
+            variables.pop(key, None)
+        else:
+            variables.setdefault(key, before)
+            changed.add(threading.get_ident())
+    return change
+
+
+def _is_importing():
+    """Whether a module is being imported here: it is there for all calls after this one, and so is what it has set."""
+    frame = sys._getframe()
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib."):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _of_this_call(original):
@@ -71,6 +103,8 @@ class Surroundings:
 
     def __init__(self, cpu):
         self.cpu = cpu
+        self.environment = os.environ
+        self.names = self._names()
         self.directory = os.getcwd()
         self.mode = os.umask(0o77)
         os.umask(self.mode)
@@ -105,7 +139,7 @@ class Surroundings:
         if not runs_beside:
             # Of threads that a call has started itself nobody but they can put back what is theirs.
             changed.intersection_update({main, self.loop_thread})
-            work += [("directory", self._directory), ("umask", self._umask),
+            work += [("directory", self._directory), ("umask", self._umask), ("environment", self._environment),
                      *((name, functools.partial(self._limit, name)) for name in self._limits())]
             if here == main:
                 work.append(("signals", self._signals))
@@ -116,6 +150,33 @@ class Surroundings:
                 stuck.add(name)
         changed.discard(here)  # by this
         return stuck
+
+    @staticmethod
+    def _names():
+        return sys.stdout, sys.stderr, sys.excepthook, sys.unraisablehook, threading.excepthook
+
+    def put_names_back(self):
+        """After each call: where it prints to, and who hears of what fails in threads."""
+        stdout, stderr, hook, unraisable, of_threads = self.names
+        try:
+            if (sys.stdout is stdout and sys.stderr is stderr and sys.excepthook is hook and sys.unraisablehook is unraisable
+                    and threading.excepthook is of_threads):
+                return
+        except AttributeError:  # it has removed one
+            pass
+        sys.stdout, sys.stderr, sys.excepthook, sys.unraisablehook, threading.excepthook = self.names
+
+    def _environment(self):
+        os.environ = self.environment
+        is_zone = b"TZ" in variables
+        while variables:
+            name, value = variables.popitem()
+            os.unsetenv(name)  # what `os.putenv` has set is not in there
+            _environment.pop(name, None)
+            if value is not None:
+                _environment[name] = value
+        if is_zone:
+            time.tzset()
 
     def _directory(self):
         os.chdir(self.directory)

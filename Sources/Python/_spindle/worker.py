@@ -61,7 +61,6 @@ class Worker:
         self.is_spoiled = False
         #: Whether the main thread begins nothing more because of that.
         self.is_parked = False
-        self.streams = (sys.stdout, sys.stderr)
 
     # ---- sending
 
@@ -316,7 +315,7 @@ class Worker:
 
     def tidy(self):
         """Takes back what a call may have changed for those after it."""
-        if surroundings.changed or self.surroundings.is_due:
+        if surroundings.changed or self.surroundings.is_due or getattr(os, "environ", None) is not self.surroundings.environment:
             beside = self.main_call is not None and threading.current_thread() is not threading.main_thread()
             stuck = self.surroundings.put_back(beside)
             if stuck and not self.is_spoiled:
@@ -402,8 +401,7 @@ class Worker:
             if "faulthandler" in sys.modules and call.future is None:
                 sys.modules["faulthandler"].cancel_dump_traceback_later()
             call.ended = True
-            if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
-                sys.stdout, sys.stderr = self.streams
+            self.surroundings.put_names_back()
             if error is None:
                 try:
                     self.succeed(call, value, before and _usage(before, self.children_of(call)))

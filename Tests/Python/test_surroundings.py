@@ -1,0 +1,108 @@
+"""What a call changes of the environment and of who hears of failures is gone with it."""
+import pytest
+
+from conversation import Conversation
+
+TASKS = '''
+import json, pathlib, time, unittest.mock
+os.environ["OF_FILE"] = "set"
+os.environ["TZ"] = "UTC"
+time.tzset()
+def stored(): os.environ["LATE"] = "by the file"
+late, told = threading.Event(), threading.Event()
+threading.Thread(target=lambda: (late.wait(), stored(), told.set()), daemon=True).start()
+def inside(name):
+    """What the C library has, which children get who are given no environment."""
+    import ctypes
+    get = ctypes.CDLL(None).getenv
+    get.restype = ctypes.c_char_p
+    value = get(name.encode())
+    return value and value.decode()
+@spindle.task
+def look(names: list = []):
+    return [sorted(os.environ.items()), [inside(name) for name in names], time.localtime(0).tm_hour, type(os.environ).__name__, os.getpid()]
+@spindle.task
+def change(code: str):
+    exec(code, globals())
+    return subprocess.run(["env"], capture_output=True, text=True).stdout.splitlines()
+@spindle.task
+async def achange(code: str):
+    exec(code, globals())
+@spindle.task
+def hold(begin: str, end: str):
+    os.environ["HELD"] = "yes"
+    open(begin, "w").close()
+    open(end).read()
+    return os.environ.get("HELD")
+'''
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Conversation(TASKS) as conversation:
+        yield conversation
+
+
+CHANGES = [
+    ("os.environ['NEW'] = '1'", "NEW=1"), ("os.environb[b'NEW'] = b'1'", "NEW=1"), ("os.environ.update(OF_FILE='x', NEW='1')", "OF_FILE=x"),
+    ("del os.environ['OF_FILE']", None), ("os.environ.pop('OF_FILE'); os.environ['OF_FILE'] = 'again'", "OF_FILE=again"),
+    ("path = os.environ['PATH']; os.environ.clear(); os.environ['PATH'] = path", None), ("os.putenv('NEW', '1')", None),
+    ("os.unsetenv('OF_FILE')", None), ("os.environ['TZ'] = 'Asia/Tokyo-9'; time.tzset()", "TZ=Asia/Tokyo-9"), ("os.environ = {**os.environ, 'NEW': '1'}", "NEW=1"),
+    ("t = threading.Thread(target=os.environ.__setitem__, args=('NEW', '1')); t.start(); t.join()", "NEW=1"),
+    ("os.environ['NEW'] = '1'; os.environ['OF_FILE'] = '2'; del os.environ['NEW']", "OF_FILE=2"), ("os.environ |= {'NEW': '1'}", "NEW=1"),
+    ("with unittest.mock.patch.dict(os.environ, NEW='1'): pass\nos.environ['NEW'] = '2'", "NEW=2"), ("os.environ['\udcff'] = '\udcfe'", None),
+    ("del os.environ\nimport os as again\nagain.environ = {'PATH': os.defpath}", None),
+]
+
+
+@pytest.mark.parametrize("code, seen", CHANGES)
+@pytest.mark.parametrize("end", ["", "\nraise ValueError('spoiled')"])
+def test_variables_are_put_back_when_the_call_ends_and_hold_for_its_children_until_then(worker, code, seen, end):
+    before = worker.run("look", names=["NEW", "OF_FILE", "TZ"])
+    assert dict(before[0])["OF_FILE"] == "set" and before[1] == [None, "set", "UTC"]
+    answer = worker.run("change", code=code + end)
+    assert end or seen is None or seen in answer, answer
+    assert worker.run("look", names=["NEW", "OF_FILE", "TZ"]) == before
+
+
+@pytest.mark.parametrize("code", ["os.environ['a=b'] = 'x'", "os.environ[1] = 'x'", "os.putenv('a=b', 'x')", "del os.environ['NEVER']", "os.putenv(1, 2)"])
+def test_what_is_no_variable_is_refused_as_ever(worker, code):
+    before = worker.run("look")
+    assert worker.run("change", code=code)["data"]["type"] in ("ValueError", "TypeError", "KeyError", "OSError")
+    assert worker.run("look") == before
+
+
+def test_what_a_module_sets_when_it_is_imported_stays_and_so_does_what_is_nobodys():
+    with Conversation(TASKS) as worker:
+        (worker.path.parent / "lazily.py").write_text("import os\nos.environ['OF_MODULE'] = 'set'\n")
+        worker.run("change", code="os.environ['OF_MODULE'] = 'mine'; import lazily; os.environ['MINE'] = '1'")
+        worker.run("change", code="late.set(); told.wait(); os.environ['MINE'] = '1'")
+        seen = dict(worker.run("look")[0])
+        assert seen["OF_MODULE"] == "set" and seen["LATE"] == "by the file" and "MINE" not in seen
+        worker.run("achange", code="os.environ['SHARED'] = '1'")
+        assert dict(worker.run("look")[0])["SHARED"] == "1"
+
+
+def test_a_coroutine_that_ends_takes_nothing_from_the_call_beside_it():
+    with Conversation(TASKS) as worker:
+        begin, end = worker.gate("begin"), worker.gate("end")
+        held = worker.start("hold", begin=str(begin), end=str(end))
+        begin.read_text()
+        worker.run("achange", code="os.umask(0o7)")
+        end.write_text("")
+        assert worker.outcome(held) == "yes" and "HELD" not in dict(worker.run("look")[0])
+
+
+HOOKS = ["sys.excepthook", "sys.unraisablehook", "threading.excepthook", "sys.stdout", "sys.stderr"]
+
+
+@pytest.mark.parametrize("task", ["change", "achange"])
+@pytest.mark.parametrize("code", ["{} = None", "del {}", "{} = print"])
+def test_who_hears_of_failures_is_put_back(worker, task, code):
+    for hook in HOOKS:
+        worker.run(task, code=code.format(hook))
+    id = worker.start("change", code="def fail(): raise ValueError('heard')\nt = threading.Thread(target=fail)\nt.start()\nt.join()\nprint('printed')")
+    worker.answer(id)
+    assert "ValueError: heard" in worker.log(id) and "printed" in worker.log(id)
+    for hook in HOOKS:
+        assert "error" not in worker.answer(worker.start("change", code=f"assert {hook} not in (None, print), {hook}"))
