@@ -17,6 +17,8 @@ from .streams import CallStream, ChildOutput, reader
 
 #: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
 PATIENCE = 2.0
+#: Seconds that multiprocessing's trackers have for what was left in shared memory, once who used it is gone; most is for their start.
+TRACKING = 1.5
 
 #: RLIMIT_LOCKS, in which the server marks its children: Linux has not asked for it since 2.4. Source: getrlimit(2).
 _BRAND = 10
@@ -257,6 +259,24 @@ def _servants():
     return {getattr(tracker and tracker._resource_tracker, "_pid", None), forker} - {None}, forker
 
 
+def end_tracker():
+    """Before this process ends: its tracker takes away what nobody has, and would be ended with us before it can."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    tracker = module and module._resource_tracker
+    if not tracker or tracker._fd is None or tracker._pid is None or not _is_ours():
+        return
+    pid, descriptor = tracker._pid, tracker._fd
+    deadline = time.monotonic() + TRACKING
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0] == 0:
+            tracker._fd = None  # another thread may still run, and its number be another file's
+            os.close(descriptor)
+            while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.001)
+    except OSError:
+        pass  # it is not our child, but that of who has forked us
+
+
 # ---------------------------------------------------------------- how they end
 
 
@@ -266,14 +286,16 @@ def end(call, is_alone):
     is_alone: no other call ran beside it, so that whatever descends from us and is not kept is of this one.
     """
     marks = [f"{name}={value}".encode() for name, value in _marks(call).items()]
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     killed = set()
     while found := _left(call, marks, is_alone):
         for process in found:
+            if process.is_tracker() and time.monotonic() < began + TRACKING:
+                continue  # it ends by itself, and tidies up, when those are gone that it works for
             process.kill()
             if process.parent == os.getpid():
                 killed.add(process.pid)
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + PATIENCE:
             break
         time.sleep(0.001)
     if "multiprocessing.process" in sys.modules:
@@ -305,6 +327,14 @@ class _Process:
             pass  # it is gone
         finally:
             os.close(held)
+
+    def is_tracker(self):
+        """Whether it looks after the shared memory of others, for multiprocessing."""
+        try:
+            with open(f"/proc/{self.pid}/cmdline", "rb") as file:
+                return b"from multiprocessing.resource_tracker import main" in file.read(4096)
+        except OSError:
+            return False
 
     def environment(self):
         """None where it is not to be read: of what may not be dumped, ssh-agent for one."""

@@ -195,6 +195,10 @@ class Worker:
         while self.calls:
             time.sleep(0.01)
         self.channel.flush()
+        self.exit()
+
+    def exit(self):
+        processes.end_tracker()
         exit_now(0)
 
     def share(self):
@@ -214,7 +218,7 @@ class Worker:
                 pass
         except BaseException:
             give_up("the server cannot be understood")
-        exit_now(0)  # it is gone: there is nothing to clean up for
+        self.exit()  # it is gone
 
     def serve_loop(self, ready):
         self.surroundings.loop_thread = threading.get_ident()
@@ -231,7 +235,7 @@ class Worker:
                     return
             except BaseException:
                 give_up("the server cannot be understood")
-            exit_now(0)
+            self.exit()
         self.loop.add_reader(self.channel.socket.fileno(), readable)
         ready.set()
         while True:
@@ -327,7 +331,7 @@ class Worker:
     def leave(self):
         """Lets another process take over: what has not begun goes there."""
         self.channel.flush()
-        exit_now(0)
+        self.exit()
 
     def leave_if_free(self):
         """On the loop, where coroutines begin; the main thread's calls begin only where it is not parked."""
