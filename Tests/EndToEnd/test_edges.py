@@ -260,10 +260,11 @@ class OutputTests(EdgeTest):
         job = self.server.submit("long")
         done = self.server.wait(job)
         log = self.server.get(f"/v1/jobs/{job}/log").body.decode()
-        said = re.search(r"\nthe result is the last (\d+) of 1288895 bytes of output\n$", log)
+        said = re.search(r"the result is the last (\d+) of 1288895 bytes of output", self.server.get(f"/v1/jobs/{job}/events").body.decode())
         self.assertEqual(int(said[1]), len(done["result"]) + 1)
         self.assertTrue(done["result"].endswith("\n199999\n200000"))
         self.assertLess(len(log), 1288895 - 50_000)
+        self.assertTrue(log.endswith("\n199999\n200000\n"))
 
     def test_what_is_too_long_for_a_program_is_the_inputs_fault_and_not_tried_again(self):
         job = self.server.wait(self.server.submit("show", {"text": "x" * 200_000}, max_attempts=3))

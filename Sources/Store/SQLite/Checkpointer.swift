@@ -163,7 +163,7 @@ final class Checkpointer: @unchecked Sendable {
             resultCode: ResultCode(rawValue: code), message: String(cString: sqlite3_errmsg(connection)))
         // The next one will.
         if error.isFull(on: connection) || error.resultCode == .SQLITE_BUSY { return nil }
-        fail(StoreFailure("the store cannot be brought up to date: \(error)"))
+        fail(StoreFailure("the store cannot be brought up to date", error))
         return nil
     }
 }

@@ -43,7 +43,9 @@ enum Rows {
             ? [JobEvent(seq: 1, time: record.createdAt, attempt: 0, kind: .accepted)] : events
         record.events = EventLog(stored: stored, reserved: try row.integer(in: counts), at: now)
         if events.isEmpty { record.events.lastStored = 0 }
-        for event in events { if case .log(_, _, let text) = event.kind { record.log.append(line: text) } }
+        for event in events {
+            if case .log(let stream, _, let text) = event.kind, stream != "control" { record.log.append(line: text) }
+        }
         return (record, remains)
     }
 

@@ -202,3 +202,14 @@ enum SQLiteFile {
         return StoreFailure("the store \(path) \(why)")
     }
 }
+
+extension StoreFailure {
+    /// What could not be done, and why: a damaged file is called that, whoever meets the damage first.
+    init(_ what: String, _ error: any Error) {
+        if let error = error as? DatabaseError, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
+            self.init(damage: "\(error)")
+        } else {
+            self.init("\(what): \(error)")
+        }
+    }
+}

@@ -72,7 +72,7 @@ extension Writer {
         } catch {
             // Without room in the database the log goes on as long as it can; while somebody reads, too.
             if let error = error as? DatabaseError, error.isFull(on: db) || error.resultCode == .SQLITE_BUSY { return }
-            fail(StoreFailure("the store cannot be brought up to date: \(error)"))
+            fail(StoreFailure("the store cannot be brought up to date", error))
         }
     }
 

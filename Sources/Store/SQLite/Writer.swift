@@ -184,7 +184,7 @@ final class Writer: @unchecked Sendable {
             usleep(10_000)
             return .otherProgram
         case let failure as StoreFailure: fail(failure)
-        default: fail(StoreFailure("the store cannot be written: \(error)"))
+        default: fail(StoreFailure("the store cannot be written", error))
         }
         return .theEnd
     }
@@ -260,7 +260,7 @@ final class Writer: @unchecked Sendable {
             } catch let error as DatabaseError where error.isFull(on: db) || error.resultCode == .SQLITE_BUSY {
                 return
             } catch {
-                fail(StoreFailure("the store cannot be cleaned: \(error)"))
+                fail(StoreFailure("the store cannot be cleaned", error))
             }
         }
     }
