@@ -23,7 +23,8 @@ extension StartList {
 
         init?(_ text: String) {
             let lines = text.parts(at: "\n", most: 4, keepingEmpty: true)
-            guard lines.count == 4, lines[0] == "spindle starts 1", let epoch = Int(lines[2]), let path = lines[3].rest(before: "\n")
+            guard lines.count == 4, lines[0] == "spindle starts 1", let epoch = Int(lines[2]),
+                let path = lines[3].rest(before: "\n")
             else { return nil }
             self.init(store: String(lines[1]), path: String(path), epoch: epoch)
         }

@@ -11,7 +11,7 @@ import threading
 import unittest
 
 from server import PATIENCE, Server
-from waiting import Seen, asking, clock, logged
+from waiting import Seen, asking, begun, clock, logged
 
 
 class RestartTests(unittest.TestCase):
@@ -141,6 +141,8 @@ class StoreCommandTests(unittest.TestCase):
     def test_a_copy_of_a_store_in_use_serves(self):
         jobs = [self.server.submit("squares", {"n": n}) for n in range(1, 20)]
         results = [self.server.wait(job)["result"] for job in jobs]
+        running = self.server.submit("sleep", {"seconds": 3600}, pool="process")
+        begun(self.server, running)
         copy = self.server.home.name + "/copy.db"
         done = self.server.command("store", "backup", copy)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -149,6 +151,10 @@ class StoreCommandTests(unittest.TestCase):
         other = Server("--store", copy)
         self.addCleanup(other.stop)
         self.assertEqual([other.get(f"/v1/jobs/{job}/result").json for job in jobs], results)
+        # What the original runs is none of the copy's: nobody has ended it.
+        self.assertEqual(self.server.wait(self.server.submit("squares", {"n": 3}, pool="process"))["state"], "succeeded")
+        job = self.server.get(f"/v1/jobs/{running}").json
+        self.assertEqual((job["state"], job["attempt"]), ("running", 1))
 
     def test_stats_and_vacuum(self):
         for _ in range(3):

@@ -7,9 +7,10 @@ import tempfile
 import unittest
 
 from server import BINARY, PATIENCE, Server
-from waiting import begun
+from waiting import asking, begun
 
-NOBODY = 65534
+# Nobody else is, so that all threads of his are ours.
+NOBODY = 61_337
 
 # Becomes somebody whom the kernel gives so many threads; what lies here is his from then on.
 LIMITED = f"""import os, resource, sys
@@ -65,23 +66,35 @@ class LimitTests(ParentTest):
         self.addCleanup(directory.cleanup)
         return directory.name
 
-    def threads(self, server):
-        return len(os.listdir(f"/proc/{server.process.pid}/task"))
+    def threads(self):
+        """All that count against the limit."""
+        count = 0
+        for place in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                count += len(os.listdir(place / "task")) if place.stat().st_uid == NOBODY else 0
+            except OSError:
+                pass  # it has ended
+        return count
 
     def test_more_threads_than_there_are_are_refused_and_nothing_else_changes(self):
         server = self.limited(1000)
-        usual = self.threads(server)
+        self.assertEqual(server.wait(server.submit("squares", pool="process"))["state"], "succeeded")
+        usual = self.threads()
         server.stop()
         server = self.limited(usual + 12)
         job = server.submit("sleep", {"seconds": 3600}, pool="thread")
         begun(server, job)
+        self.assertEqual(server.wait(server.submit("squares", pool="process"))["state"], "succeeded")
+        before = self.threads()
         answer = server.ask("PATCH", "/v1/pools/thread", {"capacity": 64})
         self.assertEqual((answer.status, answer.json["type"]), (503, "/problems/no-threads"))
+        self.assertEqual(server.get("/metrics").status, 200)
+        # What it had taken of them is given back, though nothing runs.
+        asking(lambda: self.threads() <= before, "threads of a pool that is no larger stay")
         pool = next(pool for pool in server.get("/v1/pools").json["pools"] if pool["name"] == "thread")
         self.assertEqual(pool["capacity"], 2)
         self.assertEqual(server.wait(server.submit("squares", pool="thread"))["state"], "succeeded")
         self.assertEqual(server.ask("PATCH", "/v1/pools/thread", {"capacity": 3}).status, 200)
-        self.assertEqual(server.get("/metrics").status, 200)
         self.assertEqual(server.get(f"/v1/jobs/{job}").json["state"], "running")
         # What was refused is not remembered either.
         server.end()

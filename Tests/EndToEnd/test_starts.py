@@ -9,6 +9,7 @@ import shutil
 import socket
 import sqlite3
 import struct
+import subprocess
 import tempfile
 import time
 import unittest
@@ -299,7 +300,8 @@ class ForeignRowTests(unittest.TestCase):
 
 
 class DamageTests(unittest.TestCase):
-    @unittest.skipUnless(shutil.which("strace"), "strace is not here")
+    @unittest.skipUnless(shutil.which("strace") and subprocess.run(["strace", "-D", "-o", "/dev/null", "true"], capture_output=True).returncode == 0,
+                         "nobody may be traced here")
     def test_damage_in_a_small_file_that_the_start_had_no_time_to_see_ends_the_server_with_74(self):
         server = filled(self, finished=2_000)
         store = sqlite3.connect(server.store)

@@ -166,6 +166,6 @@ def directory():
     call = here()
     if call.directory is None:
         place = os.path.join(call.params.get("dir") or os.getcwd(), f"call-{call.id}")
-        os.makedirs(place, 0o700)
+        os.makedirs(place, 0o700, exist_ok=True)  # two threads of the call may ask at once
         call.directory = place
     return call.directory

@@ -5,7 +5,6 @@ their environment, and, where calls run one after another, from their descent al
 """
 import functools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,9 +18,6 @@ from .streams import CallStream, ChildOutput, reader
 PATIENCE = 2.0
 #: Seconds that multiprocessing's trackers have for what was left in shared memory, once who used it is gone; most is for their start.
 TRACKING = 1.5
-
-#: RLIMIT_LOCKS, in which the server marks its children: Linux has not asked for it since 2.4. Source: getrlimit(2).
-_BRAND = 10
 
 #: Numbers of processes that belong to no call: what the file starts when it is imported, executors that it keeps.
 kept = set()
@@ -345,18 +341,23 @@ class _Process:
             return None
 
     def is_branded(self):
-        """Whether it descends from us, and cannot be asked whose it is, or says nothing. Source: proc(5), `limits`."""
-        brand = resource.getrlimit(_BRAND)[1]
-        if brand == resource.RLIM_INFINITY:
-            return False
-        try:
-            with open(f"/proc/{self.pid}/limits") as file:
-                line = next(line for line in file if line.startswith("Max file locks"))
-        except (OSError, StopIteration):
-            return False
-        if line.split()[4] != str(brand):
+        """Whether it descends from us, and cannot be asked whose it is, or says nothing."""
+        brand = _brand("self")
+        # Where the server could not give us one of our own, we have what everybody has.
+        if brand in (None, "unlimited", _brand(os.getppid())) or _brand(self.pid) != brand:
             return False
         return not any(variable.startswith(b"SPINDLE_CHILD=") for variable in self.environment() or ())
+
+
+def _brand(pid):
+    """RLIMIT_LOCKS, in which the server marks its children: Linux has not asked for it since 2.4. None when it has ended.
+    Source: getrlimit(2); proc(5), `limits`.
+    """
+    try:
+        with open(f"/proc/{pid}/limits") as file:
+            return next(line.split()[4] for line in file if line.startswith("Max file locks"))
+    except (OSError, StopIteration):
+        return None
 
 
 def _status(pid):

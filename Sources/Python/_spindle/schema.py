@@ -2,13 +2,15 @@
 import inspect
 import json
 import os
+import site
 import typing
 
 from .shapes import MISFITS, Definitions, NoJSON, hints_of, misfit, shape_of
 from .values import InvalidInput, InvalidOutput, clean, encode
 
 #: Where code stands that is not the task's own: ours, Python's, and packages installed with it; "<" begins what is in no file.
-_OTHERS = (os.path.dirname(__file__), os.path.dirname(os.__file__), "<")
+_OTHERS = (os.path.dirname(__file__), os.path.dirname(os.__file__), "<",
+           *(os.path.join(path, "") for path in getattr(site, "getsitepackages", list)()))
 
 
 def signature(function):

@@ -379,7 +379,7 @@ def _union(parts):
 
 def _closest(failures):
     """Of what keeps a value from each of its alternatives the one that says most."""
-    deepest = max(failures, key=lambda error: getattr(error, "where", "").count("/"))
+    deepest = max(failures, key=lambda error: error.where.count("/") if isinstance(error, Misfit) else 0)
     if isinstance(deepest, Misfit):
         return deepest
     # Who wants another type of JSON has not looked at the value.
