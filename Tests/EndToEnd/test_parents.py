@@ -59,6 +59,9 @@ class LimitTests(ParentTest):
         done = subprocess.run([*prefix, BINARY, "--version"], cwd=self.place(), capture_output=True, text=True, timeout=PATIENCE)
         if done.returncode != 0:
             self.skipTest(f"nobody may not run it: {done.stderr}")
+        forking = ["python3", "-c", LIMITED, "1", "/bin/sh", "-c", "true & wait"]
+        if subprocess.run(forking, cwd=self.place(), capture_output=True, timeout=PATIENCE).returncode == 0:
+            self.skipTest("nobody's processes are not counted here")
         return self.server(*arguments, prefix=prefix)
 
     def place(self):
