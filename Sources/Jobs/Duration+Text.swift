@@ -2,19 +2,53 @@
 extension Duration {
     /// - Parameter text: A decimal number and a unit: `us`, `ms`, `s`, `m`, `h`, `d`. Not negative, less than 285 years.
     package init?(text: String) {
-        let units: [(suffix: String, nanoseconds: Double)] = [
-            ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9),
+        let units: [(suffix: String, nanoseconds: Int128)] = [
+            ("us", 1000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000),
+            ("d", 86_400_000_000_000),
         ]
-        guard let unit = units.first(where: { text.utf8.suffix($0.suffix.utf8.count).elementsEqual($0.suffix.utf8) })
+        guard let unit = units.first(where: { text.utf8.suffix($0.suffix.utf8.count).elementsEqual($0.suffix.utf8) }),
+            let number = Decimal(text.utf8.dropLast(unit.suffix.utf8.count))
         else { return nil }
-        let digits = text.utf8.dropLast(unit.suffix.utf8.count)
-        guard !digits.isEmpty, digits.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }),
-            let number = Double(String(decoding: digits, as: UTF8.self)), number * unit.nanoseconds < 9e18
-        else { return nil }
-        self = .nanoseconds(Int64(saturating: (number * unit.nanoseconds).rounded()))
+        let rest = (number.fraction * unit.nanoseconds + number.scale / 2) / number.scale
+        let nanoseconds = number.whole * unit.nanoseconds + rest
+        guard nanoseconds < Self.bound else { return nil }
+        self = .nanoseconds(Int64(clamping: nanoseconds))
     }
 
-    /// The shortest text that reads back as the same duration, if that is below 104 days or has no odd nanoseconds.
+    private static let bound: Int128 = 9_000_000_000_000_000_000
+
+    /// A number by its digits: what a duration says is kept to the nanosecond, however long it is.
+    private struct Decimal {
+        var whole: Int128 = 0
+        /// Of `scale`.
+        var fraction: Int128 = 0
+        var scale: Int128 = 1
+
+        /// nil for what has no digits, anything else but one point, or more than a duration can hold.
+        init?(_ text: some Sequence<UInt8>) {
+            var hasDigits = false
+            var hasPoint = false
+            for byte in text {
+                if byte == UInt8(ascii: "."), !hasPoint {
+                    hasPoint = true
+                    continue
+                }
+                guard byte >= 0x30, byte <= 0x39, whole < Duration.bound else { return nil }
+                hasDigits = true
+                let digit = Int128(byte - 0x30)
+                if !hasPoint {
+                    whole = whole * 10 + digit
+                } else if scale < Duration.bound {
+                    // What stands behind is less than any part of a nanosecond that counts.
+                    fraction = fraction * 10 + digit
+                    scale *= 10
+                }
+            }
+            guard hasDigits else { return nil }
+        }
+    }
+
+    /// The shortest text that reads back as the same duration.
     package var text: String {
         for (suffix, unit) in [
             ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000),
