@@ -526,7 +526,11 @@ def spoil():
     sys.stdout = None
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.alarm(1)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 100)
+    signal.setitimer(signal.ITIMER_PROF, 100)
     return "x" * 2_000_000
+@spindle.task
+def timers(): return [signal.getitimer(which)[0] for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)]
 @spindle.task
 def look():
     print("here")
@@ -535,6 +539,7 @@ def look():
 def hang(): time.sleep(60)
 ''') as worker:
         assert len(worker.run("spoil")) == 2_000_000
+        assert worker.run("timers") == [0, 0, 0]
         assert os.path.realpath(worker.run("look")) == os.path.realpath(worker.home.name)
         id = worker.start("hang")
         worker.cancel(id)

@@ -197,7 +197,8 @@ class Surroundings:
 
     def _signals(self):
         """In the main thread, which alone can have changed them."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
         for number, handler in self.handlers.items():
             if signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)
