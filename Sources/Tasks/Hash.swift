@@ -111,12 +111,12 @@ private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws ->
             try context.checkpoint()
             context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: file.name.text))
         }
-        lines.append(line(digest, file.name))
+        if let digest { lines.append(line(digest, file.name)) }
     }
     lines.sort { $0.lexicographicallyPrecedes($1) }
     let sum = SHA256()
     for line in lines { line.withUnsafeBytes(sum.update) }
-    return object(["files": .integer(files.count), "bytes": .integer(done), "sha256": .string(sum.hexDigest())])
+    return object(["files": .integer(lines.count), "bytes": .integer(done), "sha256": .string(sum.hexDigest())])
 }
 
 /// Collects the regular files at and below a path; follows no link.
@@ -143,11 +143,13 @@ private func find(_ name: Path, _ path: Path, _ context: any TaskContext, into f
     }
 }
 
+/// - Returns: nil when it has gone meanwhile.
 private func digest(
     of file: FoundFile, _ buffer: UnsafeMutableRawBufferPointer, _ progress: (Int) throws -> Void
-) throws -> String {
+) throws -> String? {
     guard let opened = Descriptor(ifOpen: file.path.withName { open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }) else {
-        throw fileError(file.name)
+        guard errno == ENOENT else { throw fileError(file.name) }
+        return nil
     }
     let sum = SHA256()
     while true {
