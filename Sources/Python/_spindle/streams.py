@@ -30,6 +30,8 @@ class Lines:
         self.rest = ""
         #: Whether some of the present line has been shown already.
         self.is_begun = False
+        #: Since when there is a rest.
+        self.rests_since = 0.0
         self.shown_at = 0.0
         self.lock = threading.RLock()
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -37,8 +39,11 @@ class Lines:
     def feed(self, text):
         with self.lock:
             if "\n" not in text:
+                if not self.rest:
+                    self.rests_since = time.monotonic()
                 self.rest += text
             else:
+                self.rests_since = time.monotonic()
                 lines = (self.rest + text).split("\n")
                 self.rest = lines.pop()
                 for line in lines:
@@ -89,8 +94,14 @@ class Ticker:
         while self.arrived.wait():
             self.arrived.clear()
             time.sleep(PATIENCE)
-            while self.waiting:
-                self.waiting.pop().show()
+            # Not what somebody is about to go on with: a `print` of several words writes them one by one.
+            latest = time.monotonic() - PATIENCE / 2
+            for lines in list(self.waiting):
+                if lines.rests_since <= latest:
+                    self.waiting.discard(lines)
+                    lines.show()
+            if self.waiting:
+                self.arrived.set()
 
 
 ticker = Ticker()

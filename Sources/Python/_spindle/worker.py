@@ -414,10 +414,10 @@ class Worker:
             if error is not None:
                 self.fail(call, error)
             if call.future is not None:
-                self.flush_soon()
-                # In the loop's thread, which may be another one than this.
+                # In the loop's thread, which may be another one than this, and before the answer leaves: the next may follow it at once.
                 if surroundings.changed or self.is_spoiled:
                     self.loop.call_soon_threadsafe(self.tidy)
+                self.flush_soon()
         except BaseException:
             give_up("a call cannot be answered")
 
