@@ -38,9 +38,9 @@ struct Autopsy {
         let ran = said.map { said in line.filter { $0 <= said.begun } } ?? Array(line.prefix(1))
         let ranBeside = said.map { said in beside.filter { $0 <= said.besideBegun } } ?? beside
         running = Set(ran + ranBeside)
-        let targets = running.intersection(stopped)
-        if !targets.isEmpty {
-            culprits = targets
+        if !stopped.isEmpty {
+            // Of those some may have waited behind a loop that does not move: who ran there is no culprit for that.
+            culprits = running.intersection(stopped)
         } else {
             var known = Set(ran)
             if let said, ranBeside.contains(said.step) { known.insert(said.step) }

@@ -23,6 +23,10 @@ class Never(Exception):
     """Raise it (or a subclass) from a task for what would fail again: the job is not tried again."""
 
 
+class UnknownTask(Never):
+    """There is no such task here, or no more."""
+
+
 class InvalidOutput(Never):
     """A task said what JSON cannot say."""
 

@@ -18,7 +18,7 @@ from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
 from .state import Steps
 from .threads import are_left, start_for_nobody
-from .values import Never, clean, encode
+from .values import Never, UnknownTask, clean, encode
 
 try:
     import resource
@@ -281,7 +281,7 @@ class Worker:
     def run(self, task, call):
         current.set(call)
         if task is None:
-            raise Never(f"there is no task {call.params.get('task')!r}")
+            raise UnknownTask(f"there is no task {call.params.get('task')!r}")
         self.is_inside = True
         if call.cancelled:
             call.told = True
