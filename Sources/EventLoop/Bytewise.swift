@@ -30,6 +30,12 @@ extension StringProtocol {
             .map { self[$0.startIndex..<$0.endIndex] }
     }
 
+    /// All but some signs, wherever they stand.
+    package func without(_ signs: Unicode.Scalar...) -> String {
+        let bytes = signs.map { UInt8(ascii: $0) }
+        return String(decoding: utf8.filter { !bytes.contains($0) }, as: UTF8.self)
+    }
+
     /// The letters of ASCII in lower case, all else as it is: the sign of Kelvin is no `k`.
     package var inLowerCase: String {
         String(decoding: utf8.map { $0 >= 0x41 && $0 <= 0x5A ? $0 | 0x20 : $0 }, as: UTF8.self)
@@ -40,6 +46,14 @@ extension StringProtocol where UTF8View: BidirectionalCollection {
     /// What stands before `end`; nil for a text that ends otherwise.
     package func rest(before end: some StringProtocol) -> SubSequence? {
         ends(with: end) ? self[..<utf8.index(endIndex, offsetBy: -end.utf8.count)] : nil
+    }
+
+    /// What stands between two signs at its ends; all of it where they do not stand there.
+    package func inside(_ open: Unicode.Scalar, _ close: Unicode.Scalar) -> SubSequence {
+        guard utf8.count > 1, utf8.first == UInt8(ascii: open), utf8.last == UInt8(ascii: close) else {
+            return self[...]
+        }
+        return self[utf8.index(after: startIndex)..<utf8.index(before: endIndex)]
     }
 
     /// What stands before the last `sign` and what follows it; nil without one.

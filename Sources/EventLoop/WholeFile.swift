@@ -89,7 +89,9 @@ package func replaceFile(_ path: String, with bytes: some Sequence<UInt8>) -> Bo
 ///
 /// - Returns: False and `errno` when that is not known.
 package func syncDirectory(of path: String) -> Bool {
-    let directory = path.cut(atLast: "/").map { $0.before + "/" } ?? "."
-    guard let opened = Descriptor(opening: directory, O_RDONLY | O_DIRECTORY) else { return false }
+    guard let opened = Descriptor(opening: directory(of: path), O_RDONLY | O_DIRECTORY) else { return false }
     return fsync(opened.number) == 0
 }
+
+/// Where a file lies, as far as its path says.
+package func directory(of path: String) -> String { path.cut(atLast: "/").map { $0.before + "/" } ?? "." }

@@ -22,7 +22,7 @@ package enum ListenAddress: Sendable, Equatable, CustomStringConvertible {
         guard let parts = text.cut(atLast: ":"), let port = UInt16(parts.after) else {
             throw Failure(description: "\"\(text)\" is no ADDR:PORT or unix:PATH (port 0 to 65535)")
         }
-        let host = String(parts.before.rest(after: "[")?.rest(before: "]") ?? parts.before)
+        let host = String(parts.before.inside("[", "]"))
         guard !host.isEmpty, host != "*" else {
             throw Failure(description: "\"\(text)\" names no address; 0.0.0.0:\(port) means all of this machine")
         }

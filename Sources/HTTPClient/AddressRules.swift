@@ -87,7 +87,7 @@ package struct AddressRules: Sendable {
     package static func isLoopback(_ host: String) -> Bool {
         // Source: RFC 6761, 6.3: a name that is never looked up elsewhere; curl keeps to it.
         if ["localhost", "localhost."].contains(host.inLowerCase) { return true }
-        let bare = host.rest(after: "[")?.rest(before: "]") ?? host[...]
+        let bare = host.inside("[", "]")
         guard let address = Address(String(bare)) else { return false }
         return loopback.contains { $0.contains(address) }
     }

@@ -119,7 +119,7 @@ struct SchemaCheck {
         if !node.any.isEmpty { checkAny(value, node.any, depth: depth + 1) }
         if !node.one.isEmpty {
             var fitting = 0
-            for part in node.one where fits(value, part, depth: depth + 1) { fitting += 1 }
+            for part in node.one where fitting < 2 && fits(value, part, depth: depth + 1) { fitting += 1 }
             if fitting != 1 {
                 fail(fitting == 0 ? "fits none of the alternatives" : "fits several of the alternatives")
             }

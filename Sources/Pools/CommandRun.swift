@@ -113,7 +113,7 @@ final class CommandRun {
                 if wasTooCostly, !self.wasTooCostly {
                     self.wasTooCostly = true
                     let text = "progress: the pattern takes too long on this output; not all of it was looked through"
-                    report(.log(attempt.id, stream: "control", text: text))
+                    report(.log(attempt.id, stream: LogStream.control, text: text))
                 }
                 finishIfDone()
             })
@@ -183,7 +183,7 @@ final class CommandRun {
     private func success() -> AttemptResult {
         if total > kept.count, case .text = command.result {
             let said = "the result is the last \(kept.count) of \(total) bytes of output"
-            report(.log(attempt.id, stream: "control", text: said))
+            report(.log(attempt.id, stream: LogStream.control, text: said))
         }
         var text = kept
         kept = []

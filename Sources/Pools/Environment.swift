@@ -6,10 +6,6 @@ package struct Environment: Sendable {
 
     package init() {}
 
-    package init(_ texts: [String: String]) {
-        for (name, value) in texts { self[name] = value }
-    }
-
     /// What this process has itself.
     package static var own: Environment {
         var own = Environment()

@@ -1,4 +1,3 @@
-import CSpindle
 import DequeModule
 import EventLoop
 import Glibc
@@ -12,11 +11,8 @@ package final class Errands: @unchecked Sendable {
     private let lock = Lock()
     private let arrived = Condition()
     private var waiting: Deque<@Sendable () -> Void> = []
-    private let name: String
-
     /// - Parameter name: Of the threads, at most 15 bytes.
     package init(_ name: String, threads: Int = 1) {
-        self.name = name
         for _ in 0..<threads {
             requireThread(named: name) { [self] in work() }
         }

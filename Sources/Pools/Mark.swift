@@ -14,8 +14,10 @@ struct Mark: Sendable {
     let brand: UInt64
 
     /// Whether a process has it.
-    func isOn(_ pid: pid_t) -> Bool {
-        ProcessTree.brand(of: pid) == brand || ProcessTree.carries(pid, "\(Self.name)=\(value)")
+    ///
+    /// - Parameter other: The process's brand.
+    func isOn(_ pid: pid_t, branded other: UInt64?) -> Bool {
+        other == brand || ProcessTree.carries(pid, "\(Self.name)=\(value)")
     }
 }
 

@@ -1,4 +1,3 @@
-import CSpindle
 import DequeModule
 import EventLoop
 import Glibc
@@ -216,7 +215,7 @@ final class ThreadFloor: @unchecked Sendable {
         }
     }
 
-    /// Waits for an attempt; nil when the floor closes.
+    /// Waits for an attempt; nil when the floor closes, or the thread is one too many.
     private func sit(_ number: Int) -> ThreadRun? {
         lock.withLock {
             let seat = seats[number - 1]

@@ -1,4 +1,3 @@
-import CSpindle
 import EventLoop
 import Glibc
 import Jobs
@@ -171,9 +170,12 @@ final class Warden: @unchecked Sendable {
         // As subreaper we are above everything that our children have started; what they still answer for is not meant.
         let running = Set(lock.withLock { wards.keys })
         let strays = tree.descendants(of: getpid(), notBelow: running)
+        let brands = strays.map { ProcessTree.brand(of: $0.pid) }
         return open.filter { sweep in
-            let left = strays.filter { $0.session == sweep.child || sweep.mark.isOn($0.pid) }
-            for member in left { member.kill() }
+            let left = zip(strays, brands).filter { stray, brand in
+                stray.session == sweep.child || sweep.mark.isOn(stray.pid, branded: brand)
+            }
+            for (member, _) in left { member.kill() }
             if !left.isEmpty, monotonicNanoseconds() < sweep.deadline { return true }
             finish(sweep)
             return false

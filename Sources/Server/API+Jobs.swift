@@ -60,7 +60,7 @@ extension API {
         var fields: Set<JobField> = []
         for name in query["fields"]?.parts(at: ",", keepingEmpty: true) ?? [] {
             guard let field = JobField(rawValue: String(name)) else {
-                throw .invalid("/fields", "\"\(name)\" is none of input, result")
+                throw .invalid("/fields", "\"\(name)\" is none of \(JobField.names.joined(separator: ", "))")
             }
             fields.insert(field)
         }
@@ -74,9 +74,6 @@ extension API {
         }
     }
 
-    /// A list with whole inputs and results ends after so many bytes.
-    private static let longestList = 8 << 20
-
     private func respondList(_ exchange: Exchange, _ page: JobPage, whole fields: Set<JobField>) {
         var body: [UInt8] = []
         body.append(#"{"jobs":["#)
@@ -84,7 +81,7 @@ extension API {
         var resume = page.resume
         for (index, job) in page.jobs.enumerated() {
             if index > 0 {
-                guard body.count < Self.longestList else {
+                guard body.count < JobQuery.longestWhole else {
                     resume = page.jobs[index - 1].id
                     break
                 }

@@ -205,7 +205,7 @@ extension Identity {
 
     init?(_ head: RequestHead, _ body: [UInt8]) throws(Problem) {
         guard let value = head.value(of: "idempotency-key") else { return nil }
-        let key = String(value.rest(after: "\"")?.rest(before: "\"") ?? value[...])
+        let key = String(value.inside("\"", "\""))
         guard Self.keyBytes.contains(key.utf8.count) else {
             throw Problem(400, "bad-idempotency-key", "an Idempotency-Key has 1 to 200 bytes")
         }

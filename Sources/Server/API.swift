@@ -118,9 +118,8 @@ final class API {
         }
         let isJSON = head.withValue(of: "content-type") { value in
             if Self.plainJSON.isSame(as: value) { return true }
-            let type = String(
-                decoding: value.prefix { $0 != UInt8(ascii: ";") }.filter { $0 != 0x20 && $0 != 0x09 }, as: UTF8.self
-            ).inLowerCase
+            let type = String(decoding: value.prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self)
+                .without(" ", "\t").inLowerCase
             // Forms and plain text are what a foreign page can send without asking; these are not.
             return type == "application/json" || type == "application/x-ndjson" || type == "application/octet-stream"
                 || type.begins(with: "application/") && type.ends(with: "+json")

@@ -49,7 +49,7 @@ extension Engine {
     /// Notes in a running job's log what was done to it.
     func remark(_ text: String, on record: JobRecord) {
         guard let job = live[record.id] else { return }
-        append(.log(stream: "control", text: text), to: job)
+        append(.log(stream: LogStream.control, text: text), to: job)
     }
 
     func resize(_ pool: any Pool, to slots: Int) -> Bool {

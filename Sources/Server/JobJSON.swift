@@ -7,6 +7,7 @@ enum JobField: String, CaseIterable {
     case input, result
 
     static let all = Set(allCases)
+    static let names = allCases.map(\.rawValue)
 }
 
 /// A job and its parts, written as the API has them.

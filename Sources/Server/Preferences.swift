@@ -16,7 +16,7 @@ struct Preferences {
     init(_ head: RequestHead) {
         guard head.has("prefer"), let text = head.values(of: "prefer") else { return }
         for preference in text.parts(at: ",") {
-            let parts = preference.parts(at: "=", most: 2).map { bare($0, alsoWithout: "\"") }
+            let parts = preference.parts(at: "=", most: 2).map { $0.without(" ", "\"") }
             switch parts.first?.inLowerCase {
             case "respond-async": respondsAsync = true
             case "wait":
@@ -28,11 +28,6 @@ struct Preferences {
             }
         }
     }
-}
-
-/// A word without the blanks, and the other sign, that may stand around or in it.
-private func bare(_ word: Substring, alsoWithout sign: Unicode.Scalar) -> String {
-    String(decoding: word.utf8.filter { $0 != 0x20 && $0 != UInt8(ascii: sign) }, as: UTF8.self)
 }
 
 /// Media types in the order in which the client wants them.
@@ -47,7 +42,7 @@ struct Acceptance {
             return
         }
         let listed = text.parts(at: ",").compactMap { (range) -> (type: String, quality: Double)? in
-            let parts = range.parts(at: ";").map { bare($0, alsoWithout: "\t").inLowerCase }
+            let parts = range.parts(at: ";").map { $0.without(" ", "\t").inLowerCase }
             guard let type = parts.first, !type.isEmpty else { return nil }
             let quality = parts.dropFirst().compactMap { $0.rest(after: "q=") }.first.flatMap { Double($0) }
             return (type, quality ?? 1)

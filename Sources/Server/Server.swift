@@ -1,4 +1,3 @@
-import CSpindle
 import EventLoop
 import Glibc
 import HTTP

@@ -137,10 +137,9 @@ final class Streams {
             remove(stream)
             stream.exchange.end()
         }
-        for firehose in firehoses where mayNot(firehose.exchange) {
-            firehoses.removeAll { $0 === firehose }
-            firehose.exchange.end()
-        }
+        let ended = firehoses.filter { mayNot($0.exchange) }
+        firehoses.removeAll { firehose in ended.contains { $0 === firehose } }
+        for firehose in ended { firehose.exchange.end() }
     }
 
     /// Ends every stream, once it has what there is: the server stops.

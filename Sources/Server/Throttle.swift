@@ -50,9 +50,6 @@ final class Throttle {
         }
     }
 
-    /// The stream of lines that are not the attempt's.
-    private static let ours = "control"
-
     unowned(unsafe) var engine: Engine!
     private var holding: [LiveJob] = []
     private var timer: Deadline?
@@ -70,7 +67,9 @@ final class Throttle {
 
     func log(_ job: LiveJob, _ stream: String, _ level: String?, _ text: String) {
         // What we say of an attempt is no line of its own: its log has what it has printed, to the last byte.
-        guard stream != Self.ours else { return engine.append(.log(stream: stream, level: level, text: text), to: job) }
+        guard stream != LogStream.control else {
+            return engine.append(.log(stream: stream, level: level, text: text), to: job)
+        }
         let speech = speech(of: job)
         job.record.log.append(line: text)
         if speech.mayTellLine(of: text.utf8.count, at: monotonicNanoseconds()) {
@@ -118,7 +117,8 @@ final class Throttle {
     private func tellDropped(_ count: Int, _ job: LiveJob) {
         guard count > 0 else { return }
         engine.append(
-            .log(stream: Self.ours, text: "\(count) lines dropped: too many a second; the log has the last MiB"),
+            .log(
+                stream: LogStream.control, text: "\(count) lines dropped: too many a second; the log has the last MiB"),
             to: job)
     }
 

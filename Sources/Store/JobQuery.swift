@@ -43,6 +43,8 @@ package struct JobQuery: Sendable {
 
     /// What a list has of an input or a result unless it was asked for more.
     package static let briefBytes = 1024
+    /// After so many bytes a list with whole ones ends.
+    package static let longestWhole = 8 << 20
 
     package init(_ filter: JobFilter = JobFilter(), before: JobID? = nil, limit: Int) {
         self.filter = filter

@@ -65,6 +65,7 @@ private struct FilePlace {
 private typealias Path = [UInt8]
 
 private let slash = UInt8(ascii: "/")
+private let dot = UInt8(ascii: ".")
 
 extension Path {
     fileprivate init(_ name: UnsafePointer<CChar>) {
@@ -93,6 +94,9 @@ private struct FoundFile {
     let bytes: Int
 }
 
+/// Whether what could not be reached has gone since it was seen. Valid after a system call that has failed.
+private var isGone: Bool { errno == ENOENT || errno == ENOTDIR }
+
 private func fileError(_ name: Path) -> TaskFailure {
     TaskFailure(type: "FileError", message: "\(name.text): \(String(cString: strerror(errno)))")
 }
@@ -106,10 +110,11 @@ private func hashFiles(_ place: FilePlace, _ context: any TaskContext) throws ->
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 * 1024, alignment: 16)
     defer { buffer.deallocate() }
     for file in files {
+        let name = file.name.text
         let digest = try digest(of: file, buffer) { count in
             done += count
             try context.checkpoint()
-            context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: file.name.text))
+            context.report(Progress(Double(done), of: Double(max(total, done)), unit: "bytes", message: name))
         }
         if let digest { lines.append(line(digest, file.name)) }
     }
@@ -124,19 +129,22 @@ private func find(_ name: Path, _ path: Path, _ context: any TaskContext, into f
     try context.checkpoint()
     var status = stat()
     guard path.withName({ lstat($0, &status) }) == 0 else {
-        guard errno == ENOENT else { throw fileError(name) }
-        return  // gone meanwhile
+        guard isGone else { throw fileError(name) }
+        return
     }
     switch status.st_mode & S_IFMT {
     case S_IFREG: files.append(FoundFile(name: name, path: path, bytes: Int(status.st_size)))
     case S_IFDIR:
-        guard let directory = path.withName({ opendir($0) }) else { throw fileError(name) }
+        guard let directory = path.withName({ opendir($0) }) else {
+            guard isGone else { throw fileError(name) }
+            return
+        }
         defer { closedir(directory) }
         while let entry = readdir(directory) {
             let child = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { Path($0) }
             }
-            if child.text == "." || child.text == ".." { continue }
+            if child == [dot] || child == [dot, dot] { continue }
             try find(name.below(child), path.below(child), context, into: &files)
         }
     default: return
@@ -148,7 +156,7 @@ private func digest(
     of file: FoundFile, _ buffer: UnsafeMutableRawBufferPointer, _ progress: (Int) throws -> Void
 ) throws -> String? {
     guard let opened = Descriptor(ifOpen: file.path.withName { open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }) else {
-        guard errno == ENOENT else { throw fileError(file.name) }
+        guard isGone else { throw fileError(file.name) }
         return nil
     }
     let sum = SHA256()

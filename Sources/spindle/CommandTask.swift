@@ -76,7 +76,7 @@ private func commandDefinition(_ table: ConfigurationTable) throws -> CommandDef
     return CommandDefinition(
         argv: argv, result: result ?? .text, progress: progress,
         mayBeginWithDash: Set(try table.texts("dash") ?? []), defaults: defaults(in: table.json("input")),
-        environment: Environment(try table.variables("environment")),
+        environment: try table.variables("environment"),
         takesInput: try table.flag("stdin") ?? false)
 }
 

@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import JSON
+import Pools
 import TOMLKit
 
 /// The file of `--config`: TOML.
@@ -79,9 +80,7 @@ struct ConfigurationSource {
     }
 
     private func parts(_ dotted: Substring) -> [String] {
-        dotted.parts(at: ".").map { part in
-            String(decoding: part.utf8.filter { !"\"' \t\r".utf8.contains($0) }, as: UTF8.self)
-        }
+        dotted.parts(at: ".").map { $0.without("\"", "'", " ", "\t", "\r") }
     }
 
     /// Dates and what is no number have no meaning anywhere here, and would become texts on the way.
@@ -157,10 +156,10 @@ struct ConfigurationTable {
     }
 
     /// A table whose values are texts.
-    func variables(_ key: String) throws -> [String: String] {
-        guard let found = value[key] else { return [:] }
+    func variables(_ key: String) throws -> Environment {
+        var texts = Environment()
+        guard let found = value[key] else { return texts }
         guard case .object(let members) = found else { throw mismatch(key, "a table of texts", found) }
-        var texts: [String: String] = [:]
         for member in members {
             guard let text = member.value.string else {
                 throw mismatch("\(key).\(member.key)", "a text, in quotes", member.value)

@@ -42,7 +42,7 @@ struct LoadTarget {
         var hints = addrinfo()
         hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
-        let name = String(host.rest(after: "[")?.rest(before: "]") ?? host[...])
+        let name = String(host.inside("[", "]"))
         guard getaddrinfo(name, port, &hints, &found) == 0, let info = found else { return nil }
         defer { freeaddrinfo(found) }
         guard let connected = Descriptor(ifOpen: socket(info.pointee.ai_family, info.pointee.ai_socktype, 0)),

@@ -129,7 +129,7 @@ struct ServerSetup {
         case "": throw settings.wrong(.store, "must be a file or memory")
         case let path:
             if !isTrial { StateDirectory.make(for: path) }
-            options.store = .file(StoreOptions.file(path))
+            options.store = .file(path)
             // The server before us on the same sockets may still be finishing its jobs.
             if !options.inherited.isEmpty { options.storePatience = 60 }
         }

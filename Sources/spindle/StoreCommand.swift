@@ -32,12 +32,7 @@ struct StoreOptions: ParsableArguments {
         guard path != "memory", !path.begins(with: "postgres") else {
             throw settings.wrong(.store, "is no file: there is nothing to look after")
         }
-        return Self.file(path)
-    }
-
-    /// The path of a file: SQLite takes `file:…` for an address, and `:memory:` for no file at all.
-    static func file(_ path: String) -> String {
-        path.begins(with: "file:") || path.begins(with: ":") ? "./" + path : path
+        return path
     }
 }
 

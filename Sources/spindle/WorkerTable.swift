@@ -33,7 +33,7 @@ struct WorkerTable {
         func time(_ value: JSONValue) -> Duration? { value.string.flatMap { Duration(text: $0) } }
         self.name = "workers.\(name)"
         self.argv = argv
-        environment = Environment(try table.variables("environment"))
+        environment = try table.variables("environment")
         preloads = try table.flag("preload") ?? false
         maxJobs = try table.read("max_jobs", "a whole number from 0 on") { $0.integer.flatMap { $0 >= 0 ? $0 : nil } }
         maxAge = try table.read("max_age", "a duration in quotes, like \"1h\"", time)

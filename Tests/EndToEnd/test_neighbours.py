@@ -366,21 +366,22 @@ class CancelTests(NeighbourTest):
 
     def test_who_blocks_the_loop_is_not_charged_for_one_that_waits_there_and_is_cancelled(self):
         server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
-        gate = server.home.name + "/gate"
-        os.mkfifo(gate)
-        code = f"print('at the gate')\nif (said := open({gate!r}).read()) == 'fail': raise ValueError\nreturn said"
+        gate = server.home.name + "/gate-"
+        for attempt in range(1, 4):
+            os.mkfifo(f"{gate}{attempt}")
+        code = f"if (said := open(f'{gate}{{spindle.attempt()}}').read()) == 'fail': raise ValueError\nreturn said"
         blocker = server.submit("beside", {"code": code}, max_attempts=2)
         begun(server, blocker)
         waiting = server.submit("beside", {"code": "return 1"})
         done = server.ask("POST", f"/v1/jobs/{waiting}/cancel", {"grace": "0ms"}, {"Prefer": "wait=20"}).json
         self.assertEqual((done["state"], done["attempt"], done["cancel"]["how"]), ("cancelled", 0, "before-start"))
         # Its first run was ended by somebody else; it fails once by itself, and may run once more.
-        for said in ("fail", "go"):
-            writing = asking(lambda: opened(gate), "nobody is at the gate")
+        for attempt, said in ((2, "fail"), (3, "go")):
+            writing = asking(lambda: opened(f"{gate}{attempt}"), "nobody is at the gate")
             os.write(writing, said.encode())
             os.close(writing)
         done = server.wait(blocker)
-        self.assertEqual((done["state"], done["result"]), ("succeeded", "go"), done)
+        self.assertEqual((done["state"], done["attempt"], done["result"]), ("succeeded", 3, "go"), done)
 
 
 def opened(gate):

@@ -137,6 +137,11 @@ class NameTests(ParentTest):
             server.start()
             self.assertEqual(server.get(f"/v1/jobs/{job}").json["result"], {"sum": 5})
             self.assertIn("all is well", server.command("store", "check", "--store", name).stdout)
+            # And so is a copy.
+            copy = name + ".copy"
+            self.assertIn("1 finished", server.command("store", "backup", "--store", name, copy).stdout)
+            self.assertIn("all is well", server.command("store", "check", "--store", copy).stdout)
+            self.assertEqual({file for file in os.listdir(server.home.name) if "copy" in file}, {copy})
             server.stop()
 
 

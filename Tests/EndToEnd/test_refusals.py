@@ -4,7 +4,7 @@ import os
 import tempfile
 import unittest
 
-from server import Server
+from unchanged import UnchangedTest
 from wire import Wire, request
 
 ADMIN, SUBMIT, READ = "a" * 64, "b" * 64, "c" * 64
@@ -29,52 +29,18 @@ BODIES = {
 }
 
 
-class RefusalTests(unittest.TestCase):
-    loops = "1"
-
+class RefusalTests(UnchangedTest):
     @classmethod
     def setUpClass(cls):
         with tempfile.TemporaryDirectory() as home:
             path = home + "/tokens"
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(f"{ADMIN}\n{SUBMIT} submit\n{READ} read\n")
-            cls.server = Server(
-                "--token-file", path, "--loops", cls.loops, "--threads", "2", "--processes", "2", "--store", "memory")
-        cls.server.token = ADMIN
-        cls.server.ask("PATCH", "/v1/queues/held", {"paused": True})
-        cls.running = cls.server.submit("sleep", {"seconds": 600}, pool="process")
-        cls.queued = cls.server.submit("squares", {"n": 3}, queue="held")
-        for event in cls.server.events(cls.running):
-            if event["type"] == "started":
-                break
-        paths = cls.server.get("/openapi.json").json["paths"]
+            cls.serve("--token-file", path, token=ADMIN)
         cls.routes = {path: {method.upper(): operation for method, operation in operations.items() if method.upper() in METHODS}
-                      for path, operations in paths.items()}
+                      for path, operations in cls.paths.items()}
         # What is not described: the dashboard's files, and nothing at all.
         cls.routes |= {"/app.js": {}, "/v1/nothing": {}, "/v1/jobs/{id}/": {}}
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.server.stop() == 0
-
-    def state(self):
-        """Everything that a request could have changed."""
-        ask = self.server.get
-        jobs = ask("/v1/jobs?limit=500").json["jobs"]
-        return {
-            "jobs": [(job["id"], job["state"], job["attempt"]) for job in jobs],
-            "events": [[event["type"] for event in ask(f"/v1/jobs/{job['id']}/events", Accept="application/json").json["events"]
-                        if event["type"] != "progress"] for job in jobs],
-            "queues": [(queue["name"], queue["depth"], queue["paused"], queue["limit"]) for queue in ask("/v1/queues").json["queues"]],
-            "pools": [(pool["name"], pool["capacity"]) for pool in ask("/v1/pools").json["pools"]],
-            "submitted": [line for line in ask("/metrics").body.splitlines() if line.startswith(b"spindle_jobs_submitted_total")],
-        }
-
-    def target(self, path):
-        names = {"{id}": self.running, "{task}": "sleep", "{queue}": "default", "{pool}": "thread"}
-        for name, value in names.items():
-            path = path.replace(name, value)
-        return path
 
     def cases(self):
         """Every request that is to be refused: its name, its status, and a function that makes its bytes of a form."""

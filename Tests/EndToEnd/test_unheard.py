@@ -1,8 +1,10 @@
 """What a request says and nobody would hear is refused by name, and has no effect: members that a route does not know, bodies
 where it takes none, in all routes that there are."""
 import unittest
+from urllib.parse import quote
 
 from server import Server
+from unchanged import UnchangedTest
 
 UNKNOWN = "nobody~knows/it"
 POINTER = "/nobody~0knows~1it"
@@ -15,37 +17,17 @@ TAKEN = {
 STREAMS = ("getEvents", "getLog", "followEvents")
 
 
-class UnheardTests(unittest.TestCase):
-    loops = "1"
+class UnheardTests(UnchangedTest):
+    names = {**UnchangedTest.names, "{queue}": "held"}
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--loops", cls.loops, "--threads", "2", "--processes", "2", "--store", "memory")
-        cls.server.ask("PATCH", "/v1/queues/held", {"paused": True})
-        cls.server.submit("squares", {"n": 3}, queue="held")
-        cls.running = cls.server.submit("sleep", {"seconds": 600}, pool="process")
-        next(event for event in cls.server.events(cls.running) if event["type"] == "started")
-        cls.routes = [(method.upper(), path, operation) for path, operations in cls.server.get("/openapi.json").json["paths"].items()
+        cls.serve()
+        cls.routes = [(method.upper(), path, operation) for path, operations in cls.paths.items()
                       for method, operation in operations.items() if path.startswith("/v1/")]
 
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.server.stop() == 0
-
-    def state(self):
-        """Everything that a request could have changed."""
-        ask = self.server.get
-        jobs = ask("/v1/jobs?limit=500").json["jobs"]
-        return ([(job["id"], job["state"], job["attempt"]) for job in jobs],
-                [event["type"] for event in ask(f"/v1/jobs/{self.running}/events", Accept="application/json").json["events"]
-                 if event["type"] != "progress"],
-                [(queue["name"], queue["paused"], queue["limit"]) for queue in ask("/v1/queues").json["queues"]],
-                [(pool["name"], pool["capacity"]) for pool in ask("/v1/pools").json["pools"]])
-
     def ask(self, method, path, body, **headers):
-        for name, value in {"{id}": self.running, "{task}": "sleep", "{queue}": "held", "{pool}": "thread"}.items():
-            path = path.replace(name, value)
-        return self.server.ask(method, path, body, headers)
+        return self.server.ask(method, self.target(path), body, headers)
 
     def assertRefused(self, answer, pointer, status=422):
         self.assertEqual((answer.status, answer.headers["content-type"]), (status, "application/problem+json"), answer.body)
@@ -119,7 +101,6 @@ class FoundTests(unittest.TestCase):
     TEXTS = ["\"", "a\"b", "\\", "\\u0041", "'", "$.x", "[0]", ".", "%", "a b", "+", "&=", "\n", "\x01", "\x7f", "\u0301", "\"\u0301", "é", "\U0001f600", "x" * 200]
 
     def test_every_label_that_was_taken_is_found_by_its_name_and_value_running_and_ended(self):
-        from urllib.parse import quote
         for store in ("memory", "jobs.db"):
             server = Server("--store", store, "--threads", "1", "--processes", "1")
             self.addCleanup(server.stop)

@@ -47,7 +47,8 @@ import Testing
             said: .init(besideBegun: 3, step: 1), stopped: [2], diedByItself: false,
             fates: [1: .bystander, 2: .killer, 3: .bystander]),
         Death(
-            testDescription: "killed for one that waited behind a loop that does not move: who ran is spared", line: [9],
+            testDescription: "killed for one that waited behind a loop that does not move: who ran is spared",
+            line: [9],
             beside: [1, 2, 3], said: .init(begun: 9, besideBegun: 2, step: 1), stopped: [3], diedByItself: false,
             fates: [9: .bystander, 1: .bystander, 2: .bystander, 3: .returned]),
         Death(

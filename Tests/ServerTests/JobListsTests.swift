@@ -234,7 +234,7 @@ private final class Crowd {
 }
 
 /// Answers a list when it is told to, with what it had some time before.
-private final class SlowStore: JobStore {
+private final class SlowStore: TestStore {
     var finished: [JobID: JobRecord] = [:]
     private var reads: [(query: JobQuery, page: JobPage?, then: (Result<JobPage, StoreFailure>) -> Void)] = []
 
@@ -262,18 +262,6 @@ private final class SlowStore: JobStore {
         }
     }
 
-    var durability: Durability { .fsync }
-    var refusesJobs: String? { nil }
     var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
-    func write(_ change: Change) -> Receipt? { nil }
-    func flush() {}
-    func keep(_ record: JobRecord) {}
-    func note(_ identity: Identity, _ job: JobID, at now: Instant) {}
-    func earlier(_ identity: Identity) -> Receipt? { nil }
     subscript(id: JobID) -> JobRecord? { finished[id] }
-    func find(_ id: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) {
-        then(.success(finished[id]))
-    }
-    func tick(at now: Instant) {}
-    func close(inOrder: Bool, _ done: @escaping () -> Void) { done() }
 }

@@ -192,14 +192,12 @@ private final class Story {
 }
 
 /// A disk that keeps what it was told to keep and forgets the rest at a power cut.
-private final class ModelDisk: JobStore {
+private final class ModelDisk: TestStore {
     private(set) var events: [JobEvent] = []
     private(set) var reserved = EventLog.firstReserve
     private var waiting: [Change] = []
     private var number = 0
 
-    var durability: Durability { .fsync }
-    var refusesJobs: String? { nil }
     var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
 
     func write(_ change: Change) -> Receipt? {
@@ -223,16 +221,4 @@ private final class ModelDisk: JobStore {
         waiting = []
         number = 0
     }
-
-    func flush() {}
-    func keep(_: JobRecord) {}
-    func note(_: Identity, _: JobID, at _: Instant) {}
-    func earlier(_: Identity) -> Receipt? { nil }
-    subscript(_: JobID) -> JobRecord? { nil }
-    func find(_: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) { then(.success(nil)) }
-    func list(_: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void) {
-        then(.success(JobPage([], resume: nil)))
-    }
-    func tick(at _: Instant) {}
-    func close(inOrder _: Bool, _ done: @escaping () -> Void) { done() }
 }

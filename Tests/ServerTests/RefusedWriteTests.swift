@@ -57,7 +57,7 @@ import Testing
 }
 
 /// Answers everything alike, when it is told to.
-private final class RefusingStore: JobStore {
+private final class RefusingStore: TestStore {
     private var written = 0
     private var answered = 0
 
@@ -67,24 +67,10 @@ private final class RefusingStore: JobStore {
         receive(waiting.map { ($0, receipt) })
     }
 
-    var durability: Durability { .fsync }
-    var refusesJobs: String? { nil }
     var receive: ([(number: Int, receipt: Receipt)]) -> Void = { _ in }
 
     func write(_: Change) -> Receipt? {
         written += 1
         return nil
     }
-
-    func flush() {}
-    func keep(_: JobRecord) {}
-    func note(_: Identity, _: JobID, at _: Instant) {}
-    func earlier(_: Identity) -> Receipt? { nil }
-    subscript(_: JobID) -> JobRecord? { nil }
-    func find(_: JobID, _ then: @escaping (Result<JobRecord?, StoreFailure>) -> Void) { then(.success(nil)) }
-    func list(_: JobQuery, _ then: @escaping (Result<JobPage, StoreFailure>) -> Void) {
-        then(.success(JobPage([], resume: nil)))
-    }
-    func tick(at _: Instant) {}
-    func close(inOrder _: Bool, _ done: @escaping () -> Void) { done() }
 }

@@ -106,10 +106,13 @@ struct OpenAPI {
         problems.append(.problem(403, "A page elsewhere asks, or the token may not do that"))
         if route.argument != nil { problems.append(.problem(404, "There is no such thing")) }
         var takesValues = !route.query.isEmpty
-        switch route.body {
-        // It may say nothing, and be of no other type than one that says something.
-        case .none: takesValues = takesValues || route.isVersioned
-        case .bytes, .optional, .required:
+        // A body where none is taken is looked at, too: it may say nothing.
+        let isLookedAt =
+            switch route.body {
+            case .none: route.isVersioned
+            case .bytes, .optional, .required: true
+            }
+        if isLookedAt {
             takesValues = true
             problems += [
                 .problem(413, "The body is too long"), .problem(415, "The body is of another type, or coded"),

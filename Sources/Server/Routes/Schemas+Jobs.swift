@@ -38,7 +38,7 @@ extension Schemas {
         ],
         optional: [
             "pool_reason": text, "cancel": object(["how": stopMethod, "seconds": number]),
-            "left_out": list(names(JobField.allCases.map(\.rawValue))),
+            "left_out": list(names(JobField.names)),
         ])
 
     private static let stopMethod = reference("StopMethod")

@@ -45,7 +45,7 @@ final class Checkpointer: @unchecked Sendable {
     /// - Parameter pool: Whose commits are to be followed. It must not outlive this.
     init(_ path: String, _ pool: DatabasePool, fail: @escaping @Sendable (StoreFailure) -> Void) throws {
         self.fail = fail
-        queue = try DatabaseQueue(path: path, configuration: SQLiteFile.configuration)
+        queue = try DatabaseQueue(path: SQLiteFile.name(path), configuration: SQLiteFile.configuration)
         try queue.writeWithoutTransaction { try SQLiteFile.setFullSync($0) }
         pool.writeWithoutTransaction { db in
             _ = sqlite3_wal_hook(db.sqliteConnection, Self.committed, Unmanaged.passUnretained(self).toOpaque())

@@ -14,7 +14,7 @@ struct FinishedList {
     /// After so many bytes of texts the page ends: others wait for their lists too.
     private static let mostBytes = 64 << 20
     /// Where whole ones are wanted: about as many as an answer has room for.
-    private static let mostWholeBytes = 9 << 20
+    private static let mostWholeBytes = JobQuery.longestWhole + 1 << 20
 
     private let query: JobQuery
     /// Whether an index has all that is asked for.

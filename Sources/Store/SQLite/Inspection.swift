@@ -36,7 +36,7 @@ package final class Inspection: @unchecked Sendable {
         // Its own thread alone: for Linux, processes are threads. Where that is not allowed, it runs like the others.
         setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
         do {
-            let queue = try DatabaseQueue(path: path, configuration: SQLiteFile.configuration)
+            let queue = try DatabaseQueue(path: SQLiteFile.name(path), configuration: SQLiteFile.configuration)
             while !walk.isOver, !ended.load(ordering: .relaxed) {
                 try queue.read { try walk.go(on: $0, for: Self.glance) }
                 rest()

@@ -34,7 +34,7 @@ struct Reserve: Sendable {
     init(beside store: String) {
         self.store = store
         path = store + ".reserve"
-        let directory = store.cut(atLast: "/").map { $0.before + "/" } ?? "."
+        let directory = directory(of: store)
         var (disk, earlier, limit) = (statvfs(), stat(), rlimit())
         var wanted = Self.most
         if statvfs(directory, &disk) == 0 {

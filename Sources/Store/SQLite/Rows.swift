@@ -14,7 +14,7 @@ enum Rows {
     static let finishedColumns = StoredRow.Columns(
         table: "finished",
         names: common + ["attempt", "state", "finished_at", "facts", "events", "result", "log", "log_dropped"])
-    /// For lists: what is long and not shown stays on the disk.
+    /// For lists: without events and logs, which stay on the disk. Inputs and results are read, and left out where they are long.
     static let listedColumns = StoredRow.Columns(
         table: "finished",
         names: common + ["attempt", "state", "finished_at", "facts", "'[]'", "result", "NULL", "0"])
@@ -44,7 +44,9 @@ enum Rows {
         record.events = EventLog(stored: stored, reserved: try row.integer(in: counts), at: now)
         if events.isEmpty { record.events.lastStored = 0 }
         for event in events {
-            if case .log(let stream, _, let text) = event.kind, stream != "control" { record.log.append(line: text) }
+            if case .log(let stream, _, let text) = event.kind, stream != LogStream.control {
+                record.log.append(line: text)
+            }
         }
         return (record, remains)
     }
@@ -70,7 +72,7 @@ enum Rows {
         try row.parsed("facts of ours") { Facts.read($0, into: record) ? () : nil }
         record.events = EventLog(stored: try events(&row))
         record.result = try row.bytesOfTextIfAny(longest: longest)
-        record.isResultLeftOut = record.result.isEmpty && row.hasLeftOut
+        record.isResultLeftOut = row.hasLeftOut
         record.log = LogTail(try row.blobIfAny(), dropped: try row.integer(in: Int.counts))
         return record
     }

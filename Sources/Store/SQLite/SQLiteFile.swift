@@ -45,7 +45,7 @@ enum SQLiteFile {
             keepPrivate(path)
             try lock.lockStore(waitingFor: wait)
             let seen = isNew ? nil : try look(at: path, for: time)
-            let pool = try DatabasePool(path: path, configuration: configuration)
+            let pool = try DatabasePool(path: name(path), configuration: configuration)
             if isNew { try keepName(of: path) }
             try pool.writeWithoutTransaction { db in
                 try setFullSync(db)
@@ -56,6 +56,11 @@ enum SQLiteFile {
         } catch {
             throw failure(path, error)
         }
+    }
+
+    /// How SQLite is told of a file: it takes `file:…` for an address, and `:memory:` for no file at all.
+    static func name(_ path: String) -> String {
+        path.begins(with: "file:") || path.begins(with: ":") ? "./" + path : path
     }
 
     /// Makes an empty file for its owner only: what SQLite puts beside it later is as private as that, whatever the umask.
@@ -109,7 +114,7 @@ enum SQLiteFile {
     private static func look(at path: String, for time: Int64) throws -> Walk? {
         let isSmall = StoreCare.size(of: path) <= smallFile
         var walk: Walk?
-        let queue = try DatabaseQueue(path: path, configuration: configuration)
+        let queue = try DatabaseQueue(path: name(path), configuration: configuration)
         do {
             try queue.read { db in
                 let id = try Int32.fetchOne(db, sql: "PRAGMA application_id")
@@ -170,9 +175,7 @@ enum SQLiteFile {
     static func failure(reading path: String, _ error: any Error) -> StoreFailure {
         switch error {
         case let failure as StoreFailure: failure
-        case let error as DatabaseError
-        where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
-            .damaged(error.message ?? "the file is malformed")
+        case let error as DatabaseError where error.damage != nil: .damaged(error.damage ?? "")
         default: StoreFailure("the store \(path) cannot be read: \(error)", isOfDisk: true)
         }
     }
@@ -185,9 +188,8 @@ enum SQLiteFile {
         case let failure as StoreFailure:
             if let damage = failure.damage { return StoreFailure(damage: damage, in: path) }
             why = failure.description
-        case let error as DatabaseError
-        where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB:
-            return StoreFailure(damage: error.message ?? "not a database", in: path)
+        case let error as DatabaseError where error.damage != nil:
+            return StoreFailure(damage: error.damage ?? "", in: path)
         case let error as DatabaseError
         where error.isFull
             || [.SQLITE_IOERR_WRITE, .SQLITE_CANTOPEN].contains(error.extendedResultCode)
@@ -206,10 +208,18 @@ enum SQLiteFile {
 extension StoreFailure {
     /// What could not be done, and why: a damaged file is called that, whoever meets the damage first.
     init(_ what: String, _ error: any Error) {
-        if let error = error as? DatabaseError, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
-            self.init(damage: "\(error)")
+        if let damage = (error as? DatabaseError)?.damage {
+            self.init(damage: damage)
         } else {
             self.init("\(what): \(error)")
         }
+    }
+}
+
+extension DatabaseError {
+    /// What is wrong in the file, where that is what SQLite says.
+    var damage: String? {
+        guard resultCode == .SQLITE_CORRUPT || resultCode == .SQLITE_NOTADB else { return nil }
+        return message ?? "the file is malformed"
     }
 }

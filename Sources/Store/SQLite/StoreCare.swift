@@ -150,7 +150,7 @@ package enum StoreCare {
         do {
             // For its owner only from the beginning.
             try SQLiteFile.make(partial)
-            let copy = try DatabaseQueue(path: partial)
+            let copy = try DatabaseQueue(path: SQLiteFile.name(partial))
             // It is complete or it is thrown away: nothing of it has to be taken back.
             try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = OFF") }
             try source.backup(to: copy)
@@ -231,7 +231,7 @@ package enum StoreCare {
     private static func open(_ path: String) throws -> DatabaseQueue {
         guard access(path, F_OK) == 0 else { throw StoreFailure("is not there") }
         try SQLiteFile.mustBeFile(path)
-        let queue = try DatabaseQueue(path: path, configuration: SQLiteFile.configuration)
+        let queue = try DatabaseQueue(path: SQLiteFile.name(path), configuration: SQLiteFile.configuration)
         let id = try queue.read { try Int32.fetchOne($0, sql: "PRAGMA application_id") }
         guard id == Schema.applicationID else { throw StoreFailure("is no store of Spindle") }
         guard try !queue.read({ try Schema.migrator.hasBeenSuperseded($0) }) else {

@@ -30,7 +30,7 @@ final class StoreLock {
                 "cannot open \(path): \(String(cString: strerror(code)))", isFull: DatabaseError.meansFull(code))
         }
         let number = file.number
-        guard try Self.lock(number, path, waitingFor: wait, orWhile: { !Self.isAlive(Self.owner(in: number)) }) else {
+        guard try Self.lock(number, path, tries: wait * 100, orWhile: { !Self.isAlive(Self.owner(in: number)) }) else {
             let owner = Self.owner(in: number)
             throw StoreFailure(
                 "\(store) is in use by process \(owner): stop that server first, or give another --store")
@@ -51,12 +51,7 @@ final class StoreLock {
         let number = opened.number
         itself = consume opened
         // Who had the lock beside it is gone; what is left of it may have this one for a moment. Another owner has it for longer.
-        var looks = 0
-        let mayBeLeft = {
-            looks += 1
-            return looks < Self.afterlife / 10
-        }
-        guard try Self.lock(number, store, waitingFor: wait, orWhile: mayBeLeft) else {
+        guard try Self.lock(number, store, tries: max(wait * 100, Self.afterlife / 10)) else {
             throw StoreFailure(
                 "\(store) is in use under another name: stop that server first, or give another --store")
         }
@@ -89,20 +84,20 @@ final class StoreLock {
         return kill(pid, 0) == 0 || errno != ESRCH
     }
 
-    /// - Parameter isLeft: Whether the lock is only what its owner has left, and worth a moment more.
+    /// - Parameters:
+    ///   - tries: One each hundredth of a second.
+    ///   - isLeft: Whether the lock is only what its owner has left, and worth ``afterlife``.
     /// - Returns: Whether it is ours now.
     private static func lock(
-        _ file: CInt, _ path: String, waitingFor wait: Int, orWhile isLeft: () -> Bool
+        _ file: CInt, _ path: String, tries: Int, orWhile isLeft: () -> Bool = { false }
     ) throws(StoreFailure) -> Bool {
-        var triesLeft = wait * 100
-        var afterlife = Self.afterlife
+        var tried = 0
         while flock(file, LOCK_EX | LOCK_NB) != 0 {
             switch errno {
             case EINTR: continue
             case EWOULDBLOCK:
-                guard triesLeft > 0 || afterlife > 0 && isLeft() else { return false }
-                triesLeft -= 1
-                afterlife -= 1
+                guard tried < tries || tried < afterlife && isLeft() else { return false }
+                tried += 1
                 usleep(10_000)
             case let code:
                 throw StoreFailure(
