@@ -68,6 +68,23 @@ def test_models_within_models_are_made():
     assert encode(made["one"]) == b'{"Code":"c"}' and output["$defs"]
 
 
+class Every(pydantic.BaseModel):
+    maybe: typing.Optional[Inner] = None
+    either: typing.Union[int, Inner]
+    pair: typing.Tuple[int, Inner]
+
+
+def test_alternatives_in_a_model_are_in_its_schema():
+    def function(every: Every, animal: Animal): ...
+    schema = signature(function)[1]
+    members, inner = schema["properties"]["every"]["properties"], {"$ref": "#/$defs/Inner"}
+    assert members["maybe"]["anyOf"] == [inner, {"type": "null"}]
+    assert members["either"]["anyOf"] == [{"type": "integer"}, inner]
+    assert members["pair"]["prefixItems"] == [{"type": "integer"}, inner]
+    assert schema["properties"]["animal"]["oneOf"] == [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]
+    assert {"Inner", "Cat", "Dog"} <= set(schema["$defs"])
+
+
 def test_alternatives_are_told_apart_by_their_kind():
     def function(owner: Owner, animal: Animal): ...
     bind, schema, _, _ = signature(function)

@@ -1,5 +1,4 @@
 """Models of pydantic, if it is there: it says what they look like, and makes them."""
-import collections.abc
 import dataclasses
 import decimal
 import sys
@@ -43,10 +42,6 @@ def adapted(hint, definitions, for_output):
 
 # ---------------------------------------------------------------- numbers, digit by digit
 
-_LISTS = {list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set, collections.abc.Iterable}
-_OBJECTS = {dict, collections.abc.Mapping, collections.abc.MutableMapping}
-
-
 def _with_digits(hint, validate, definitions):
     """Gives pydantic the numbers as they came, where it is plain that a decimal or a whole number is wanted."""
     change = _exact(hint, {})
@@ -61,6 +56,7 @@ def _exact(hint, known):
 
     known: those of the classes that were begun, which may contain themselves.
     """
+    from . import shapes
     if hint is decimal.Decimal or hint is int:
         return _decimal if hint is decimal.Decimal else _whole
     if hasattr(hint, "__supertype__"):
@@ -72,10 +68,10 @@ def _exact(hint, known):
         parts = [part for part in arguments if part not in (type(None), str, bool, bytes)]
         # Of several alternatives pydantic alone knows which one it will be.
         return _exact(parts[0], known) if len(parts) == 1 else None
-    if origin in _LISTS and arguments:
+    if (origin is tuple or origin in shapes._LISTS or origin in shapes._SETS) and arguments:
         return _exact_list([_exact(part, known) for part in arguments if part is not Ellipsis],
                            origin is not tuple or arguments[-1] is Ellipsis)
-    if origin in _OBJECTS and len(arguments) == 2:
+    if origin in shapes._OBJECTS and len(arguments) == 2:
         item = _exact(arguments[1], known)
         return item and (lambda value: {name: item(one) for name, one in value.items()} if type(value) is dict else value)
     return _exact_members(hint, known)
