@@ -266,6 +266,27 @@ def test_what_no_json_is_a_value_of_keeps_its_default_and_is_no_alternative():
     assert bind({"x": 1, "held": {"a": 1}})[1] == {"x": 1, "held": Holder(1)}
 
 
+@dataclasses.dataclass
+class Bad:
+    ring: "Ring"
+    held: complex
+
+
+@dataclasses.dataclass
+class Ring:
+    next: "typing.Optional[Ring]"
+    back: "typing.Optional[Bad]"
+
+
+def test_a_class_that_is_refused_is_refused_each_time_and_nothing_refers_to_it():
+    def function(a: typing.Union[Bad, int], b: typing.Union[Bad, int], c: Bad = None): ...
+    bind, schema, _, _ = signature(function)
+    assert schema["properties"]["a"] == schema["properties"]["b"] == {"type": "integer"} and "$defs" not in schema, schema
+    assert bind({"a": 1, "b": 2.0})[1] == {"a": 1, "b": 2}
+    with pytest.raises(spindle.InvalidInput, match="^/b: "):
+        bind({"a": 1, "b": {}})
+
+
 def test_two_tasks_of_one_name_are_refused():
     spindle.task(name="once")(lambda: None)
     with pytest.raises(ValueError, match="two tasks"):

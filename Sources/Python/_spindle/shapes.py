@@ -80,8 +80,14 @@ class Definitions:
         while name in self.schemas or any(entry["name"] == name for entry in self.open.values()):
             name += "_"
         entry = self.open[hint] = {"name": name, "is_referred": False, "shape": None}
-        shape = entry["shape"] = build()
-        del self.open[hint]
+        before = dict(self.schemas)
+        try:
+            shape = entry["shape"] = build()
+        except NoJSON:
+            self.schemas = before  # what was defined in it may refer to it
+            raise
+        finally:
+            del self.open[hint]
         if not entry["is_referred"]:
             return shape
         self.schemas[name] = shape.schema
