@@ -93,6 +93,88 @@ def test_a_coroutine_that_ends_takes_nothing_from_the_call_beside_it():
         assert worker.outcome(held) == "yes" and "HELD" not in dict(worker.run("look")[0])
 
 
+WITHIN = '''
+from _spindle import api
+gone, original = [], os.unsetenv
+os.unsetenv = lambda name: (gone.append(os.fsencode(name)), original(name))
+def server(): return api.nobody.worker
+@spindle.task
+def ask(code: str): return eval(code)
+'''
+
+
+def test_what_the_loop_puts_back_takes_no_variables_from_a_call_that_has_begun_meanwhile():
+    with Conversation(TASKS + WITHIN) as worker:
+        worker.run("change", code="""
+os.environ["MINE"] = "1"
+t = threading.Thread(target=server().surroundings.put_back, args=(False,))
+t.start()
+t.join()
+global seen
+seen = os.environ.get("MINE")""")
+        assert worker.run("ask", code="seen") == "1" and "MINE" not in dict(worker.run("look")[0])
+
+
+def test_a_variable_that_a_call_has_changed_is_put_back_without_a_moment_in_which_there_is_none():
+    with Conversation(TASKS + WITHIN) as worker:
+        path = worker.run("ask", code="os.environ['PATH']")
+        worker.run("change", code="os.environ.update(PATH=os.environ['PATH'] + ':/nowhere', NEW='1')")
+        assert worker.run("ask", code="[os.environ['PATH'], sorted({name.decode() for name in gone})]") == [path, ["NEW"]]
+
+
+def test_what_a_thread_has_set_that_its_call_has_left_is_gone_after_the_next_call_though_a_coroutine_ended_between():
+    with Conversation(TASKS) as worker:
+        worker.run("change", code="""
+global go, gone
+go, gone = threading.Event(), threading.Event()
+def leave():
+    go.wait()
+    os.environ["LEFT"] = "1"
+    gone.set()
+threading.Thread(target=leave, daemon=True).start()""")
+        worker.run("achange", code="go.set(); gone.wait(); os.umask(0o7)")
+        worker.run("look")
+        assert "LEFT" not in dict(worker.run("look")[0])
+
+
+def test_a_call_does_not_begin_while_the_loop_puts_back_what_a_coroutine_has_changed():
+    with Conversation(TASKS + WITHIN + '''
+came, back = threading.Event(), threading.Event()
+class Watched:
+    """A lock that tells when the main thread comes to it."""
+    def __init__(self, lock): self.lock = lock
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread(): came.set()
+        self.lock.acquire()
+    def __exit__(self, *_): self.lock.release()
+@spindle.task
+async def watch(gate: str):
+    worker = server()
+    directory = worker.surroundings._directory
+    def slow():
+        worker.surroundings._directory = directory
+        open(gate, "w").close()
+        worker.read()
+        came.wait()
+        directory()
+        back.set()
+    worker.surroundings._directory = slow
+    worker.turn = Watched(getattr(worker, "turn", threading.Lock()))
+    os.umask(0o7)
+@spindle.task
+def enter():
+    os.chdir("/")
+    came.set()
+    back.wait()
+    return os.getcwd()
+''') as worker:
+        gate = worker.gate("gate")
+        watched = worker.start("watch", gate=str(gate))
+        gate.read_text()
+        assert worker.outcome(worker.start("enter")) == "/"
+        assert worker.outcome(watched) is None
+
+
 HOOKS = ["sys.excepthook", "sys.unraisablehook", "threading.excepthook", "sys.stdout", "sys.stderr"]
 
 

@@ -139,10 +139,11 @@ class Surroundings:
         if not runs_beside:
             # Of threads that a call has started itself nobody but they can put back what is theirs.
             changed.intersection_update({main, self.loop_thread})
-            work += [("directory", self._directory), ("umask", self._umask), ("environment", self._environment),
+            work += [("directory", self._directory), ("umask", self._umask),
                      *((name, functools.partial(self._limit, name)) for name in self._limits())]
             if here == main:
-                work.append(("signals", self._signals))
+                # Only its calls note variables: the loop, which may look before one begins, is not to take them away.
+                work += [("environment", self._environment), ("signals", self._signals)]
         for name, put in work:
             try:
                 put()
@@ -170,11 +171,15 @@ class Surroundings:
         os.environ = self.environment
         is_zone = b"TZ" in variables
         while variables:
-            name, value = variables.popitem()
-            os.unsetenv(name)  # what `os.putenv` has set is not in there
-            _environment.pop(name, None)
+            try:
+                name, value = variables.popitem()
+            except KeyError:  # a thread that a call has left has imported a module
+                break
             if value is not None:
-                _environment[name] = value
+                _environment[name] = value  # at once: whoever looks meanwhile finds the one or the other
+            else:
+                os.unsetenv(name)  # what `os.putenv` has set is not in there
+                _environment.pop(name, None)
         if is_zone:
             time.tzset()
 

@@ -55,6 +55,8 @@ class Worker:
         #: The call of the main thread, and whether its own code runs there at this moment.
         self.main_call = None
         self.is_inside = False
+        #: Held while a call of the main thread begins or ends, and while something is put back: what that call changes is its own.
+        self.turn = threading.Lock()
         #: Whether threads that a call has left, or that the file has, may write what has no name on it.
         self.is_shared = False
         #: Whether a call has changed for ever what it should not, so that this process is to be replaced.
@@ -260,7 +262,8 @@ class Worker:
         begun = time.perf_counter()
         before = _usage()
         value = error = None
-        self.main_call = call
+        with self.turn:
+            self.main_call = call
         if self.is_spoiled:
             self.park()
         try:
@@ -270,7 +273,8 @@ class Worker:
             error = raised
         self.is_inside = False
         self.conclude(call, value, error, before)
-        self.main_call = None
+        with self.turn:
+            self.main_call = None
         self.tidy()
         took = time.perf_counter() - begun
         if task:
@@ -319,9 +323,10 @@ class Worker:
 
     def tidy(self):
         """Takes back what a call may have changed for those after it."""
-        if surroundings.changed or self.surroundings.is_due or getattr(os, "environ", None) is not self.surroundings.environment:
-            beside = self.main_call is not None and threading.current_thread() is not threading.main_thread()
-            stuck = self.surroundings.put_back(beside)
+        if (surroundings.changed or surroundings.variables or self.surroundings.is_due
+                or getattr(os, "environ", None) is not self.surroundings.environment):
+            with self.turn:
+                stuck = self.surroundings.put_back(self.main_call is not None)
             if stuck and not self.is_spoiled:
                 self.is_spoiled = True
                 os.write(2, f"spindle: a call has changed what nobody can put back: {', '.join(sorted(stuck))}\n".encode())
