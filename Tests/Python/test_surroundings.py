@@ -175,6 +175,58 @@ def enter():
         assert worker.outcome(watched) is None
 
 
+def test_a_coroutine_that_ends_takes_no_redirect_from_the_call_beside_it():
+    with Conversation(TASKS + '''
+import contextlib, io
+@spindle.task
+def redirect(begin: str, end: str):
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        print("one")
+        open(begin, "w").close()
+        open(end).read()
+        print("two")
+    return text.getvalue()
+''') as worker:
+        begin, end = worker.gate("begin"), worker.gate("end")
+        id = worker.start("redirect", begin=str(begin), end=str(end))
+        begin.read_text()
+        worker.run("achange", code="pass")
+        end.write_text("")
+        assert worker.outcome(id) == "one\ntwo\n" and worker.log(id) == []
+        # What a coroutine has changed itself is put back all the same, when it ends or when that call does.
+        worker.run("achange", code="sys.stdout = None")
+        id = worker.start("change", code="print('here')")
+        worker.answer(id)
+        assert worker.log(id) == ["here"]
+
+
+TIMERS = '''
+import signal
+for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF): signal.signal(number, signal.SIG_IGN)
+WHICH = {"REAL": signal.ITIMER_REAL, "VIRTUAL": signal.ITIMER_VIRTUAL, "PROF": signal.ITIMER_PROF}
+@spindle.task
+def change(code: str): exec(code, globals())
+@spindle.task
+def timers():
+    """Hours that are left, rounded, and between one time and the next."""
+    return {name: [round(seconds / 3600) for seconds in signal.getitimer(which)] for name, which in WHICH.items()}
+'''
+CHANGE = "for which in WHICH.values(): signal.setitimer(which, 36000, 3600 * 7)"
+
+
+@pytest.mark.parametrize("of_file, wanted", [("7200, 3600", ([1, 1], [2, 1])), ("7200", ([2, 0],)), ("0", ([0, 0],))], ids=["repeated", "once", "none"])
+def test_timers_of_the_file_go_on_and_those_of_calls_are_gone(of_file, wanted):
+    with Conversation(TIMERS + f"for which in WHICH.values(): signal.setitimer(which, {of_file})") as worker:
+        before = worker.run("timers")
+        assert before == dict.fromkeys(before, wanted[-1])
+        worker.run("change", code="os.umask(0o7)")
+        assert worker.run("timers") == before, "a call that has left them alone changes nothing"
+        for code in (CHANGE, CHANGE.replace(", 3600 * 7", ""), CHANGE.replace("36000, 3600 * 7", "0"), "signal.alarm(36000)"):
+            worker.run("change", code=code)
+            after = worker.run("timers")
+            assert all(left in wanted for left in after.values()), (code, after)
+
+
 HOOKS = ["sys.excepthook", "sys.unraisablehook", "threading.excepthook", "sys.stdout", "sys.stderr"]
 
 

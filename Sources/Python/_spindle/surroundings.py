@@ -5,6 +5,7 @@ code changes by itself is not noticed.
 """
 import asyncio
 import functools
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ _LASTING = (
     (os, ("chroot", "setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid", "setgroups",
           "unshare", "setns", "sched_setscheduler", "sched_setparam")),
 )
+
+#: How far a timer's clock may be from what is asked here, in seconds.
+TICK = 0.1
 
 #: Threads in which somebody has changed something, and what of it is for ever.
 changed = set()
@@ -112,6 +116,12 @@ class Surroundings:
         self.affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self.handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        #: Timers: the clock of each, when it ends, and how long it takes when it begins anew, as the file has set them.
+        self.timers = {}
+        for timer, clock in ((signal.ITIMER_REAL, time.monotonic), (signal.ITIMER_VIRTUAL, lambda: os.times().user),
+                             (signal.ITIMER_PROF, time.process_time)):
+            left, interval = signal.getitimer(timer)
+            self.timers[timer] = clock, clock() + left if left else -math.inf, interval
         self.limits = {}
         if resource:
             for name in dir(resource):
@@ -202,8 +212,15 @@ class Surroundings:
 
     def _signals(self):
         """In the main thread, which alone can have changed them."""
-        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            signal.setitimer(timer, 0)
+        for timer, (clock, ends, interval) in self.timers.items():
+            left, repeats = signal.getitimer(timer)
+            if interval:
+                if repeats != interval:
+                    signal.setitimer(timer, interval, interval)
+                continue
+            wanted = ends - clock()
+            if wanted < -TICK or abs(left - wanted) > TICK:
+                signal.setitimer(timer, max(wanted, 0))
         for number, handler in self.handlers.items():
             if signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)

@@ -410,7 +410,10 @@ class Worker:
             if "faulthandler" in sys.modules and call.future is None:
                 sys.modules["faulthandler"].cancel_dump_traceback_later()
             call.ended = True
-            self.surroundings.put_names_back()
+            with self.turn:
+                # While a call of the main thread runs they are its own, and go back when it ends.
+                if self.main_call in (None, call):
+                    self.surroundings.put_names_back()
             if error is None:
                 try:
                     self.succeed(call, value, before and _usage(before, self.children_of(call)))
