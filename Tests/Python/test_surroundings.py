@@ -1,4 +1,6 @@
 """What a call changes of the environment and of who hears of failures is gone with it."""
+import os
+
 import pytest
 
 from conversation import Conversation
@@ -225,6 +227,47 @@ def test_timers_of_the_file_go_on_and_those_of_calls_are_gone(of_file, wanted):
             worker.run("change", code=code)
             after = worker.run("timers")
             assert all(left in wanted for left in after.values()), (code, after)
+
+
+def test_a_coroutine_is_tidied_up_before_its_answer_is_in_the_channel_and_in_hand_until_it_is():
+    with Conversation(TASKS + WITHIN + '''
+seen = []
+@spindle.task
+def watch():
+    succeed = server().succeed
+    def seeing(call, *rest):
+        succeed(call, *rest)
+        mode = os.umask(0o22)
+        os.umask(mode)
+        seen.append([call.params["task"], mode, threading.get_ident() == server().surroundings.loop_thread, call.id in server().calls])
+    server().succeed = seeing
+@spindle.task
+async def spoil(program: bool, place: bool):
+    os.umask(0o7)
+    if program: await (await asyncio.create_subprocess_exec("true")).wait()
+    if place: spindle.directory()
+''') as worker:
+        mode = worker.run("ask", code="os.umask(0o22)")
+        worker.run("watch")
+        for program, place in ((False, False), (True, False), (False, True)):
+            worker.run("spoil", program=program, place=place)
+        assert [one for one in worker.run("ask", code="seen") if one[0] == "spoil"] == [["spoil", mode, True, True]] * 3
+
+
+def test_a_worker_that_is_to_leave_answers_first_who_is_being_cleared_up():
+    with Conversation(TASKS + WITHIN + '''
+import shutil
+def slow(path, original=shutil.rmtree, **named):
+    tried = threading.Event()
+    server().loop.call_soon_threadsafe(lambda: (server().leave_if_free(), tried.set()))
+    tried.wait()
+    original(path, **named)
+shutil.rmtree = slow
+@spindle.task
+async def work():
+    return spindle.directory()
+''') as worker:
+        assert not os.path.exists(worker.run("work"))
 
 
 HOOKS = ["sys.excepthook", "sys.unraisablehook", "threading.excepthook", "sys.stdout", "sys.stderr"]

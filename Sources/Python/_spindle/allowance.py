@@ -1,4 +1,4 @@
-"""Seconds of CPU for each call."""
+"""What each call may take of the CPU, and what it took."""
 import time
 
 try:
@@ -31,3 +31,26 @@ class CPUAllowance:
         if moved != self.soft:
             self.soft = moved if self.hard == resource.RLIM_INFINITY else min(moved, self.hard)
             _setrlimit(resource.RLIMIT_CPU, (self.soft, self.hard))
+
+
+#: This thread, where the system can tell.
+_WHOSE = resource and getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+
+
+def usage(before=None, children=(0, 0)):
+    """What this thread has taken until now; with what it said before, JSON of what was taken since, in bytes."""
+    if resource is None:
+        return None
+    now = resource.getrusage(_WHOSE)
+    # Some kernels count what getrusage says in ticks; the clock is exact everywhere.
+    cpu = time.thread_time()
+    if before is None:
+        return now, cpu
+    before, began = before
+    # By hand: it is said of every call. What is not there is 0, as it mostly is.
+    said = b'{"cpu_seconds":%.9f,"max_rss_bytes":%d' % (
+        cpu - began + children[0], max(now.ru_maxrss * 1024, children[1]))
+    if now.ru_nvcsw != before.ru_nvcsw or now.ru_nivcsw != before.ru_nivcsw:
+        said += b',"voluntary_switches":%d,"involuntary_switches":%d' % (
+            now.ru_nvcsw - before.ru_nvcsw, now.ru_nivcsw - before.ru_nivcsw)
+    return said + b"}"

@@ -13,7 +13,7 @@ import traceback
 import types
 
 from . import processes, surroundings
-from .allowance import CPUAllowance
+from .allowance import CPUAllowance, usage
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
 from .state import Steps
@@ -71,9 +71,9 @@ class Worker:
         self.channel.add(json.dumps({"jsonrpc": "2.0", "id": id, **members}).encode())
         self.channel.flush()
 
-    def succeed(self, call, value, usage):
-        """value: the result as JSON, in bytes."""
-        rest = b',"usage":' + usage if usage else b""
+    def succeed(self, call, value, took):
+        """value: the result as JSON, in bytes. took: the usage, likewise, or None."""
+        rest = b',"usage":' + took if took else b""
         head = b'{"jsonrpc":"2.0","id":%s,"result":{"value":' % call.key
         if len(head) + len(value) + len(rest) + 2 > MAX_LINE:
             path = os.path.join(call.params.get("dir") or os.getcwd(), f"result-{call.id}.json")
@@ -260,7 +260,7 @@ class Worker:
         if not (task and task.is_quick):
             self.channel.flush()
         begun = time.perf_counter()
-        before = _usage()
+        before = usage()
         value = error = None
         with self.turn:
             self.main_call = call
@@ -365,9 +365,8 @@ class Worker:
             value = encode(value)
         except BaseException as raised:
             error = raised
-        if call.processes or call.directory is not None:
-            # Not on the loop, where others would wait for it.
-            start_for_nobody(threading.Thread(target=self.conclude, args=(call, value, error), daemon=True))
+        if (call.processes or call.directory is not None) and self.channel.state.is_ours:
+            start_for_nobody(threading.Thread(target=self.clear_up_beside, args=(call, value, error), daemon=True))
         else:
             self.conclude(call, value, error)
 
@@ -388,19 +387,32 @@ class Worker:
 
     # ---- the end of a call
 
+    def clear_up(self, call):
+        """Ends the processes that a call has left, and removes its directory."""
+        if call.processes:
+            processes.end(call, is_alone=self.loop is None)
+        if call.directory is not None:
+            # Only here: to import it takes longer than most calls do.
+            import shutil
+            shutil.rmtree(call.directory, ignore_errors=True)
+
+    def clear_up_beside(self, call, value, error):
+        """Not on the loop, where others would wait for it; all the rest is done there."""
+        try:
+            self.clear_up(call)
+            self.loop.call_soon_threadsafe(self.conclude, call, value, error)
+        except BaseException:
+            give_up("a call cannot be ended")
+
     def conclude(self, call, value, error, before=None):
-        """Ends what the call has left, and answers it, once."""
+        """Takes back what the call has changed, and answers it, once: in the main thread, or on the loop if it is a coroutine."""
         try:
             if not self.channel.state.is_ours:
                 exit_now(0)  # forked by the task, and come back from it: the answer is not its to give
-            if self.calls.pop(call.id, None) is None:
+            if call.ended:
                 return
-            if call.processes:
-                processes.end(call, is_alone=self.loop is None)
-            if call.directory is not None:
-                # Only here: to import it takes longer than most calls do.
-                import shutil
-                shutil.rmtree(call.directory, ignore_errors=True)
+            if call.future is None:
+                self.clear_up(call)
             if call.output is not None:
                 call.output.close()
             for lines in list(call.lines.values()):
@@ -414,17 +426,17 @@ class Worker:
                 # While a call of the main thread runs they are its own, and go back when it ends.
                 if self.main_call in (None, call):
                     self.surroundings.put_names_back()
+            if call.future is not None and (surroundings.changed or self.is_spoiled):
+                self.tidy()  # before the answer, whoever sends it: the next may follow it at once
             if error is None:
                 try:
-                    self.succeed(call, value, before and _usage(before, self.children_of(call)))
+                    self.succeed(call, value, before and usage(before, self.children_of(call)))
                 except OSError as wrong:
                     error = wrong
             if error is not None:
                 self.fail(call, error)
+            del self.calls[call.id]  # only now: who waits until there are none ends the process then
             if call.future is not None:
-                # In the loop's thread, which may be another one than this, and before the answer leaves: the next may follow it at once.
-                if surroundings.changed or self.is_spoiled:
-                    self.loop.call_soon_threadsafe(self.tidy)
                 self.flush_soon()
         except BaseException:
             give_up("a call cannot be answered")
@@ -446,7 +458,7 @@ class Worker:
         """What ends in the same turn of the loop is answered together."""
         if not self.flushes:
             self.flushes = True
-            self.loop.call_soon_threadsafe(self.flush_now)
+            self.loop.call_soon(self.flush_now)
 
     def flush_now(self):
         self.flushes = False
@@ -470,25 +482,3 @@ def _frames(error):
     except BaseException:  # a message or a name that cannot be had
         return []
     return lines if len(lines) <= 200 else [*lines[:100], "…", *lines[-99:]]
-
-
-#: This thread, where the system can tell.
-_WHOSE = resource and getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
-
-
-def _usage(before=None, children=(0, 0)):
-    if resource is None:
-        return None
-    now = resource.getrusage(_WHOSE)
-    # Some kernels count what getrusage says in ticks; the clock is exact everywhere.
-    cpu = time.thread_time()
-    if before is None:
-        return now, cpu
-    before, began = before
-    # By hand: it is said of every call. What is not there is 0, as it mostly is.
-    usage = b'{"cpu_seconds":%.9f,"max_rss_bytes":%d' % (
-        cpu - began + children[0], max(now.ru_maxrss * 1024, children[1]))
-    if now.ru_nvcsw != before.ru_nvcsw or now.ru_nivcsw != before.ru_nivcsw:
-        usage += b',"voluntary_switches":%d,"involuntary_switches":%d' % (
-            now.ru_nvcsw - before.ru_nvcsw, now.ru_nivcsw - before.ru_nivcsw)
-    return usage + b"}"
