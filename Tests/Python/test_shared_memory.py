@@ -20,6 +20,11 @@ def leave():
 def start():
     return subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True).stdout.readline().strip()
 '''
+#: A tracker's start takes as long as the machine lets it; only that it is waited for is to be seen.
+PATIENT = """
+from _spindle import processes
+processes.TRACKING = processes.PATIENCE = 30
+"""
 LOOP = "@spindle.task\nasync def nothing(): pass\n"
 
 
@@ -27,7 +32,7 @@ def exists(name):
     return os.path.exists("/dev/shm/" + name.lstrip("/"))
 
 
-@pytest.mark.parametrize("tasks", [TASKS, TASKS + LOOP], ids=["alone", "beside"])
+@pytest.mark.parametrize("tasks", [TASKS + PATIENT, TASKS + PATIENT + LOOP], ids=["alone", "beside"])
 @pytest.mark.parametrize("how", ["drain", "end of the channel"])
 def test_what_a_call_has_left_in_shared_memory_is_gone_when_its_worker_has_ended(tasks, how):
     with Conversation(tasks) as worker:
@@ -41,7 +46,7 @@ def test_what_a_call_has_left_in_shared_memory_is_gone_when_its_worker_has_ended
         assert not exists(name) and not is_alive(tracker)
 
 
-@pytest.mark.parametrize("tasks", [TASKS, TASKS + LOOP], ids=["alone", "beside"])
+@pytest.mark.parametrize("tasks", [TASKS + PATIENT, TASKS + PATIENT + LOOP], ids=["alone", "beside"])
 def test_what_a_process_that_a_call_has_left_had_in_shared_memory_is_gone_with_it(tasks):
     with Conversation(tasks) as worker:
         assert not exists(worker.run("start"))

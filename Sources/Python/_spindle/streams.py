@@ -6,6 +6,7 @@
 """
 import codecs
 import io
+import math
 import os
 import select
 import sys
@@ -56,14 +57,17 @@ class Lines:
         if self.rest:
             ticker.watch(self)
 
-    def show(self):
-        """Shows what stands there without a newline."""
+    def show(self, latest=math.inf):
+        """Shows what stands there without a newline; False where it stands there since after `latest`."""
         with self.lock:
+            if self.rest and self.rests_since > latest:
+                return False
             text, self.rest = _overwritten(self.rest), ""
             if text and not self.call.ended:
                 self.is_begun = True
                 self.shown_at = time.monotonic()
                 self.call.log(text, self.stream)
+            return True
 
     def flush(self):
         """As `show`, unless the last time is too near: then the ticker does it."""
@@ -97,9 +101,9 @@ class Ticker:
             # Not what somebody is about to go on with: a `print` of several words writes them one by one.
             latest = time.monotonic() - PATIENCE / 2
             for lines in list(self.waiting):
-                if lines.rests_since <= latest:
-                    self.waiting.discard(lines)
-                    lines.show()
+                self.waiting.discard(lines)  # first: what begins meanwhile is watched anew
+                if not lines.show(latest):
+                    self.waiting.add(lines)
             if self.waiting:
                 self.arrived.set()
 
