@@ -1,8 +1,11 @@
 """A worker of the Python side, talked to as the server does it. Standard library only."""
+import contextlib
 import ctypes
+import itertools
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +16,9 @@ SDK = pathlib.Path(__file__).parents[2] / "Sources/Python/spindle.py"
 PATIENCE = 30  # seconds after which something that should have come is missing
 # As the server is: what has lost its parent comes to us. Source: prctl(2), PR_SET_CHILD_SUBREAPER.
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+numbers = itertools.count()
 
 
 class Conversation:
@@ -27,16 +33,22 @@ class Conversation:
         self.server, theirs = socket.socketpair()
         self.server.settimeout(PATIENCE)
         self.out, self.err = (open(self.home.name + name, "w+") for name in ("/out", "/err"))
+        #: All that it starts carries it, as long as nobody takes it away.
+        self.mark = f"test.{os.getpid()}.{next(numbers)}"
         self.process = subprocess.Popen(
             [interpreter, "-B", str(SDK), str(self.path)], stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
             pass_fds=[theirs.fileno()], start_new_session=True,
-            env=dict(os.environ, SPINDLE_FD=str(theirs.fileno()), PYTHONUNBUFFERED="1", SPINDLE_CHILD=f"test.{os.getpid()}",
+            env=dict(os.environ, SPINDLE_FD=str(theirs.fileno()), PYTHONUNBUFFERED="1", SPINDLE_CHILD=self.mark,
                      **(environment or {})))
         theirs.close()
         self.lines = self.server.makefile("rb")
         self.number = 0
         self.said, self.answers = [], {}
-        self.description = self.ask("initialize", protocol=1)
+        try:
+            self.description = self.ask("initialize", protocol=1)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self
@@ -46,9 +58,31 @@ class Conversation:
         self.lines.close()
         self.process.kill()
         self.process.wait()
+        self.end_left()
         self.out.close()
         self.err.close()
         self.home.cleanup()
+
+    def end_left(self):
+        """Ends what the worker has left, as the server does, and waits for it; trackers of shared memory end when all others have."""
+        left = set()
+
+        def is_over():
+            found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self.is_of(pid)]
+            for pid in found:
+                if b"resource_tracker" not in read(pid, "cmdline"):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            left.update(found)
+            left.difference_update([pid for pid in left if is_gone(pid)])
+            return not left
+        eventually(is_over)
+
+    def is_of(self, pid):
+        """Whether it carries the mark, or stays in the session, as what has ended and is to be waited for does."""
+        fields = read(pid, "stat").rpartition(b")")[2].split()
+        return f"SPINDLE_CHILD={self.mark}".encode() in read(pid, "environ").split(b"\0") or \
+            len(fields) > 3 and int(fields[3]) == self.process.pid
 
     def send(self, method, params, **members):
         message = {"jsonrpc": "2.0", "method": method, "params": params, **members}
@@ -144,6 +178,22 @@ def eventually(test):
         assert time.monotonic() < deadline, "it never came to be so"
         os.sched_yield()
     return answer
+
+
+def read(pid, name):
+    """A file about a process; nothing when it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def is_gone(pid):
+    """Whether it has ended and been waited for, by us if it has come to us."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not os.path.exists(f"/proc/{pid}")
 
 
 def is_alive(pid):
