@@ -17,8 +17,13 @@ from .streams import CallStream, ChildOutput, reader
 #: Seconds in which what a call has left is to be gone; a process in the kernel's hands may take longer.
 PATIENCE = 2.0
 #: Seconds that multiprocessing's trackers have for what was left in shared memory, once who used it is gone; most is for their start.
+#: Less than the server waits for a worker that leaves: WorkerProcess.leaveTime.
 TRACKING = 1.5
+#: Seconds between two looks at all processes, while nothing but trackers is left.
+LINGER = 0.02
 
+#: The number that we have in RLIMIT_LOCKS, and hand down; None where it is not ours alone.
+brand = None
 #: Numbers of processes that belong to no call: what the file starts when it is imported, executors that it keeps.
 kept = set()
 
@@ -35,8 +40,11 @@ def install():
 
 def serve(worker):
     """Called when the file has been imported: what runs now stays, and what is nobody's goes to the worker's log."""
-    global owner
+    global owner, brand
     owner = os.getpid()
+    # Where the server could not give us one of our own, we have what everybody has.
+    own = _brand("self")
+    brand = None if own in ("unlimited", _brand(os.getppid())) else own
     api.nobody.worker = worker
     if api.nobody.output is not None:
         reader.watch(api.nobody.output)
@@ -285,15 +293,17 @@ def end(call, is_alone):
     began = time.monotonic()
     killed = set()
     while found := _left(call, marks, is_alone):
+        pause = LINGER
         for process in found:
             if process.is_tracker() and time.monotonic() < began + TRACKING:
                 continue  # it ends by itself, and tidies up, when those are gone that it works for
+            pause = 0.001
             process.kill()
             if process.parent == os.getpid():
                 killed.add(process.pid)
         if time.monotonic() > began + PATIENCE:
             break
-        time.sleep(0.001)
+        time.sleep(pause)
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].active_children()
     # Those of coroutines are waited for by their loop.
@@ -342,9 +352,7 @@ class _Process:
 
     def is_branded(self):
         """Whether it descends from us, and cannot be asked whose it is, or says nothing."""
-        brand = _brand("self")
-        # Where the server could not give us one of our own, we have what everybody has.
-        if brand in (None, "unlimited", _brand(os.getppid())) or _brand(self.pid) != brand:
+        if brand is None or _brand(self.pid) != brand:
             return False
         return not any(variable.startswith(b"SPINDLE_CHILD=") for variable in self.environment() or ())
 

@@ -1,0 +1,54 @@
+"""What the end of a call costs, and of a worker: how often it looks, and who waits for whom."""
+import pathlib
+import sys
+import threading
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "Sources/Python"))
+sys.dont_write_bytecode = True
+from _spindle import processes, worker
+from _spindle.api import Call
+
+
+def process(number):
+    return processes._Process(number, [b"S", b"1", b"1", b"1"] + [b"0"] * 16)
+
+
+def test_whose_brand_a_process_has_is_read_of_that_process_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(processes, "brand", "77", raising=False)
+    monkeypatch.setattr(processes, "_brand", lambda pid: asked.append(pid) or "77")
+    monkeypatch.setattr(processes._Process, "environment", lambda self: [b"PATH=/bin"])
+    assert process(5).is_branded() and asked == [5]
+
+
+@pytest.mark.parametrize("own, above, wanted", [("77", "5", "77"), ("77", "77", None), ("unlimited", "5", None), (None, None, None)])
+def test_a_brand_that_others_have_is_none(monkeypatch, own, above, wanted):
+    monkeypatch.setattr(processes, "brand", "of another", raising=False)
+    monkeypatch.setattr(processes, "owner", None)
+    monkeypatch.setattr(processes.api.nobody, "worker", None)
+    monkeypatch.setattr(processes, "install_multiprocessing", lambda: None)
+    monkeypatch.setattr(processes, "_brand", lambda pid: own if pid == "self" else above)
+    monkeypatch.setattr(processes, "_table", dict)
+    processes.serve(None)
+    assert processes.brand == wanted
+
+
+@pytest.mark.parametrize("is_tracker, least, most", [(True, 10, 100), (False, 1000, 3000)])
+def test_the_list_of_all_processes_is_read_now_and_then_while_a_tracker_is_awaited(monkeypatch, is_tracker, least, most):
+    class Clock:
+        now = 0.0
+        def monotonic(self): return self.now
+        def sleep(self, seconds): self.now += seconds
+    clock, looks = Clock(), []
+
+    def left(*_):
+        looks.append(clock.now)
+        return [process(5)] if clock.now < 1.4 else []
+    monkeypatch.setattr(processes, "time", clock)
+    monkeypatch.setattr(processes, "_left", left)
+    monkeypatch.setattr(processes._Process, "is_tracker", lambda self: is_tracker)
+    monkeypatch.setattr(processes._Process, "kill", lambda self: None)
+    processes.end(Call(None, 1, {}), is_alone=True)
+    assert least < len(looks) < most
