@@ -8,6 +8,9 @@ HEAD = '''
 import collections, dataclasses, decimal, enum, typing
 Decimal = decimal.Decimal
 Price = typing.NewType("Price", Decimal)
+Whole = typing.NewType("Whole", int)
+class Bits(enum.IntFlag):
+    LOW, HIGH = 1, 1 << 53
 @dataclasses.dataclass
 class Box:
     inside: Decimal
@@ -28,6 +31,8 @@ def seen(value):
         return [seen(getattr(value, name)) for name in type(value).model_fields]
     if isinstance(value, dict):
         return {str(name): seen(one) for name, one in value.items()}
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__} {value.value}"
     if isinstance(value, (list, tuple, set)):
         return [seen(one) for one in value]
     return f"{type(value).__name__} {value}"
@@ -56,6 +61,9 @@ CASES = [
     ("int", "1.0", "int 1"), ("int", "2e0", "int 2"), ("typing.Optional[int]", "9007199254740993.0", "int 9007199254740993"),
     ("typing.Union[int, float]", "1e23", "float 1e+23"), ("float", "9007199254740993.0", "float 9007199254740992.0"),
     ("float", LONG, "float 1.2345678901234568e+16"), ("typing.Any", LONG, "float 1.2345678901234568e+16"), ("typing.Any", "1e23", "float 1e+23"),
+    ("typing.Dict[Whole, float]", '{"9007199254740993.0": 1.10, "1e23": 1, "2": 2}', {"9007199254740993": "float 1.1", str(10 ** 23): "float 1.0", "2": "float 2.0"}),
+    ("typing.Dict[typing.Optional[Whole], float]", '{"-9007199254740993.0": 1.10, "null": 1}', {"-9007199254740993": "float 1.1", "None": "float 1.0"}),
+    ("Bits", "9007199254740993.0", "Bits 9007199254740993"),
     ("typing.Dict[str, typing.Any]", '{"a": 1.10}', {"a": "float 1.1"}), ("int", str(2 ** 70 + 1), f"int {2 ** 70 + 1}"),
 ]
 

@@ -151,6 +151,7 @@ def test_two_names_that_become_one_are_refused_where_the_second_stands(kind, hin
 @pytest.mark.parametrize("hint, value, where", [
     (typing.Dict[Size, int], {"3": 1}, "/x/3: is none of"), (typing.Dict[float, int], {"NaN": 1}, "/x/NaN: expected a number"),
     (typing.Dict[bool, int], {"True": 1}, "/x/True: expected true"), (typing.Dict[Size, int], {"[1]": 1}, "/x/[1]: is none of"),
+    *((typing.Dict[Size, int], {sign * 100_000: 1}, "/x/" + (sign * 200)[:200]) for sign in ("[", '{"a":', "1", "-")), (typing.Dict[Size, int], {"": 1}, "/x/: is none of"),
     (Point, [], "/x: expected 1 to 3 items"), (Point, [1, 2, "a", 4], "/x: expected 1 to 3 items"), (Mode, True, "/x: expected a whole"),
 ])
 def test_what_is_no_name_of_its_type_or_no_row_is_refused(hint, value, where):

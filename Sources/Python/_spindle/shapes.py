@@ -16,7 +16,7 @@ import typing
 import uuid
 
 from . import models
-from .digits import exact, whole
+from .digits import exact, made_of, whole
 from .values import clean, encode, step
 
 
@@ -282,6 +282,11 @@ def _container(kind, arguments, inner):
     return None
 
 
+#: What a number, true, false and null begin with, and the longest name that is read as one of them, in characters.
+_LONE = frozenset("-0123456789tfn")
+LONGEST_NAME = 4096
+
+
 def _name(shape):
     """The shape of names of members: text, and where that does not fit, what it reads as in JSON, as numbers are written there."""
     if shape in (ANY, _SIMPLE[str]):
@@ -291,12 +296,12 @@ def _name(shape):
         try:
             return shape.make(text)
         except MISFITS:
-            try:
-                value = json.loads(text, parse_constant=int)  # which no constant is
-                if type(value) in (int, float, bool, type(None)):
-                    return shape.make(value)
-            except MISFITS:
-                pass
+            # No list and no object, which may be deep.
+            if text[:1] in _LONE and len(text) <= LONGEST_NAME:
+                try:
+                    return made_of(text, shape.make)
+                except MISFITS:
+                    pass
             raise
     return Shape({}, make)
 
@@ -415,7 +420,8 @@ def _class(hint, definitions, inner, for_output):
         origin = typing.get_origin(hint)
         return _class(origin, definitions, inner, for_output) if isinstance(origin, type) else ANY
     if issubclass(hint, enum.Flag):  # several of its members are one value of it
-        return Shape(_SIMPLE[int].schema, lambda value: hint(_whole(value)))
+        number = inner(int)
+        return Shape(number.schema, lambda value: hint(number.make(value)))
     if issubclass(hint, enum.Enum):
         return _choice([member.value for member in hint], list(hint))
     if models.is_model(hint):
