@@ -33,7 +33,7 @@ final class WorkerProcess {
 
     /// From start to the answer to `initialize`.
     static let initialiseTime = Duration.seconds(30)
-    /// From its last answer to its exit, when it drains.
+    /// From its last answer to its exit, when it drains. More than Python's tracker of shared memory has: `TRACKING`, processes.py.
     private static let leaveTime = Duration.seconds(2)
     /// From being given a call, with nothing else to do in its line, to its beginning.
     static let beginningTime: Int64 = 10_000_000_000

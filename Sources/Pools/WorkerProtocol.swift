@@ -8,7 +8,7 @@ import Jobs
 ///   → run           ← progress, log, output (notifications), then result or error
 ///   → cancel        ← the run it names is still answered, with error -32800
 ///   → ping          ← result
-///   → drain         the worker finishes what it has and exits; end of file: it exits at once
+///   → drain         the worker finishes what it has and exits; end of file: it exits, whatever it has
 /// ```
 ///
 /// Source of the framing: JSON-RPC 2.0 specification; one message a line as MCP's stdio transport has it.

@@ -52,3 +52,42 @@ def test_the_list_of_all_processes_is_read_now_and_then_while_a_tracker_is_await
     monkeypatch.setattr(processes._Process, "kill", lambda self: None)
     processes.end(Call(None, 1, {}), is_alone=True)
     assert least < len(looks) < most
+
+
+def test_of_two_threads_that_end_a_worker_the_second_waits_for_the_tracker_too(monkeypatch):
+    said, came, first = [], threading.Event(), threading.Event()
+
+    class Watched:
+        """A lock that tells when a second thread comes to it."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __enter__(self):
+            if self.lock.locked():
+                came.set()
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+
+    def end_tracker():
+        if not first.is_set():
+            first.set()
+            came.wait()
+            said.append("tracker")
+
+    def exit_now(status):
+        said.append("exit")
+        came.set()
+    monkeypatch.setattr(processes, "end_tracker", end_tracker)
+    monkeypatch.setattr(worker, "exit_now", exit_now)
+    one = worker.Worker.__new__(worker.Worker)
+    one.exiting = Watched()
+    threads = [threading.Thread(target=one.exit) for _ in range(2)]
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert said[0] == "tracker"

@@ -57,6 +57,8 @@ class Worker:
         self.is_inside = False
         #: Held while a call of the main thread begins or ends, and while something is put back: what that call changes is its own.
         self.turn = threading.Lock()
+        #: Held for ever by the thread that ends the process.
+        self.exiting = threading.Lock()
         #: Whether threads that a call has left, or that the file has, may write what has no name on it.
         self.is_shared = False
         #: Whether a call has changed for ever what it should not, so that this process is to be replaced.
@@ -200,8 +202,9 @@ class Worker:
         self.exit()
 
     def exit(self):
-        processes.end_tracker()
-        exit_now(0)
+        with self.exiting:  # who comes second waits for the end too: the tracker would die with us
+            processes.end_tracker()
+            exit_now(0)
 
     def share(self):
         self.is_shared = True
