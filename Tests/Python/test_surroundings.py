@@ -270,6 +270,12 @@ async def work():
         assert not os.path.exists(worker.run("work"))
 
 
+def test_a_mapping_that_a_coroutine_has_put_in_the_place_of_the_environment_is_gone_after_the_next_function():
+    with Conversation(TASKS) as worker:
+        worker.run("achange", code="os.environ = {**os.environ, 'OTHER': '1'}")
+        assert worker.run("look")[3] == "dict" and worker.run("look")[3] == "_Environ"
+
+
 HOOKS = ["sys.excepthook", "sys.unraisablehook", "threading.excepthook", "sys.stdout", "sys.stderr"]
 
 

@@ -369,6 +369,23 @@ def test_what_a_call_has_started_is_gone_when_it_is_answered(code, how, kind):
         assert worker.run("say", code="result = 5") == 5
 
 
+TWICE = """pid = os.fork()
+if pid == 0:
+    {session}
+    if os.fork() == 0: os.execvp('sleep', ['sleep', '{m}'])
+    os._exit(0)
+os.waitpid(pid, 0)"""
+
+
+@pytest.mark.parametrize("kind, session, lives", [("alone", "pass", False), ("alone", "os.setsid()", True), ("beside", "pass", True), ("beside", "os.setsid()", True)])
+def test_what_was_forked_twice_lives_until_its_worker_ends_only_out_of_its_session_or_beside_coroutines(kind, session, lives):
+    m = marker()
+    with Conversation(PRINTING if kind == "beside" else PRINTING[:PRINTING.index("@spindle.task\nasync")]) as worker:
+        worker.run("asay" if kind == "beside" else "say", code=TWICE.format(session=session, m=m))
+        assert eventually(lambda: sleepers(m)) if lives else not sleepers(m)
+    assert sleepers(m) == []
+
+
 def test_what_the_file_has_started_lives_on():
     with Conversation('''
 import concurrent.futures, multiprocessing
