@@ -1,4 +1,5 @@
 """What pydantic and numpy have to say, where they are there: `Tests/run` brings them."""
+import decimal
 import pathlib
 import sys
 import typing
@@ -7,6 +8,7 @@ import pytest
 
 pydantic = pytest.importorskip("pydantic", minversion="2")
 numpy = pytest.importorskip("numpy")
+typing_extensions = pytest.importorskip("typing_extensions")  # of pydantic
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "Sources/Python"))
 sys.dont_write_bytecode = True
@@ -99,6 +101,83 @@ def test_a_constraint_of_an_annotation_is_kept():
     assert schema["properties"]["n"] == {"type": "integer", "exclusiveMinimum": 3}
     with pytest.raises(spindle.InvalidInput):
         bind({"n": 3})
+
+
+class Open(pydantic.BaseModel, extra="allow"):
+    price: decimal.Decimal = pydantic.Field(alias="Price")
+
+
+class Both(Open, populate_by_name=True): ...
+
+
+class Chosen(pydantic.BaseModel, extra="allow"):
+    price: decimal.Decimal = pydantic.Field(validation_alias=pydantic.AliasChoices("Price", "cost"))
+
+
+class Words(typing_extensions.TypedDict):
+    price: typing_extensions.NotRequired[decimal.Decimal]
+    ratio: float
+
+
+class Holder(pydantic.BaseModel, extra="allow"):
+    words: Words
+
+
+class Node(pydantic.BaseModel):
+    name: str
+    ratio: float = 0.0
+    below: typing.List["Node"] = []
+    hosts: typing.Dict[str, "Node"] = {}
+
+
+class Tagged(Node):
+    tags: typing.List["Tagged"] = []
+    count: typing.Optional[int] = None
+
+
+SHORT = decimal.Decimal("1.1")
+
+
+@pytest.mark.parametrize("hint, value, seen", [
+    (Open, {"Price": 1.1, "price": 1.1}, {"price": SHORT, "extra": {"price": 1.1}}),
+    (Both, {"price": 1.1, "more": 1.1}, {"price": SHORT, "extra": {"more": 1.1}}),
+    (Chosen, {"cost": 1.1, "price": 1.1}, {"price": SHORT, "extra": {"price": 1.1}}),
+    (Holder, {"words": {"price": 1.1, "ratio": 1.1}}, {"words": {"price": SHORT, "ratio": 1.1}, "extra": {}}),
+])
+def test_a_number_of_a_model_is_exact_by_the_names_alone_that_its_field_has(monkeypatch, hint, value, seen):
+    validated = []
+    monkeypatch.setattr(hint, "model_validate", validated.append)
+
+    def function(x: hint): ...
+    signature(function)[0]({"x": value})
+    made = pydantic.TypeAdapter(hint).validate_python(validated[0])
+    fields = {name: getattr(made, name) for name in hint.model_fields}
+    assert dict(fields, extra=made.model_extra) == seen
+    assert {name: type(one) for name, one in made.model_extra.items()} == {name: float for name in made.model_extra}
+
+
+def test_a_validator_that_comes_before_is_given_the_exact_number():
+    given = []
+
+    class Early(pydantic.BaseModel):
+        price: decimal.Decimal
+        count: int
+
+        @pydantic.field_validator("price", "count", mode="before")
+        def see(cls, value):
+            given.append(value)
+            return value
+
+    def function(x: Early): ...
+    signature(function)[0]({"x": {"price": 1.1, "count": 1e23}})
+    signature(function)[0]({"x": {"price": 1, "count": 2.0}})
+    assert [(type(one), one) for one in given] == [(decimal.Decimal, SHORT), (int, 10 ** 23), (int, 1), (float, 2.0)]
+
+
+@pytest.mark.parametrize("hint, reads", [(Node, False), (typing.List[Node], False), (Tagged, True), (Words, True)])
+def test_a_model_without_numbers_that_contains_itself_is_left_as_it_comes(hint, reads):
+    def function(x: typing.Annotated[hint, pydantic.Field(title="Any")]): ...
+    assert signature(function)[3] is reads
 
 
 @pytest.mark.parametrize("value, json", [

@@ -100,6 +100,19 @@ def test_what_only_rounds_to_a_whole_number_is_none(declared, text):
     assert error["data"]["type"] == "InvalidInput" and error["message"] == "/x: expected a whole number", error
 
 
+def test_the_text_of_the_numbers_is_gone_when_they_have_been_made():
+    with Conversation('''
+import decimal
+from _spindle import api
+def kept(): return [api.current.get().line, api.current.get().texts]
+@spindle.task
+def f(x: decimal.Decimal): return kept()
+@spindle.task
+async def g(x: decimal.Decimal): return kept()
+''') as conversation:
+        assert run(conversation, "f", "1.10") == run(conversation, "g", "1.10") == [None, None]
+
+
 MODELS = '''
 import pydantic
 class Item(pydantic.BaseModel):

@@ -28,7 +28,7 @@ class Call:
         #: The id as JSON.
         self.key = b"%d" % id if type(id) is int else json.dumps(id).encode()
         self.cancelled = False
-        #: What it came in, where the digits of its numbers may be asked for, and they, by the identity of the float that was made.
+        #: What it came in, while the digits of its numbers may be asked for, and they, by the identity of the float that was made.
         self.line = self.texts = None
         #: Whether the cancel has reached the task.
         self.told = False

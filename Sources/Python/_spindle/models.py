@@ -44,8 +44,10 @@ def adapted(hint, definitions, for_output):
 
 def _with_digits(hint, validate, definitions):
     """Gives pydantic the numbers as they came, where it is plain that a decimal or a whole number is wanted."""
-    change = _exact(hint, {})
-    if change is None:
+    known = {}
+    change = _exact(hint, known)
+    # A class that contains itself has one, and nothing to do where there is no number.
+    if change is None or known.keys().isdisjoint(_NUMBERS):
         return validate
     definitions.reads_digits = True
     return lambda value: validate(change(value))
@@ -54,15 +56,15 @@ def _with_digits(hint, validate, definitions):
 def _exact(hint, known):
     """A function that returns a value with exact numbers in it for the floats; None: there is nothing to do.
 
-    known: those of the classes that were begun, which may contain themselves.
+    known: those of the numbers that were met, and of the classes that were begun, which may contain themselves.
     """
     from . import shapes
     if hint is decimal.Decimal or hint is int:
-        return _decimal if hint is decimal.Decimal else _whole
+        return known.setdefault(hint, _NUMBERS[hint])
     if hasattr(hint, "__supertype__"):
         return _exact(hint.__supertype__, known)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
+    if origin is typing.Annotated or origin in shapes._WRAPPERS and origin is not typing.ClassVar:
         return _exact(arguments[0], known)
     if origin is typing.Union or origin is getattr(types, "UnionType", ()):
         parts = [part for part in arguments if part not in (type(None), str, bool, bytes)]
@@ -77,14 +79,17 @@ def _exact(hint, known):
     return _exact_members(hint, known)
 
 
-def _decimal(value):
+def _to_decimal(value):
     return exact(value) if type(value) is float else value
 
 
-def _whole(value):
+def _to_whole(value):
     # Within these no digit is lost, and a model that is strict about what is no whole number still sees one.
     number = whole(value) if type(value) is float and abs(value) >= 1 << 53 else None
     return value if number is None else number
+
+
+_NUMBERS = {decimal.Decimal: _to_decimal, int: _to_whole}
 
 
 def _exact_list(items, is_repeated):
@@ -101,22 +106,19 @@ def _exact_list(items, is_repeated):
 
 def _exact_members(hint, known):
     if hasattr(hint, "model_fields"):
-        fields = [(name, field, field.annotation) for name, field in hint.model_fields.items()]
+        fields = [(_names(name, field, getattr(hint, "model_config", {})), field.annotation)
+                  for name, field in hint.model_fields.items()]
     elif dataclasses.is_dataclass(hint) or hasattr(hint, "__required_keys__"):
-        try:
-            fields = [(name, None, annotation) for name, annotation in typing.get_type_hints(hint).items()]
-        except Exception:  # a name that is known to type checkers only
-            return None
+        from .shapes import hints_of
+        names = hint.__dataclass_fields__ if dataclasses.is_dataclass(hint) else hint.__required_keys__ | hint.__optional_keys__
+        scope = vars(sys.modules[hint.__module__]) if hint.__module__ in sys.modules else {}
+        fields = [({name}, annotation) for name, annotation in hints_of(hint, names, scope).items()]
     else:
         return None
     if hint in known:
         return lambda value: known[hint](value) if known[hint] else value
     known[hint] = None
-    members = {}
-    for name, field, annotation in fields:
-        if change := _exact(annotation, known):
-            names = {name, *(getattr(field, which, None) for which in ("alias", "validation_alias"))}
-            members.update((one, change) for one in names if isinstance(one, str))
+    members = {name: change for names, annotation in fields if (change := _exact(annotation, known)) for name in names}
 
     def make(value):
         if type(value) is not dict:
@@ -125,6 +127,15 @@ def _exact_members(hint, known):
     if members:
         known[hint] = members["root"] if getattr(hint, "__pydantic_root_model__", False) else make
     return known[hint]
+
+
+def _names(name, field, config):
+    """What a field of a model may be called in what comes."""
+    alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
+    if alias is None or config.get("validate_by_alias") is False:
+        return {name}
+    names = {one for one in getattr(alias, "choices", [alias]) if isinstance(one, str)}
+    return names | {name} if config.get("populate_by_name") or config.get("validate_by_name") else names
 
 
 def _mode(for_output):

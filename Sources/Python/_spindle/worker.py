@@ -296,6 +296,7 @@ class Worker:
         self.cpu.renew()
         self.channel.state.begin(call.id)
         places, names = task.bind(call.params.get("input") or {})
+        call.line = call.texts = None
         value = task.function(*places, **names)
         if isinstance(value, types.GeneratorType):
             value = self.drive(value, call)
@@ -360,6 +361,7 @@ class Worker:
         value = error = None
         try:
             places, names = task.bind(call.params.get("input") or {})
+            call.line = call.texts = None
             value = task.function(*places, **names)
             if inspect.isasyncgen(value):
                 value = await self.drive_async(value, call)
