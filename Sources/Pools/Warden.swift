@@ -20,9 +20,10 @@ final class Warden: @unchecked Sendable {
         let bytes: UInt64
     }
 
-    /// What a child leaves behind is to be gone after so many nanoseconds; a process in the kernel's hands may take longer.
+    /// When the same processes are left so many nanoseconds after they were killed, the kernel holds them, and we wait no longer.
     private static let patience: Int64 = 2_000_000_000
-    /// Readings take no more than this part of a core's time.
+    /// Looks take no more than this part of a core's time. What they take themselves counts, and not how long they wait for a
+    /// core: where a fork bomb keeps all of them busy the next look would come after minutes.
     private static let share: Int64 = 50
 
     private struct Ward {
@@ -33,8 +34,10 @@ final class Warden: @unchecked Sendable {
     private struct Sweep {
         let child: pid_t
         let mark: Mark
-        let deadline: Int64
         let done: LoopBound<() -> Void>
+        /// What the last reading found, and how long we wait for exactly these.
+        var left: Set<pid_t> = []
+        var deadline: Int64 = 0
     }
 
     private static let children = "/proc/self/task/\(getpid())/children"
@@ -84,9 +87,7 @@ final class Warden: @unchecked Sendable {
     ///
     /// - Parameter done: Called on the loop, when nothing of it is left.
     func sweep(after child: pid_t, mark: Mark, on loop: EventLoop, done: @escaping () -> Void) {
-        let sweep = Sweep(
-            child: child, mark: mark, deadline: monotonicNanoseconds() + Self.patience,
-            done: LoopBound(done, on: loop))
+        let sweep = Sweep(child: child, mark: mark, done: LoopBound(done, on: loop))
         lock.withLock {
             sweeps.append(sweep)
             arrived.signal()
@@ -115,13 +116,12 @@ final class Warden: @unchecked Sendable {
                 open = []
                 continue
             }
-            let began = monotonicNanoseconds()
+            let before = threadNanoseconds()
             let tree = ProcessTree()
             for child in killed { end(child, in: tree) }
             if looks { look(at: tree) }
             open = sweep(open, in: tree)
-            let ended = monotonicNanoseconds()
-            rest = ended + (ended - began) * Self.share
+            rest = monotonicNanoseconds() + (threadNanoseconds() - before) * Self.share
             // What was killed is on its way out.
             if !open.isEmpty { usleep(1000) }
         }
@@ -171,14 +171,21 @@ final class Warden: @unchecked Sendable {
         let running = Set(lock.withLock { wards.keys })
         let strays = tree.descendants(of: getpid(), notBelow: running)
         let brands = strays.map { ProcessTree.brand(of: $0.pid) }
-        return open.filter { sweep in
-            let left = zip(strays, brands).filter { stray, brand in
+        return open.compactMap { sweep in
+            let found = zip(strays, brands).filter { stray, brand in
                 stray.session == sweep.child || sweep.mark.isOn(stray.pid, branded: brand)
             }
-            for (member, _) in left { member.kill() }
-            if !left.isEmpty, monotonicNanoseconds() < sweep.deadline { return true }
-            finish(sweep)
-            return false
+            for (member, _) in found { member.kill() }
+            let left = Set(found.map(\.0.pid))
+            let now = monotonicNanoseconds()
+            if left.isEmpty || left == sweep.left && now >= sweep.deadline {
+                finish(sweep)
+                return nil
+            }
+            var next = sweep
+            if left != next.left { next.deadline = now + Self.patience }
+            next.left = left
+            return next
         }
     }
 

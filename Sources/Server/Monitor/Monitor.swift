@@ -167,16 +167,16 @@ final class Monitor {
 
     /// Counts how far the jobs are that run, unless that was done a moment ago.
     func refreshProgress() {
-        let began = monotonicNanoseconds()
-        guard began >= progressDue else { return }
+        guard monotonicNanoseconds() >= progressDue else { return }
+        let before = threadNanoseconds()
         progress = [:]
         engine.live.forEachRunning { job in
             guard let fraction = job.record.progress?.fraction else { return }
             progress[job.record.task, default: (0, 0)].fractions += fraction
             progress[job.record.task]!.jobs += 1
         }
-        let ended = monotonicNanoseconds()
-        progressDue = ended + max(Self.progressPause, (ended - began) * Self.progressShare)
+        let took = threadNanoseconds() - before
+        progressDue = monotonicNanoseconds() + max(Self.progressPause, took * Self.progressShare)
     }
 
     func number(of task: String) -> Int32 {
