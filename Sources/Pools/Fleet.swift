@@ -112,11 +112,15 @@ final class Fleet {
     /// is quick waits inside a worker, and only behind what is quick.
     func place(_ attempt: Attempt) {
         let isConcurrent = attempt.task.isConcurrent
-        var load = isConcurrent ? concurrency : attempt.isQuick ? options.ahead + 1 : 1
+        let room = attempt.isQuick ? options.ahead + 1 : 1
+        var load = Int.max
         var idlest: WorkerProcess?
         for worker in live.values where worker.isReady && !worker.hasEnded && !isLeaving(worker) {
             let held = isConcurrent ? worker.concurrent.count : worker.line.count
-            if held < load, held == 0 || isConcurrent || worker.takesMore { (idlest, load) = (worker, held) }
+            guard isConcurrent ? takesBeside(worker) : held < room && (held == 0 || worker.takesMore) else { continue }
+            // Behind a loop that does not move only where there is no other place.
+            let rank = isConcurrent && worker.loopIsStuck ? held + concurrency : held
+            if rank < load { (idlest, load) = (worker, rank) }
         }
         guard let worker = idlest else {
             waiting.append(attempt)
@@ -125,6 +129,11 @@ final class Fleet {
         // With work for more than those that are awake, one more is worth its start.
         if asleep > 0, load > 0 { wake() }
         if worker.run(attempt) { touched.append(worker) }
+    }
+
+    /// Whether it has room for a concurrent call. What is given while others are taken back could not be told from those.
+    private func takesBeside(_ worker: WorkerProcess) -> Bool {
+        worker.concurrent.count < concurrency && worker.withdrawalBeside.since == nil
     }
 
     /// - Returns: Whether the attempt was here.
@@ -234,11 +243,21 @@ final class Fleet {
         fill()
     }
 
-    /// Finds the workers that are due. Called now and then.
+    /// Finds calls that wait where they should not, and the workers that are due. Called now and then.
     func inspect() {
+        let now = monotonicNanoseconds()
+        for worker in live.values where worker.isReady && !worker.hasEnded && !worker.isIdle {
+            worker.attend(at: now) {
+                asleep > 0
+                    || live.values.contains {
+                        $0 !== worker && $0.isReady && !$0.hasEnded && !isLeaving($0) && !$0.loopIsStuck
+                            && takesBeside($0)
+                    }
+            }
+        }
+        if !isDraining { placeWaiting() }
         let recycling = spec.recycling
         guard spareUntil > 0 || recycling.maxAge != nil || recycling.idle != nil, !isDraining else { return }
-        let now = monotonicNanoseconds()
         if spareUntil > 0, now > spareUntil {
             spareUntil = 0
             trim()
@@ -313,10 +332,15 @@ final class Fleet {
         case .report(.ended(let id, let result)):
             if result.end != .crashed { deaths = 0 }
             if !worker.hasEnded, isDue(worker) { replace(worker, .jobs) }
-            end(id, result)
+            // First: what is told of the end may bring others, which are behind them.
             placeWaiting()
+            end(id, result)
             trim()
         case .report(let other): onChange(.report(other))
+        case .gaveBack(let attempts):
+            for attempt in attempts {
+                if isDraining { end(attempt.id, AttemptResult(.returned)) } else { place(attempt) }
+            }
         case .doubted(let what): onChange(.doubted(what))
         case .said(let stream, let text): onChange(.said(worker: worker.name, stream: stream, text: text))
         case .grown: replace(worker, .memory)

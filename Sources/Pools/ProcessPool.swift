@@ -349,7 +349,7 @@ package final class ProcessPool: Pool {
     }
 
     private func watch() {
-        for fleet in fleets.values { fleet.inspect() }
+        for fleet in running { fleet.inspect() }
         let isBusy = !commands.isEmpty || running.contains(where: \.isBusy)
         // And once after the last attempt, for what it may have left in its worker's memory.
         if isBusy || wasBusy { spawner.warden.look() }

@@ -7,6 +7,10 @@ final class WorkerCall {
     /// When it began, as far as is known, in nanoseconds; 0: its turn has not come.
     var started: Int64 = 0
     var wasCancelled = false
+    /// Its worker is ended when it does not end in time.
+    var costsWorker = false
+    /// From its cancel to then.
+    var grace = Duration.zero
     /// The worker has said so, and it was reported.
     var isSaidToHaveBegun = false
     /// The end of what it has printed to stderr: the message about its worker's death.

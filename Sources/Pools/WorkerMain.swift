@@ -48,6 +48,7 @@ package final class WorkerMain {
         } else {
             state = WorkerState()
         }
+        state[.heeds] = 1
         state[.spoken] = 1
         self.tasks = Dictionary(tasks.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     }
@@ -177,7 +178,7 @@ package final class WorkerMain {
         let context = Context(worker: self, id: call.id)
         do {
             try context.checkpoint()
-            begin(call.id)
+            guard begin(call.id) else { return answerWithdrawn(call.id) }
             let value = try body(call.input, context)
             context.finish()
             let usage = meter.read()
@@ -198,11 +199,24 @@ package final class WorkerMain {
     }
 
     /// From here on its effects are possible, and the server knows.
-    private func begin(_ id: Int) {
+    ///
+    /// - Returns: False when it is not to begin here any more.
+    private func begin(_ id: Int) -> Bool {
+        guard UInt64(id) > state[.withdrawn] else { return false }
         cpu.renew()
         if let page { spindle_store(page + 8, UInt64(id)) }
         state[.since] = UInt64(monotonicNanoseconds())
         state[.begun] = UInt64(id)
+        // Again: now that the server can see that it has begun, it takes it back no more.
+        return UInt64(id) > state[.withdrawn]
+    }
+
+    private func answerWithdrawn(_ id: Int) {
+        answer(id) {
+            $0.append(#""error":{"code":"#)
+            $0.append(integer: WorkerProtocol.ErrorCode.withdrawn)
+            $0.append(#","message":"withdrawn"}"#)
+        }
     }
 
     private func answerSuccess(_ id: Int, _ value: [UInt8], _ usage: Usage) {

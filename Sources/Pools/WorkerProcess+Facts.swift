@@ -78,6 +78,7 @@ extension WorkerProcess {
         line = []
         concurrent = [:]
         unsaidBeside = []
+        undecided = []
         for call in calls { tellEnd(of: call, autopsy.fate(of: call.id), exit, why) }
         channel.close()
         output.close()

@@ -23,6 +23,8 @@ final class WorkerProcess {
         case said(stream: String, text: String)
         /// It has said something that cannot be true; it was cut to what can.
         case doubted(String)
+        /// It will never begin what it was given: that is to go elsewhere.
+        case gaveBack([Attempt])
         /// It holds more memory than it should.
         case grown
         /// The process is gone; everything in hand has been reported.
@@ -52,6 +54,15 @@ final class WorkerProcess {
     /// Concurrent calls of which nobody has said that they have begun, in order.
     var unsaidBeside: [WorkerCall] = []
     let state: WorkerState?
+    /// What is being taken back of its line, and of what runs beside it.
+    var withdrawal = Withdrawal()
+    var withdrawalBeside = Withdrawal()
+    /// Cancelled calls that had not begun then.
+    var undecided: [WorkerCall] = []
+    /// Whether what runs in its line has run for longer than others are to wait for it.
+    var lineIsStuck = false
+    /// Whether concurrent calls do not begin, since it was last heard of.
+    var loopIsStuck = false
     private let page: StartPage?
     /// Bytes of the outbox that were collected there, because they were not sent for long.
     var collected: UInt64 = 0
@@ -127,7 +138,7 @@ final class WorkerProcess {
     var hasEnded: Bool { child.hasEnded }
     var isIdle: Bool { line.isEmpty && concurrent.isEmpty && reading == 0 }
     /// Whether quick calls may wait behind those that stand in its line.
-    var takesMore: Bool { speaks && line.allSatisfy { $0.attempt.isQuick } }
+    var takesMore: Bool { speaks && !lineIsStuck && line.allSatisfy { $0.attempt.isQuick } }
     /// The job that it works on, or one of them; nil while what it was given has not begun.
     var job: JobID? {
         if let first = line.first, first.isSaidToHaveBegun { return first.attempt.id.job }
@@ -168,17 +179,25 @@ final class WorkerProcess {
         let call = line.first { $0.attempt.id == id } ?? concurrent.values.first { $0.attempt.id == id }
         guard let call, !call.wasCancelled else { return }
         call.wasCancelled = true
+        // What it has in hand beside a concurrent call would be lost with it: the worker gets a chance to insist.
+        call.grace = call.isConcurrent ? grace + Self.insistTime : grace
         out.append(contentsOf: WorkerProtocol.cancel(id: call.id, grace: grace))
         flush()
         // One that stands still hears nothing; when it goes on, it is there.
         hold(false)
-        // One that still waits in the pipe must not cost the one that runs its life.
-        if call.isConcurrent {
-            // What it has in hand beside this call would be lost with it: the worker gets a chance to insist.
-            child.stop(after: grace + Self.insistTime)
-        } else if call === line.first {
-            child.stop(after: grace)
+        // One that still waits in the pipe must not cost those that run their lives.
+        if heeds, !hasBegun(call), call !== line.first {
+            undecided.append(call)
+            withdraw(beside: call.isConcurrent)
+        } else if call.isConcurrent || call === line.first {
+            endWorker(for: call)
         }
+    }
+
+    /// Ends the worker if that call has not ended after its grace.
+    func endWorker(for call: WorkerCall) {
+        call.costsWorker = true
+        child.stop(after: call.grace)
     }
 
     /// Lets the worker finish what it has and exit.
@@ -190,7 +209,7 @@ final class WorkerProcess {
         leaveWhenIdle()
     }
 
-    private func leaveWhenIdle() {
+    func leaveWhenIdle() {
         if isDraining, isIdle { child.stop(after: Self.leaveTime) }
     }
 
@@ -238,6 +257,7 @@ final class WorkerProcess {
     func receive(_ line: [UInt8], answersOnly: Bool = false) {
         // After nonsense nothing counts: where a message begins is not known any more.
         guard problem == nil else { return }
+        loopIsStuck = false
         let message: WorkerProtocol.Message
         do throws(JSONError) {
             message = try WorkerProtocol.decode(line, isReady: isReady)
@@ -251,6 +271,7 @@ final class WorkerProcess {
         case .error(0, _, let error, _) where !isReady: fail("refused to initialise: \(error.message)")
         case .error(let id, let code, let error, let canRetry):
             guard let call = asked(id) else { return }
+            if code == WorkerProtocol.ErrorCode.withdrawn, leave(call) { return }
             // One that was asked to end has no error of its own.
             let isCancelled = code == WorkerProtocol.ErrorCode.cancelled && call.wasCancelled
             let result =
@@ -326,7 +347,7 @@ final class WorkerProcess {
         goOn(after: call)
     }
 
-    private func ended(_ call: WorkerCall, _ result: AttemptResult, _ usage: JSONValue?) {
+    func ended(_ call: WorkerCall, _ result: AttemptResult, _ usage: JSONValue?) {
         if !call.isSaidToHaveBegun, result.end != .stopped(.beforeStart) { say(call, at: call.started) }
         var result = result
         result.usage = answered(call, usage)
@@ -344,14 +365,20 @@ final class WorkerProcess {
         channel.answers += 1
         busyUntil = monotonicNanoseconds()
         used.wallNanoseconds = busyUntil - call.started
-        if call.wasCancelled, !concurrent.values.contains(where: \.wasCancelled) { child.keepGoing() }
+        if call.wasCancelled, !line.contains(where: \.costsWorker), !concurrent.values.contains(where: \.costsWorker) {
+            child.keepGoing()
+        }
         return used
     }
 
-    private func goOn(after call: WorkerCall) {
+    func goOn(after call: WorkerCall) {
+        if !call.isConcurrent { lineIsStuck = false }
         guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
         if next.started == 0 { next.started = busyUntil }
-        if next.wasCancelled { child.stop(after: .seconds(5)) }
+        if next.wasCancelled {
+            next.grace = .seconds(5)
+            endWorker(for: next)
+        }
     }
 
     /// The process is gone. Whoever hears of that lets go of us: so results that are still being read go first.

@@ -19,6 +19,8 @@ package enum WorkerProtocol {
 
     enum ErrorCode {
         static let failed = -32000
+        /// It was taken back before it began.
+        static let withdrawn = -32001
         static let cancelled = -32800
     }
 

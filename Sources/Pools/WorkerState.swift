@@ -17,9 +17,12 @@ import Glibc
 /// | 40 | `written` | bytes that were ever put into the outbox |
 /// | 48 | `sent` | bytes of them that have been sent: whole lines |
 /// | 56 | `shared` | 1: what comes by stdout and stderr may be of calls that have ended |
+/// | 64 | `heeds` | 1: before it begins a call, and when it has said so, it looks at the two words below |
+/// | 72 | `withdrawn` | by the server: calls of the line up to this one are not to begin any more |
+/// | 80 | `withdrawnBeside` | by the server: the same of concurrent calls |
 /// | 4096 … | | the outbox, 32 KiB |
 ///
-/// The worker writes it, the server reads it and believes nothing: whatever stands there, reading it is harmless.
+/// The worker writes all but those two, and the server believes nothing of it: whatever stands there, reading it is harmless.
 // Guard: the words are atomic; the outbox is written by the worker alone, and a reader finds out what was overwritten.
 package final class WorkerState: @unchecked Sendable {
     /// Names the descriptor to the worker.
@@ -31,7 +34,7 @@ package final class WorkerState: @unchecked Sendable {
     package static let size = outbox + capacity
 
     package enum Word: Int, CaseIterable {
-        case spoken, begun, since, besideBegun, step, written, sent, shared
+        case spoken, begun, since, besideBegun, step, written, sent, shared, heeds, withdrawn, withdrawnBeside
     }
 
     private let memory: UnsafeMutableRawPointer
@@ -62,6 +65,7 @@ package final class WorkerState: @unchecked Sendable {
     // MARK: The server's side
 
     var isSpoken: Bool { self[.spoken] == 1 }
+    var heeds: Bool { isSpoken && self[.heeds] == 1 }
 
     var said: Autopsy.Said {
         Autopsy.Said(

@@ -78,6 +78,10 @@ final class Testimony {
         guard state[.shared] <= 1 else {
             throw Failure(what: "byte 56 is \(state[.shared]): it is 0, and 1 from some time on")
         }
+        guard state[.heeds] <= 1 else { throw Failure(what: "byte 64 is \(state[.heeds]), neither 0 nor 1") }
+        for word in [WorkerState.Word.withdrawn, .withdrawnBeside] where state[word] != 0 {
+            throw Failure(what: "byte \(8 * word.rawValue) is written to, which is the server's")
+        }
     }
 
     private func holdCalls() throws {

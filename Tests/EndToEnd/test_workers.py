@@ -143,6 +143,7 @@ class OtherWorkerTests(unittest.TestCase):
             "late": (start, "byte 0 is written to"), "unspoken": (start, "byte 40 is written to"), "neither": (start, "byte 0 is 2"),
             "unsent": (start, "were not sent"), "early": (start, "has not come"), "half": (start, "no whole lines"),
             "overfull": (start, "bytes 40 and 48 say"), "shared": (start, "byte 56 is 2"),
+            "heeds": (start, "byte 64 is 2"), "withdrawn": (start, "byte 72 is written to"),
             "never": (count, "byte 8 is 0"), "last": (count, "by that it has not begun"), "stranger": (count, "names call 4711"),
             "place": (count, "byte 8 is 0"), "before": (count, "byte 16"), "after": (count, "byte 16"), "page": (count, "SPINDLE_BEGUN"),
             "turned": (count, "answered call 2 before call 1"), "step": (nap, "byte 32 names call"),

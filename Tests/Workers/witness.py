@@ -11,7 +11,7 @@ import sys
 import time
 
 LIE = sys.argv[1] if len(sys.argv) > 1 else ""
-SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT, SHARED = range(8)
+SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT, SHARED, HEEDS, WITHDRAWN = range(10)
 RING, CAPACITY = 4096, 32768
 
 channel = socket.socket(fileno=3)
@@ -99,3 +99,7 @@ if LIE == "overfull":
     words[WRITTEN] += CAPACITY + 1
 if LIE == "shared":
     words[SHARED] = 2
+if LIE == "heeds":
+    words[HEEDS] = 2
+if LIE == "withdrawn":
+    words[WITHDRAWN] = 7

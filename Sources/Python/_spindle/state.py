@@ -14,7 +14,11 @@ PAGE = 4096
 RING = 4096
 #: What fits into the ring, in bytes.
 CAPACITY = 32768
-SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT, SHARED = range(8)
+SPOKEN, BEGUN, SINCE, BESIDE, STEP, WRITTEN, SENT, SHARED, HEEDS, WITHDRAWN, WITHDRAWN_BESIDE = range(11)
+
+
+class Withdrawn(BaseException):
+    """Another process runs the call, and this one is not to."""
 
 
 class State:
@@ -27,6 +31,7 @@ class State:
         self.written = self.sent = 0
         self.page = memoryview(self._page() or bytearray(PAGE)).cast("Q")
         self.page[0] = 1
+        self.words[HEEDS] = 1
         self.words[SPOKEN] = 1
         #: Whether this process is the one that it was made in, and not one that a task has forked.
         self.is_ours = True
@@ -65,14 +70,23 @@ class State:
     # ---- which call
 
     def begin(self, id):
-        """From here on the call's effects are possible."""
+        """From here on the call's effects are possible; raises Withdrawn where the server has given it to another process."""
+        if id <= self.words[WITHDRAWN]:
+            raise Withdrawn()
         self.page[1] = id
         self.words[SINCE] = time.monotonic_ns()
         self.words[BEGUN] = id
+        # Again: now that the server can see that it has begun, it takes it back no more.
+        if id <= self.words[WITHDRAWN]:
+            raise Withdrawn()
 
     def begin_beside(self, id):
+        if id <= self.words[WITHDRAWN_BESIDE]:
+            raise Withdrawn()
         self.page[2] = id
         self.words[BESIDE] = id
+        if id <= self.words[WITHDRAWN_BESIDE]:
+            raise Withdrawn()
 
     def share(self):
         """From here on what comes by stdout and stderr may be of a call that has ended."""

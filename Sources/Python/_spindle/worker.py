@@ -16,7 +16,7 @@ from . import processes, surroundings
 from .allowance import CPUAllowance, usage
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
-from .state import Steps
+from .state import Steps, Withdrawn
 from .threads import are_left, start_for_nobody
 from .values import Never, UnknownTask, clean, encode
 
@@ -36,6 +36,7 @@ LONGEST_ERROR = 64 << 10
 PLACE = os.path.dirname(__file__)
 _decode = json.JSONDecoder().decode
 CANCELLED = -32800
+WITHDRAWN = -32001
 
 
 class Worker:
@@ -87,6 +88,8 @@ class Worker:
     def fail(self, call, error):
         if call.cancelled and isinstance(error, (Cancelled, asyncio.CancelledError)):
             failure = {"code": CANCELLED, "message": "cancelled"}
+        elif isinstance(error, Withdrawn):
+            failure = {"code": WITHDRAWN, "message": "withdrawn"}
         else:
             data = {"type": clean(type(error).__name__, 256), "traceback": _frames(error),
                     "retry": "never" if isinstance(error, Never) else "default"}
@@ -357,9 +360,9 @@ class Worker:
     async def run_async(self, task, call):
         current.set(call)
         self.cpu.renew()
-        self.channel.state.begin_beside(call.id)
         value = error = None
         try:
+            self.channel.state.begin_beside(call.id)
             places, names = task.bind(call.params.get("input") or {})
             call.line = call.texts = None
             value = task.function(*places, **names)

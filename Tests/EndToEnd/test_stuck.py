@@ -1,0 +1,199 @@
+"""Jobs that a worker was given, behind one that does not end or a loop that does not move: they run elsewhere, once."""
+import pathlib
+import random
+import tempfile
+import unittest
+
+from server import Server
+from waiting import begun
+
+TASKS = '''
+import os, time
+import spindle
+
+def run(mark, gate):
+    if mark is not None:
+        descriptor = os.open(mark[0], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{mark[1]}\\n".encode())
+        os.close(descriptor)
+    while gate is not None and not os.path.exists(gate):
+        time.sleep(0.005)
+    return os.getpid()
+
+@spindle.task
+def inline(mark: list = None, gate: str = None):
+    return run(mark, gate)
+'''
+BESIDE = '''
+@spindle.task
+async def beside(mark: list = None, gate: str = None):
+    return run(mark, gate)
+'''
+
+# Marks a call as begun as soon as that is taken back, and leaves it to others when it is told to.
+HESITANT = '''
+import json, mmap, os, socket, time
+
+channel = socket.socket(fileno=3)
+words = memoryview(mmap.mmap(int(os.environ["SPINDLE_STATE_FD"]), 36864))[:4096].cast("Q")
+BESIDE, HEEDS, WITHDRAWN_BESIDE = 3, 8, 10
+words[HEEDS] = words[0] = 1
+
+def answer(id, **members):
+    channel.sendall(json.dumps({"jsonrpc": "2.0", "id": id, **members}).encode() + b"\\n")
+
+left = set()
+for line in channel.makefile("rb"):
+    message = json.loads(line)
+    method, id = message["method"], message.get("id")
+    if method == "initialize":
+        answer(id, result={"protocol": 1, "concurrency": 9, "tasks": [{"name": "work"}], "worker": {"sdk": "none", "language": "python"}})
+    elif method == "run":
+        given = message["params"]["input"]
+        if "leave" in given or id in left:
+            answer(id, error={"code": -32001, "message": "withdrawn"})
+            continue
+        words[BESIDE] = id
+        if "gate" in given:
+            while words[WITHDRAWN_BESIDE] <= id:
+                time.sleep(0.001)
+            left.add(id + 1)
+            words[BESIDE] = id + 1
+            while not os.path.exists(given["gate"]):
+                time.sleep(0.001)
+        answer(id, result={"value": id})
+    elif method == "drain":
+        break
+'''
+
+
+class StuckTests(unittest.TestCase):
+    def setUp(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        self.home = pathlib.Path(home.name)
+        self.marks = self.home / "marks"
+        self.gates = 0
+
+    def serve(self, processes, task, *arguments):
+        server = Server("--python", "t.py", "--processes", str(processes), "--threads", "1", *arguments,
+                        files={"t.py": TASKS + BESIDE * (task == "beside")})
+        self.addCleanup(server.stop)
+        # What is known to be quick is given to a worker before it is free.
+        for _ in range(50):
+            self.assertEqual(server.ask("POST", f"/v1/run/{task}", {}).status, 200)
+        return server
+
+    def gate(self):
+        self.gates += 1
+        gate = self.home / f"gate-{self.gates}"
+        self.addCleanup(gate.touch)
+        return gate
+
+    def submit(self, server, task, mark=None, gate=None):
+        value = {}
+        if mark is not None:
+            value["mark"] = [str(self.marks), mark]
+        if gate is not None:
+            value["gate"] = str(gate)
+        return server.submit(task, value)
+
+    def ran(self):
+        return self.marks.read_text().split() if self.marks.exists() else []
+
+    def workers(self, server):
+        return {worker["pid"] for worker in server.get("/v1/pools/process").json["workers"]}
+
+    def test_who_waits_behind_one_that_does_not_end_runs_elsewhere(self):
+        for task in ("inline", "beside"):
+            with self.subTest(task):
+                self.marks.unlink(missing_ok=True)
+                server = self.serve(2, task)
+                before = self.workers(server)
+                # Both workers are, so that some wait in each of them.
+                gates = [self.gate(), self.gate()]
+                stuck = [self.submit(server, task, gate=gate) for gate in gates]
+                for job in stuck:
+                    begun(server, job)
+                others = [self.submit(server, task, mark=str(number)) for number in range(12)]
+                gates[1].touch()
+                done = [server.wait(job) for job in (stuck[1], *others)]
+                self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
+                self.assertEqual(sorted(map(int, self.ran())), list(range(12)))
+                self.assertEqual(server.get(f"/v1/jobs/{stuck[0]}").json["state"], "running")
+                gates[0].touch()
+                done = server.wait(stuck[0])
+                self.assertEqual((done["state"], done["attempt"]), ("succeeded", 1))
+                self.assertEqual(self.workers(server), before)
+                for job in others:
+                    self.assertEqual([event["type"] for event in server.events(job)].count("started"), 1)
+
+    def test_the_cancel_of_one_that_waits_there_costs_nobody_anything(self):
+        for task in ("inline", "beside"):
+            with self.subTest(task):
+                self.marks.unlink(missing_ok=True)
+                server = self.serve(1, task)
+                before = self.workers(server)
+                gate = self.gate()
+                stuck = self.submit(server, task, gate=gate)
+                begun(server, stuck)
+                others = [self.submit(server, task, mark=str(number)) for number in range(5)]
+                for job in others[1:4]:
+                    self.assertEqual(server.ask("DELETE", f"/v1/jobs/{job}").status, 202)
+                for job in others[1:4]:
+                    self.assertEqual(server.wait(job)["state"], "cancelled")
+                self.assertEqual(self.ran(), [])
+                gate.touch()
+                done = [server.wait(job) for job in (stuck, others[0], others[4])]
+                self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
+                self.assertEqual(sorted(self.ran()), ["0", "4"])
+                self.assertEqual(self.workers(server), before)
+
+    def test_each_runs_once_whatever_is_stuck(self):
+        for task in ("inline", "beside"):
+            with self.subTest(task):
+                self.marks.unlink(missing_ok=True)
+                server = self.serve(3, task)
+                before = self.workers(server)
+                chance = random.Random(1)
+                jobs, gates = [], []
+                for number in range(400):
+                    gate = self.gate() if chance.random() < 0.02 else None
+                    jobs.append(self.submit(server, task, mark=str(number), gate=gate))
+                    if gate is not None:
+                        gates.append(gate)
+                    if gates and (len(gates) == 3 or chance.random() < 0.02):
+                        gates.pop(0).touch()
+                for gate in gates:
+                    gate.touch()
+                done = [server.wait(job) for job in jobs]
+                self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
+                self.assertEqual(sorted(map(int, self.ran())), list(range(400)))
+                self.assertEqual(self.workers(server), before)
+
+    def test_a_worker_that_marks_a_call_and_leaves_it_has_not_run_it_and_may_leave_none_unasked(self):
+        (self.home / "hesitant.py").write_text(HESITANT)
+        config = f"[workers.w]\ncommand = ['python3', '{self.home}/hesitant.py']\n"
+        server = Server("--config", "c.toml", "--processes", "1", "--threads", "1", files={"c.toml": config})
+        self.addCleanup(server.stop)
+        for attempts, end in ((2, "succeeded"), (1, "failed")):
+            gate = self.gate()
+            stuck = server.submit("work", {"gate": str(gate)})
+            begun(server, stuck)
+            marked = server.submit("work", {}, max_attempts=attempts)
+            waiting, cancelled = server.submit("work", {}), server.submit("work", {})
+            self.assertEqual(server.ask("DELETE", f"/v1/jobs/{cancelled}").status, 202)
+            begun(server, marked)
+            self.assertEqual(server.wait(cancelled)["state"], "cancelled")
+            gate.touch()
+            done = server.wait(marked)
+            self.assertEqual((done["state"], (done["error"] or {}).get("type")), (end, "Lost" if end == "failed" else None))
+            for job in (stuck, waiting):
+                done = server.wait(job)
+                self.assertEqual((done["state"], done["attempt"]), ("succeeded", 1))
+        done = server.wait(server.submit("work", {"leave": True}))
+        self.assertEqual((done["state"], done["error"]["message"]), ("failed", "withdrawn"))
+
+
+if __name__ == "__main__":
+    unittest.main()
