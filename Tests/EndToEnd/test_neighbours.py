@@ -8,7 +8,7 @@ import unittest
 
 from processes import alive, is_alive, marker, wait_for
 from server import Server
-from waiting import asking, begun, there
+from waiting import there
 
 TASKS = '''
 import asyncio, datetime, decimal, os, subprocess, sys, time, uuid
@@ -363,33 +363,6 @@ class CancelTests(NeighbourTest):
         done = server.wait(beside)
         self.assertEqual((done["state"], done["attempt"]), ("succeeded", 1))
         self.assertIn(done["result"], self.pids(server))
-
-    def test_who_blocks_the_loop_is_not_charged_for_one_that_waits_there_and_is_cancelled(self):
-        server = self.serve("--python", "t.py", "--processes", "1", files={"t.py": TASKS})
-        gate = server.home.name + "/gate-"
-        for attempt in range(1, 4):
-            os.mkfifo(f"{gate}{attempt}")
-        code = f"if (said := open(f'{gate}{{spindle.attempt()}}').read()) == 'fail': raise ValueError\nreturn said"
-        blocker = server.submit("beside", {"code": code}, max_attempts=2)
-        begun(server, blocker)
-        waiting = server.submit("beside", {"code": "return 1"})
-        done = server.ask("POST", f"/v1/jobs/{waiting}/cancel", {"grace": "0ms"}, {"Prefer": "wait=20"}).json
-        self.assertEqual((done["state"], done["attempt"], done["cancel"]["how"]), ("cancelled", 0, "before-start"))
-        # Its first run was ended by somebody else; it fails once by itself, and may run once more.
-        for attempt, said in ((2, "fail"), (3, "go")):
-            writing = asking(lambda: opened(f"{gate}{attempt}"), "nobody is at the gate")
-            os.write(writing, said.encode())
-            os.close(writing)
-        done = server.wait(blocker)
-        self.assertEqual((done["state"], done["attempt"], done["result"]), ("succeeded", 3, "go"), done)
-
-
-def opened(gate):
-    """A FIFO for writing, if somebody reads it."""
-    try:
-        return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
 
 
 class EnvironmentTests(NeighbourTest):

@@ -141,7 +141,8 @@ class StuckTests(unittest.TestCase):
                 for job in others[1:4]:
                     self.assertEqual(server.ask("DELETE", f"/v1/jobs/{job}").status, 202)
                 for job in others[1:4]:
-                    self.assertEqual(server.wait(job)["state"], "cancelled")
+                    done = server.wait(job)
+                    self.assertEqual((done["state"], done["attempt"], done["cancel"]["how"]), ("cancelled", 0, "before-start"))
                 self.assertEqual(self.ran(), [])
                 gate.touch()
                 done = [server.wait(job) for job in (stuck, others[0], others[4])]
