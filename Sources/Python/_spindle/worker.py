@@ -58,6 +58,8 @@ class Worker:
         self.is_inside = False
         #: Held while a call of the main thread begins or ends, and while something is put back: what that call changes is its own.
         self.turn = threading.Lock()
+        #: Whether names that a coroutine has changed are to go back when that call ends.
+        self.owes_names = False
         #: Held for ever by the thread that ends the process.
         self.exiting = threading.Lock()
         #: Whether threads that a call has left, or that the file has, may write what has no name on it.
@@ -281,6 +283,9 @@ class Worker:
         self.conclude(call, value, error, before)
         with self.turn:
             self.main_call = None
+            if self.owes_names:  # a coroutine has ended since
+                self.surroundings.put_names_back()
+                self.owes_names = False
         self.tidy()
         took = time.perf_counter() - begun
         if task:
@@ -432,7 +437,8 @@ class Worker:
             call.ended = True
             with self.turn:
                 # While a call of the main thread runs they are its own, and go back when it ends.
-                if self.main_call in (None, call):
+                self.owes_names = self.main_call not in (None, call)
+                if not self.owes_names:
                     self.surroundings.put_names_back()
             if call.future is not None and (surroundings.changed or self.is_spoiled):
                 self.tidy()  # before the answer, whoever sends it: the next may follow it at once
