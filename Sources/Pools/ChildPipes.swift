@@ -121,12 +121,3 @@ final class SpawnedChild: @unchecked Sendable {
         return descriptor
     }
 }
-
-/// Makes the working directory of a child, for its owner only.
-func makeChildDirectory(_ name: String, below root: String) throws(SpawnFailure) -> String {
-    let path = "\(root)/\(name)"
-    guard mkdir(path, 0o700) == 0 else {
-        throw SpawnFailure(message: "cannot make the working directory \(path): \(String(cString: strerror(errno)))")
-    }
-    return path
-}

@@ -290,7 +290,7 @@ final class Fleet {
         limits.softMemoryBytes = spec.recycling.memoryBytes
         return ChildSpec(
             argv: spec.argv, environment: options.environment(spec.environment, adding: Self.variables),
-            channel: .socket, directoryRoot: options.directoryRoot, limits: limits)
+            channel: .socket, work: options.work, limits: limits)
     }
 
     private func addWorker() {
@@ -397,7 +397,7 @@ final class Fleet {
             zygoteIsComing = false
             do {
                 zygote = try Zygote(
-                    try result.get(), directoryRoot: options.directoryRoot, on: loop, spawner: spawner
+                    try result.get(), work: options.work, on: loop, spawner: spawner
                 ) { [unowned self] change in
                     switch change {
                     case .ready: fill()

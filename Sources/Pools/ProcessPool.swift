@@ -8,7 +8,8 @@ package struct ProcessPoolOptions: Sendable {
     package var slots: Int
     package var fleets: [WorkerFleet]
     /// Working directories of children are made here.
-    package var directoryRoot: String
+    /// Where children have their directories; nil: nothing can be started.
+    package var work: WorkDirectory?
     package var limits = ChildLimits()
     /// The server's name, by which the next one finds what was left: a random number of 64 bits to base 36.
     package var owner: String?
@@ -17,10 +18,10 @@ package struct ProcessPoolOptions: Sendable {
     /// Quick attempts that may wait in a worker's pipe.
     var ahead = 7
 
-    package init(slots: Int, fleets: [WorkerFleet], directoryRoot: String) {
+    package init(slots: Int, fleets: [WorkerFleet], work: WorkDirectory?) {
         self.slots = slots
         self.fleets = fleets
-        self.directoryRoot = directoryRoot
+        self.work = work
     }
 
     /// What a child sees: what it is given, what of ours every child may see, and what is put into all.
@@ -291,7 +292,7 @@ package final class ProcessPool: Pool {
             ]
             let spec = ChildSpec(
                 argv: argv, environment: options.environment(command.environment, adding: variables), channel: .pipe,
-                takesInput: command.takesInput, directoryRoot: options.directoryRoot, limits: options.limits)
+                takesInput: command.takesInput, work: options.work, limits: options.limits)
             making[attempt.id] = attempt
             attempt.cell.begin()
             spawner.spawn(spec, on: loop) { [unowned self] result in made(attempt, command, result) }

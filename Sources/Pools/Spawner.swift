@@ -20,8 +20,8 @@ struct ChildSpec: Sendable {
     var channel: Channel
     /// Whether its standard input is a pipe; else it is empty.
     var takesInput = false
-    /// The working directory is made fresh below this one.
-    var directoryRoot: String
+    /// The working directory is made fresh in this one.
+    var work: WorkDirectory?
     var limits = ChildLimits()
 }
 
@@ -179,7 +179,7 @@ final class Spawner: @unchecked Sendable {
         // The child's ends are closed here when it has them, not before.
         defer { withExtendedLifetime(ends) {} }
         let (mark, number) = nextMark()
-        let directory = try makeChildDirectory(String(number), below: spec.directoryRoot)
+        let directory = try childDirectory(number, in: spec.work)
         var child = spindle_child()
         child.descriptors = (
             spec.takesInput ? ends.input.read.number : ends.null.number, ends.output.write.number,

@@ -11,18 +11,18 @@ import Synchronization
 ///           1/  2/  …        one child's each
 /// ```
 ///
-/// The system takes the lock back however the server ends, and the next one clears what nobody holds.
-package final class WorkDirectory: Sendable {
+/// The system takes the lock back however the server ends, and the next one clears what nobody holds. Where somebody has
+/// removed it while the server lives, to clear up /tmp say, it is made again for the next child.
+// Guard: `place` by `lock`; all else never changes.
+package final class WorkDirectory: @unchecked Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
     }
 
     package let path: String
     private let shelfPath: String
-    private let name: String
-    private let shelf: Descriptor
-    /// Holds the lock.
-    private let descriptor: Descriptor
+    private let lock = Lock()
+    private var place: Place
     private let isCleared = Atomic(false)
 
     /// Makes it.
@@ -38,18 +38,51 @@ package final class WorkDirectory: Sendable {
         // A server that ends removes an empty shelf, perhaps at this moment.
         for _ in 0..<10 where made == nil { made = try Self.make(below: shelfPath) }
         guard let made else { throw Self.failed("cannot make a directory in \(shelfPath)") }
-        name = made.name
-        descriptor = made.directory
-        shelf = made.shelf
-        path = "\(shelfPath)/\(name)"
+        path = "\(shelfPath)/\(made.name)"
+        place = made
+    }
+
+    /// Makes the directory of one child, for its owner only.
+    func makeChild(_ name: String) throws(Failure) -> String {
+        let child = "\(path)/\(name)"
+        // Not by the path: where it was removed, that may lead to somebody else's by now.
+        func make() -> Bool { lock.withLock { mkdirat(place.directory.number, name, 0o700) == 0 } }
+        if make() { return child }
+        if errno == ENOENT {
+            try restore()
+            if make() { return child }
+        }
+        throw Self.failed("cannot make the working directory \(child)")
+    }
+
+    private func restore() throws(Failure) {
+        let outcome: Result<Void, Failure> = lock.withLock {
+            var there = stat()
+            var ours = stat()
+            // Another thread may just have done it.
+            if lstat(path, &there) == 0, fstat(place.directory.number, &ours) == 0, there.st_dev == ours.st_dev,
+                there.st_ino == ours.st_ino
+            {
+                return .success(())
+            }
+            do throws(Failure) {
+                if let made = try Self.make(place.name, below: shelfPath) { place = made }
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try outcome.get()
     }
 
     /// Removes it with all that is in it.
     package func remove() {
         // What a child has left may be on its way out already, moved about by another thread.
-        for _ in 0..<10 {
-            TreeRemoval.clear(descriptor.number)
-            if unlinkat(shelf.number, name, AT_REMOVEDIR) == 0 || errno == ENOENT { break }
+        lock.withLock {
+            for _ in 0..<10 {
+                TreeRemoval.clear(place.directory.number)
+                if unlinkat(place.shelf.number, place.name, AT_REMOVEDIR) == 0 || errno == ENOENT { break }
+            }
         }
         // Not empty where others work; gone where others have just done the same.
         rmdir(shelfPath)
@@ -57,29 +90,31 @@ package final class WorkDirectory: Sendable {
 
     deinit { remove() }
 
-    private struct Made: ~Copyable {
+    private struct Place: ~Copyable {
         let shelf: Descriptor
+        /// Holds the lock.
         let directory: Descriptor
         let name: String
     }
 
+    /// - Parameter name: nil: one by chance.
     /// - Returns: nil when the shelf went away meanwhile.
-    private static func make(below path: String) throws(Failure) -> Made? {
+    private static func make(_ name: String? = nil, below path: String) throws(Failure) -> Place? {
         let shelf = try openShelf(path)
         // Held until the new directory is locked: nobody takes it for one without a server.
         let held = shelf.number
         flock(held, LOCK_EX)
         defer { flock(held, LOCK_UN) }
-        var template = Array("\(path)/XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
+        var template = Array("\(path)/\(name ?? "XXXXXX")".utf8CString)
+        guard name == nil ? mkdtemp(&template) != nil : mkdir(template, 0o700) == 0 else {
             if errno == ENOENT { return nil }
             throw failed("cannot make a directory in \(path)")
         }
-        let name = String(decoding: template.suffix(7).dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let name = name ?? String(decoding: template.suffix(7).dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         guard let directory = openDirectory(name, in: shelf.number),
             flock(directory.number, LOCK_EX | LOCK_NB) == 0
         else { throw failed("cannot use the directory \(path)/\(name)") }
-        return Made(shelf: shelf, directory: directory, name: name)
+        return Place(shelf: shelf, directory: directory, name: name)
     }
 
     /// The directory that all servers of this user share.
@@ -115,6 +150,7 @@ package final class WorkDirectory: Sendable {
 
     private func clearDead() {
         // Lists of starts may stand on the same shelf: their own store reads them first.
+        guard let shelf = openDirectory(shelfPath, in: AT_FDCWD) else { return }
         Self.forEachDead(in: shelf.number) { faccessat($0, StartList.fileName, F_OK, 0) != 0 }
     }
 
@@ -146,5 +182,15 @@ package final class WorkDirectory: Sendable {
 
     private static func failed(_ what: String) -> Failure {
         Failure(description: "\(what): \(String(cString: strerror(errno)))")
+    }
+}
+
+/// Makes the working directory of a child.
+func childDirectory(_ number: Int, in work: WorkDirectory?) throws(SpawnFailure) -> String {
+    guard let work else { throw SpawnFailure(message: "there is no directory to work in") }
+    do {
+        return try work.makeChild(String(number))
+    } catch {
+        throw SpawnFailure(message: error.description)
     }
 }

@@ -36,7 +36,7 @@ final class Zygote {
     private(set) var isReady = false
     private let loop: EventLoop
     private let spawner: Spawner
-    private let directoryRoot: String
+    private let work: WorkDirectory?
     private let onChange: (Change) -> Void
     private let pid: pid_t
     private var child: Child!
@@ -49,12 +49,12 @@ final class Zygote {
     private var startTimer: Deadline?
 
     init(
-        _ spawned: SpawnedChild, directoryRoot: String, on loop: EventLoop, spawner: Spawner,
+        _ spawned: SpawnedChild, work: WorkDirectory?, on loop: EventLoop, spawner: Spawner,
         onChange: @escaping (Change) -> Void
     ) throws(LoopError) {
         self.loop = loop
         self.spawner = spawner
-        self.directoryRoot = directoryRoot
+        self.work = work
         self.onChange = onChange
         pid = spawned.pid
         // Its workers have limits of their own.
@@ -88,7 +88,7 @@ final class Zygote {
         do throws(SpawnFailure) {
             let pipes = try ChildPipes(.socket, takesInput: false, spawner.starts)
             let (mark, child) = spawner.nextMark()
-            let directory = try makeChildDirectory(String(child), below: directoryRoot)
+            let directory = try childDirectory(child, in: work)
             births[number] = Birth(pipes: pipes, directory: directory, mark: mark, done: done)
         } catch {
             return done(.failure(error))

@@ -100,7 +100,7 @@ package final class Engine {
     private func openPools() throws {
         let report: (Report) -> Void = { [unowned(unsafe) self] in receive($0) }
         var processes = ProcessPoolOptions(
-            slots: options.slots(.process), fleets: options.fleets, directoryRoot: options.workRoot)
+            slots: options.slots(.process), fleets: options.fleets, work: options.work)
         processes.limits = options.childLimits
         processes.starts = options.starts
         processes.owner = options.owner

@@ -22,8 +22,8 @@ package struct ServerOptions: Sendable {
     package var loopSlots = 4096
     /// The programs of warm workers.
     package var fleets: [WorkerFleet] = []
-    /// Where children have their working directories.
-    package var workRoot = ""
+    /// Where children have their working directories; nil: nothing can be started.
+    package var work: WorkDirectory?
     package var childLimits = ChildLimits()
     /// Who may do what; nil switches the check off.
     package var tokens: Tokens?

@@ -37,7 +37,7 @@ final class RunningServer {
             work = try WorkDirectory(below: environment("TMPDIR") ?? "/tmp")
             work.clearDead(within: Self.clearing)
             var options = setup.options
-            options.workRoot = work.path
+            options.work = work
             server = try Server(options, tasks: tasks, on: loop, logger: logger)
             addresses = try server.start()
         } catch let failure as WorkDirectory.Failure {

@@ -1,6 +1,7 @@
 """What the server makes, keeps and removes in the file system, and for whom."""
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import stat
@@ -94,6 +95,30 @@ class WorkDirectoryTests(HomeTest):
         gone(left)
         self.assertLessEqual(mine, set(self.shelf().iterdir()))
         self.assertEqual(living.ask("POST", "/v1/run/squares?pool=process", {"n": 3}).json, {"sum": 5})
+
+    def test_what_somebody_has_cleared_away_is_made_again_and_is_nobody_elses(self):
+        server = self.server("--config", "c.toml", files={"c.toml": "[commands.where]\ncommand = ['pwd']\n"})
+        (work,) = self.shelf().iterdir()
+        for cleared in (work, self.shelf()):
+            shutil.rmtree(cleared)
+            done = server.wait(server.submit("where"))
+            self.assertEqual(done["state"], "succeeded", done)
+            self.assertIn(str(work), server.get(f"/v1/jobs/{done['id']}/log").body.decode())
+            self.assertEqual([stat.S_IMODE(path.stat().st_mode) for path in (self.shelf(), work)], [0o700, 0o700])
+            # It is held as before: who starts meanwhile does not take it for a dead one's.
+            self.assertEqual(self.server().stop(), 0)
+            self.assertTrue(work.exists())
+        shutil.rmtree(self.shelf())
+        victim = self.tree()
+        self.shelf().symlink_to(victim)
+        done = server.wait(server.submit("where"))
+        self.assertEqual(done["state"], "failed")
+        self.assertIn(str(self.shelf()), done["error"]["message"])
+        self.assertEqual([path.name for path in victim.iterdir()], ["below"])
+        self.shelf().unlink()
+        self.assertEqual(server.wait(server.submit("where"))["state"], "succeeded")
+        self.assertEqual(server.stop(), 0)
+        self.assertFalse(self.shelf().exists())
 
     def test_a_server_that_is_process_1_starts_again_after_a_kill(self):
         prefix = ("unshare", "--pid", "--fork", "--kill-child")

@@ -72,7 +72,7 @@ final class PoolBench {
                 slots: 2,
                 fleets: [WorkerFleet(name: WorkerFleet.builtIn, argv: [Self.binary, "__worker", ".", "faults"])]
                     + fleets,
-                directoryRoot: work.path)
+                work: work)
             pool = try ProcessPool(options, on: loop, report: report, notice: { _ in })
         }
     }
