@@ -172,6 +172,24 @@ class StuckTests(unittest.TestCase):
                 self.assertEqual(sorted(map(int, self.ran())), list(range(400)))
                 self.assertEqual(self.workers(server), before)
 
+    def test_workers_of_our_own_give_back_what_they_have_not_begun(self):
+        server = Server("--processes", "2", "--threads", "1")
+        self.addCleanup(server.stop)
+        for _ in range(60):
+            self.assertEqual(server.ask("POST", "/v1/run/sleep?pool=process", {"seconds": 0}).status, 200)
+        before = self.workers(server)
+        stuck = [server.submit("sleep", {"seconds": 3600}, pool="process") for _ in range(2)]
+        for job in stuck:
+            begun(server, job)
+        others = [server.submit("sleep", {"seconds": 0}, pool="process") for _ in range(12)]
+        self.assertEqual(server.ask("DELETE", f"/v1/jobs/{stuck[1]}").status, 202)
+        done = [server.wait(job) for job in others]
+        self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
+        self.assertEqual(server.get(f"/v1/jobs/{stuck[0]}").json["state"], "running")
+        server.ask("DELETE", f"/v1/jobs/{stuck[0]}")
+        self.assertEqual([server.wait(job)["state"] for job in stuck], ["cancelled", "cancelled"])
+        self.assertEqual(self.workers(server), before)
+
     def test_a_worker_that_marks_a_call_and_leaves_it_has_not_run_it_and_may_leave_none_unasked(self):
         (self.home / "hesitant.py").write_text(HESITANT)
         config = f"[workers.w]\ncommand = ['python3', '{self.home}/hesitant.py']\n"
