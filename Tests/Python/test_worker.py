@@ -734,3 +734,27 @@ def plant(tree: Tree, pair: typing.Tuple[int, str] = (1, "a"), when: "Nowhere" =
         for code in LEFT:
             worker.run("asay", code=code.format(m=m))
         assert sleepers(m) == [] and worker.process.poll() is None
+
+
+def test_threads_that_cancelled_calls_have_left_take_none_from_others():
+    with Conversation('''
+gate = threading.Event()
+
+def stay():
+    print("there")
+    gate.wait()
+
+@spindle.task
+async def leave():
+    await asyncio.get_running_loop().run_in_executor(None, stay)
+
+@spindle.task
+async def use():
+    return await asyncio.get_running_loop().run_in_executor(None, int, "7")
+''') as worker:
+        left = [worker.start("leave") for _ in range(64)]
+        for id in left:
+            worker.until(lambda message: message.get("method") == "log" and message["params"].get("id") == id)
+            worker.cancel(id)
+        assert {worker.outcome(id)["code"] for id in left} == {-32800}
+        assert worker.run("use") == 7

@@ -1,5 +1,6 @@
 """Serves tasks over the worker protocol."""
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import json
@@ -234,6 +235,9 @@ class Worker:
         self.surroundings.loop_thread = threading.get_ident()
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(self.make_task)
+        # One thread for each call that may run: with asyncio's few, those that timed-out calls have left in `to_thread`
+        # would be all there are, and nobody's names would be resolved any more.
+        self.loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(CONCURRENCY, "asyncio"))
         asyncio.set_event_loop(self.loop)
         # What nobody has waited for is noticed when it is thrown away, in the middle of somebody else's call.
         self.loop.set_exception_handler(lambda loop, context: contextvars.Context().run(
