@@ -25,6 +25,8 @@ package struct Attempt: Sendable {
     package let isQuick: Bool
     /// Whoever begins it says so there first.
     let cell: StartCell
+    /// How often a worker that it waited in has given it back.
+    var hops = 0
 
     package init(
         id: AttemptID, number: Int, task: TaskDefinition, input: AttemptInput, timeout: Duration?,

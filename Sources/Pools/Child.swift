@@ -49,7 +49,7 @@ final class Child {
         let watch = try Watch(pidfd.number, for: .readable, on: loop) { [unowned self] _ in reap() }
         try watch.start()
         self.watch = consume watch
-        spawner.warden.watch(pid, limits, on: loop) { [weak self] holding in
+        spawner.warden.watch(pid, mark: spawned.mark, limits, on: loop) { [weak self] holding in
             if let self, !hasEnded { onExcess(holding) }
         }
     }

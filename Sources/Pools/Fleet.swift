@@ -133,7 +133,7 @@ final class Fleet {
 
     /// Whether it has room for a concurrent call. What is given while others are taken back could not be told from those.
     private func takesBeside(_ worker: WorkerProcess) -> Bool {
-        worker.concurrent.count < concurrency && worker.withdrawalBeside.since == nil
+        worker.concurrent.count < concurrency && !worker.besideWithdrawal.isOpen
     }
 
     /// - Returns: Whether the attempt was here.
@@ -246,12 +246,12 @@ final class Fleet {
     /// Finds calls that wait where they should not, and the workers that are due. Called now and then.
     func inspect() {
         let now = monotonicNanoseconds()
-        for worker in live.values where worker.isReady && !worker.hasEnded && !worker.isIdle {
+        for worker in live.values where worker.isReady && !worker.hasEnded {
             worker.attend(at: now) {
                 asleep > 0
                     || live.values.contains {
-                        $0 !== worker && $0.isReady && !$0.hasEnded && !isLeaving($0) && !$0.loopIsStuck
-                            && takesBeside($0)
+                        $0 !== worker && $0.isReady && !$0.hasEnded && !isLeaving($0) && takesBeside($0)
+                            && $0.hasRoomBeside
                     }
             }
         }
@@ -338,9 +338,12 @@ final class Fleet {
             trim()
         case .report(let other): onChange(.report(other))
         case .gaveBack(let attempts):
+            // Before those that came later.
+            let later = takeWaiting()
             for attempt in attempts {
                 if isDraining { end(attempt.id, AttemptResult(.returned)) } else { place(attempt) }
             }
+            waiting += later
         case .doubted(let what): onChange(.doubted(what))
         case .said(let stream, let text): onChange(.said(worker: worker.name, stream: stream, text: text))
         case .grown: replace(worker, .memory)

@@ -7,7 +7,6 @@ package struct ProcessPoolOptions: Sendable {
     /// Attempts that run at once, in workers and as commands together; also the workers of each fleet.
     package var slots: Int
     package var fleets: [WorkerFleet]
-    /// Working directories of children are made here.
     /// Where children have their directories; nil: nothing can be started.
     package var work: WorkDirectory?
     package var limits = ChildLimits()
@@ -351,6 +350,11 @@ package final class ProcessPool: Pool {
 
     private func watch() {
         for fleet in running { fleet.inspect() }
+        if let work = options.work, work.isGone {
+            let directories = running.flatMap(\.live.values).map(\.directory)
+            // Where that cannot be, the next child says why.
+            try? work.restore(with: directories.map { String($0.split(separator: "/").last ?? "") })
+        }
         let isBusy = !commands.isEmpty || running.contains(where: \.isBusy)
         // And once after the last attempt, for what it may have left in its worker's memory.
         if isBusy || wasBusy { spawner.warden.look() }

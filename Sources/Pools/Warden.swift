@@ -22,11 +22,14 @@ final class Warden: @unchecked Sendable {
 
     /// When the same processes are left so many nanoseconds after they were killed, the kernel holds them, and we wait no longer.
     private static let patience: Int64 = 2_000_000_000
+    /// What becomes more as fast as it is killed is given up after so many nanoseconds.
+    private static let utmostPatience: Int64 = 60_000_000_000
     /// Looks take no more than this part of a core's time. What they take themselves counts, and not how long they wait for a
     /// core: where a fork bomb keeps all of them busy the next look would come after minutes.
     private static let share: Int64 = 50
 
     private struct Ward {
+        let mark: Mark
         let limits: ChildLimits
         let found: LoopBound<(Holding) -> Void>
     }
@@ -38,6 +41,7 @@ final class Warden: @unchecked Sendable {
         /// What the last reading found, and how long we wait for exactly these.
         var left: Set<pid_t> = []
         var deadline: Int64 = 0
+        let end = monotonicNanoseconds() + Warden.utmostPatience
     }
 
     private static let children = "/proc/self/task/\(getpid())/children"
@@ -59,8 +63,10 @@ final class Warden: @unchecked Sendable {
     /// Watches a child until ``release(_:)``.
     ///
     /// - Parameter found: Called on the loop with what it holds, whenever that is more than one of the limits.
-    func watch(_ child: pid_t, _ limits: ChildLimits, on loop: EventLoop, _ found: @escaping (Holding) -> Void) {
-        let ward = Ward(limits: limits, found: LoopBound(found, on: loop))
+    func watch(
+        _ child: pid_t, mark: Mark, _ limits: ChildLimits, on loop: EventLoop, _ found: @escaping (Holding) -> Void
+    ) {
+        let ward = Ward(mark: mark, limits: limits, found: LoopBound(found, on: loop))
         lock.withLock { wards[child] = ward }
     }
 
@@ -141,13 +147,32 @@ final class Warden: @unchecked Sendable {
         let watched = lock.withLock { wards }
         let all = Set(watched.keys)
         let children = tree.descendants(of: getpid()).filter { all.contains($0.pid) }
+        let orphans = orphans(of: watched, in: tree)
         for child in children {
             guard let ward = watched[child.pid] else { continue }
-            let members = [child] + tree.descendants(of: child.pid)
+            let members = [child] + tree.descendants(of: child.pid) + orphans[child.pid, default: []]
             guard let holding = excess(of: members, ward.limits) else { continue }
             let found = ward.found
             found.loop.submit { found.value(holding) }
         }
+    }
+
+    /// What has lost its parent and come to us, by the child that has started it.
+    private func orphans(of watched: [pid_t: Ward], in tree: ProcessTree) -> [pid_t: [ProcessTree.Member]] {
+        let orphans = tree.descendants(of: getpid(), notBelow: Set(watched.keys))
+        guard !orphans.isEmpty else { return [:] }
+        let branded = Dictionary(watched.map { ($1.mark.brand, $0) }, uniquingKeysWith: { first, _ in first })
+        var found: [pid_t: [ProcessTree.Member]] = [:]
+        for orphan in orphans {
+            let brand = ProcessTree.brand(of: orphan.pid)
+            let owner =
+                watched[orphan.session] != nil
+                ? orphan.session
+                : brand.flatMap { branded[$0] }
+                    ?? watched.first { $1.mark.isOn(orphan.pid, branded: brand) }?.key
+            if let owner { found[owner, default: []].append(orphan) }
+        }
+        return found
     }
 
     /// What they hold together, if that is too much.
@@ -178,7 +203,7 @@ final class Warden: @unchecked Sendable {
             for (member, _) in found { member.kill() }
             let left = Set(found.map(\.0.pid))
             let now = monotonicNanoseconds()
-            if left.isEmpty || left == sweep.left && now >= sweep.deadline {
+            if left.isEmpty || left == sweep.left && now >= sweep.deadline || now >= sweep.end {
                 finish(sweep)
                 return nil
             }

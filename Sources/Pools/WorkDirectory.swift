@@ -23,6 +23,7 @@ package final class WorkDirectory: @unchecked Sendable {
     private let shelfPath: String
     private let lock = Lock()
     private var place: Place
+    private var isRemoved = false
     private let isCleared = Atomic(false)
 
     /// Makes it.
@@ -55,8 +56,23 @@ package final class WorkDirectory: @unchecked Sendable {
         throw Self.failed("cannot make the working directory \(child)")
     }
 
+    /// Whether somebody has removed it.
+    var isGone: Bool {
+        lock.withLock {
+            var status = stat()
+            return !isRemoved && fstat(place.directory.number, &status) == 0 && status.st_nlink == 0
+        }
+    }
+
+    /// Makes it again, with those of these children that live on in what was removed.
+    func restore(with children: [String]) throws(Failure) {
+        try restore()
+        lock.withLock { for child in children { mkdirat(place.directory.number, child, 0o700) } }
+    }
+
     private func restore() throws(Failure) {
         let outcome: Result<Void, Failure> = lock.withLock {
+            if isRemoved { return .success(()) }
             var there = stat()
             var ours = stat()
             // Another thread may just have done it.
@@ -79,6 +95,7 @@ package final class WorkDirectory: @unchecked Sendable {
     package func remove() {
         // What a child has left may be on its way out already, moved about by another thread.
         lock.withLock {
+            isRemoved = true
             for _ in 0..<10 {
                 TreeRemoval.clear(place.directory.number)
                 if unlinkat(place.shelf.number, place.name, AT_REMOVEDIR) == 0 || errno == ENOENT { break }

@@ -9,7 +9,9 @@ final class WorkerCall {
     var wasCancelled = false
     /// Its worker is ended when it does not end in time.
     var costsWorker = false
-    /// From its cancel to then.
+    /// In nanoseconds.
+    var cancelledAt: Int64 = 0
+    /// From its cancel, or its turn, to the end of its worker.
     var grace = Duration.zero
     /// The worker has said so, and it was reported.
     var isSaidToHaveBegun = false

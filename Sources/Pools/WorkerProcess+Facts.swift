@@ -31,6 +31,7 @@ extension WorkerProcess {
         }
         let begun = unsaidBeside.prefix { $0.id <= said.besideBegun }
         guard !begun.isEmpty else { return }
+        loopIsStuck = false
         for call in begun where !call.isSaidToHaveBegun && concurrent[call.id] === call { say(call, at: call.started) }
         unsaidBeside.removeFirst(begun.count)
     }

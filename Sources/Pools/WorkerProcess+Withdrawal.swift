@@ -1,12 +1,29 @@
 import EventLoop
 import Jobs
 
-/// Calls of one kind, the line's or those beside it, that are being taken back.
-struct Withdrawal {
+/// What is being taken back of one kind of a worker's calls: of its line, or of those beside it.
+///
+/// Loop-confined.
+final class Withdrawal {
+    /// Where the worker looks.
+    private let word: WorkerState.Word
     /// Up to this one none is to begin any more.
-    var last = 0
-    /// When that was said; nil when what had not begun is back.
-    var since: Int64?
+    private(set) var last = 0
+    /// When that was said; nil when all of them have begun, or are back.
+    private(set) var since: Int64?
+
+    init(_ word: WorkerState.Word) { self.word = word }
+
+    /// While it is, what the worker begins could not be told from what it does not.
+    var isOpen: Bool { since != nil }
+
+    func open(upTo last: Int, in state: WorkerState) {
+        self.last = last
+        since = monotonicNanoseconds()
+        state[word] = UInt64(last)
+    }
+
+    func close() { since = nil }
 }
 
 /// Calls that a worker was given, and that another one is to run: they wait behind one that does not end, or for a loop that
@@ -21,102 +38,94 @@ struct Withdrawal {
 /// Between its mark and its look nothing is ordered; but no mark stays unseen for as long as we wait. So each call is begun
 /// there, or comes back: by what we see, or by what the worker says.
 extension WorkerProcess {
-    /// So long others wait for the call that runs in the line, or for the loop, in nanoseconds.
+    /// So long others wait for the call that runs in the line, or for the loop, in nanoseconds; who was taken back before waits
+    /// twice as long each time.
     private static let patience: Int64 = 200_000_000
-    /// From the word to the look, in nanoseconds: a mark is seen after less than a thousandth of that.
+    /// From the word to the look, in nanoseconds: a mark is seen after less than a thousandth of that. And from a cancel to
+    /// the word, for the worker may do without.
     private static let settlingTime: Int64 = 50_000_000
 
-    /// Whether calls can be taken back.
-    var heeds: Bool { state?.heeds ?? false }
+    /// Whether a concurrent call would begin here at once, as far as is known.
+    var hasRoomBeside: Bool { !loopIsStuck && !besideWithdrawal.isOpen && unsaidBeside.isEmpty }
 
-    func withdraw(beside: Bool) {
-        guard let state, heeds, (beside ? withdrawalBeside : withdrawal).since == nil,
-            let last = beside ? unsaidBeside.last : line.last
-        else { return }
-        let withdrawal = Withdrawal(last: last.id, since: monotonicNanoseconds())
-        if beside { withdrawalBeside = withdrawal } else { self.withdrawal = withdrawal }
-        state[beside ? .withdrawnBeside : .withdrawn] = UInt64(last.id)
+    private func withdrawal(of call: WorkerCall) -> Withdrawal { call.isConcurrent ? besideWithdrawal : lineWithdrawal }
+
+    private func withdraw(upTo call: WorkerCall) {
+        let withdrawal = withdrawal(of: call)
+        guard let state, !withdrawal.isOpen else { return }
+        withdrawal.open(upTo: call.id, in: state)
     }
 
     /// Looks what waits for too long, and what has become of what was taken back. Called now and then.
     ///
-    /// - Parameter hasRoomElsewhere: Whether another worker would take concurrent calls.
+    /// - Parameter hasRoomElsewhere: Whether a concurrent call would begin in another worker.
     func attend(at now: Int64, hasRoomElsewhere: () -> Bool) {
-        guard heeds else { return }
-        if let since = withdrawal.since, now - since >= Self.settlingTime {
-            withdrawal.since = nil
-            settle(line, upTo: withdrawal.last)
-        }
-        if let since = withdrawalBeside.since, now - since >= Self.settlingTime {
-            withdrawalBeside.since = nil
-            settle(unsaidBeside, upTo: withdrawalBeside.last)
-        }
-        decide()
+        guard canWithdraw else { return }
+        settle(lineWithdrawal, of: line, at: now)
+        settle(besideWithdrawal, of: unsaidBeside, at: now)
+        settleCancelled(at: now)
         if let first = line.first, first.isSaidToHaveBegun, now - first.started > Self.patience {
             lineIsStuck = true
-            if line.count > 1 { withdraw(beside: false) }
+            if let last = line.last, !last.isSaidToHaveBegun { withdraw(upTo: last) }
         }
-        let oldest = unsaidBeside.first { concurrent[$0.id] === $0 }
-        if let oldest, now - oldest.started > Self.patience {
-            loopIsStuck = true
-            if hasRoomElsewhere() { withdraw(beside: true) }
-        }
+        let overdue = unsaidBeside.prefix { now - $0.started > Self.patience << Int64(min($0.attempt.hops, 20)) }
+        guard let last = overdue.last else { return }
+        loopIsStuck = true
+        if hasRoomElsewhere() { withdraw(upTo: last) }
     }
 
-    private func settle(_ calls: [WorkerCall], upTo last: Int) {
+    private func settle(_ withdrawal: Withdrawal, of calls: [WorkerCall], at now: Int64) {
+        guard let since = withdrawal.since, now - since >= Self.settlingTime else { return }
+        withdrawal.close()
         tellWhatHasBegun()
-        giveBack(calls.filter { $0.id <= last && !$0.isSaidToHaveBegun })
+        giveBack(calls.filter { $0.id <= withdrawal.last && !$0.isSaidToHaveBegun })
     }
 
     /// What becomes of cancelled calls that had not begun when they were.
-    private func decide() {
+    private func settleCancelled(at now: Int64) {
         guard !undecided.isEmpty else { return }
         undecided.removeAll { call in
             guard concurrent[call.id] === call || line.contains(where: { $0 === call }) else { return true }
-            guard hasBegun(call) else { return false }
-            // In the line it is answered now that its turn has come.
+            guard hasBegun(call) || call === line.first else { return false }
+            // In the line it costs the worker from its turn on.
             if call.isConcurrent { endWorker(for: call) }
             return true
         }
-        for call in undecided { withdraw(beside: call.isConcurrent) }
+        for call in undecided where now - call.cancelledAt >= Self.settlingTime { withdraw(upTo: call) }
     }
 
     /// The worker says that it leaves a call to others.
     ///
     /// - Returns: False when nobody has taken that call back.
-    func leave(_ call: WorkerCall) -> Bool {
-        guard call.id <= (call.isConcurrent ? withdrawalBeside : withdrawal).last else { return false }
+    func wasLeft(_ call: WorkerCall) -> Bool {
+        guard call.id <= withdrawal(of: call).last else { return false }
         if call.isSaidToHaveBegun {
             // It had marked it before it saw the word, and we have told of the mark.
             let error = JobError(type: "Lost", message: "the worker has left it to others when it was to begin")
             ended(call, AttemptResult(call.wasCancelled ? .stopped(.cooperative) : .bystander, error: error), nil)
         } else {
             giveBack([call])
-            goOn(after: call)
         }
         return true
     }
 
     /// Lets go of calls that have not begun here and never will.
-    func giveBack(_ calls: [WorkerCall]) {
+    private func giveBack(_ calls: [WorkerCall]) {
         var attempts: [Attempt] = []
-        for call in calls {
-            if call.isConcurrent {
-                guard concurrent.removeValue(forKey: call.id) != nil else { continue }
-            } else {
-                line.removeAll { $0 === call }
-            }
-            output.ended(call.id, isIdle: line.isEmpty && concurrent.isEmpty)
+        for call in calls where !call.isConcurrent || concurrent[call.id] === call {
+            takeOut(call)
             // Whatever this worker says of later ones.
             call.attempt.cell.keep()
             if call.wasCancelled {
                 tell(.ended(call.attempt.id, AttemptResult(.stopped(.beforeStart))))
             } else {
                 attempts.append(call.attempt)
+                attempts[attempts.count - 1].hops += 1
             }
         }
         unsaidBeside.removeAll { concurrent[$0.id] !== $0 }
         if !attempts.isEmpty { onChange(self, .gaveBack(attempts)) }
+        turnComes(at: monotonicNanoseconds())
         leaveWhenIdle()
     }
 }

@@ -54,9 +54,10 @@ final class WorkerProcess {
     /// Concurrent calls of which nobody has said that they have begun, in order.
     var unsaidBeside: [WorkerCall] = []
     let state: WorkerState?
-    /// What is being taken back of its line, and of what runs beside it.
-    var withdrawal = Withdrawal()
-    var withdrawalBeside = Withdrawal()
+    /// Whether calls that have not begun can be taken back.
+    private(set) var canWithdraw = false
+    let lineWithdrawal = Withdrawal(.withdrawn)
+    let besideWithdrawal = Withdrawal(.withdrawnBeside)
     /// Cancelled calls that had not begun then.
     var undecided: [WorkerCall] = []
     /// Whether what runs in its line has run for longer than others are to wait for it.
@@ -86,7 +87,7 @@ final class WorkerProcess {
     private(set) var isHeld = false
     private let loop: EventLoop
     private let fleet: String
-    private let directory: String
+    let directory: String
     private let limits: ChildLimits
     private let spawner: Spawner
     let onChange: (WorkerProcess, Change) -> Void
@@ -138,7 +139,7 @@ final class WorkerProcess {
     var hasEnded: Bool { child.hasEnded }
     var isIdle: Bool { line.isEmpty && concurrent.isEmpty && reading == 0 }
     /// Whether quick calls may wait behind those that stand in its line.
-    var takesMore: Bool { speaks && !lineIsStuck && line.allSatisfy { $0.attempt.isQuick } }
+    var takesMore: Bool { speaks && !lineIsStuck && !lineWithdrawal.isOpen && line.allSatisfy { $0.attempt.isQuick } }
     /// The job that it works on, or one of them; nil while what it was given has not begun.
     var job: JobID? {
         if let first = line.first, first.isSaidToHaveBegun { return first.attempt.id.job }
@@ -179,6 +180,7 @@ final class WorkerProcess {
         let call = line.first { $0.attempt.id == id } ?? concurrent.values.first { $0.attempt.id == id }
         guard let call, !call.wasCancelled else { return }
         call.wasCancelled = true
+        call.cancelledAt = monotonicNanoseconds()
         // What it has in hand beside a concurrent call would be lost with it: the worker gets a chance to insist.
         call.grace = call.isConcurrent ? grace + Self.insistTime : grace
         out.append(contentsOf: WorkerProtocol.cancel(id: call.id, grace: grace))
@@ -186,9 +188,8 @@ final class WorkerProcess {
         // One that stands still hears nothing; when it goes on, it is there.
         hold(false)
         // One that still waits in the pipe must not cost those that run their lives.
-        if heeds, !hasBegun(call), call !== line.first {
+        if canWithdraw, !hasBegun(call), call !== line.first {
             undecided.append(call)
-            withdraw(beside: call.isConcurrent)
         } else if call.isConcurrent || call === line.first {
             endWorker(for: call)
         }
@@ -271,7 +272,7 @@ final class WorkerProcess {
         case .error(0, _, let error, _) where !isReady: fail("refused to initialise: \(error.message)")
         case .error(let id, let code, let error, let canRetry):
             guard let call = asked(id) else { return }
-            if code == WorkerProtocol.ErrorCode.withdrawn, leave(call) { return }
+            if code == WorkerProtocol.ErrorCode.withdrawn, wasLeft(call) { return }
             // One that was asked to end has no error of its own.
             let isCancelled = code == WorkerProtocol.ErrorCode.cancelled && call.wasCancelled
             let result =
@@ -297,6 +298,7 @@ final class WorkerProcess {
         do throws(TaskFailure) {
             let description = try WorkerDescription(answer, fleet: fleet, saysBeginnings: speaks)
             isReady = true
+            canWithdraw = state?.heeds ?? false
             readySince = monotonicNanoseconds()
             accountedCPU = cpuNanoseconds(of: pid)
             busyUntil = readySince
@@ -355,27 +357,42 @@ final class WorkerProcess {
         goOn(after: call)
     }
 
-    /// Takes a call that was answered out of the line.
     private func answered(_ call: WorkerCall, _ usage: JSONValue?) -> Usage {
-        output.ended(call.id, isIdle: line.count + concurrent.count == 1)
-        if call.isConcurrent { concurrent[call.id] = nil } else { line.removeFirst() }
+        takeOut(call)
         var used = Usage(workerReported: usage) { doubt($0) }
         answered += 1
         accountedCPU = accountedCPU.adding(saturating: used.cpuNanoseconds)
         channel.answers += 1
         busyUntil = monotonicNanoseconds()
         used.wallNanoseconds = busyUntil - call.started
-        if call.wasCancelled, !line.contains(where: \.costsWorker), !concurrent.values.contains(where: \.costsWorker) {
-            child.keepGoing()
-        }
         return used
     }
 
-    func goOn(after call: WorkerCall) {
-        if !call.isConcurrent { lineIsStuck = false }
-        guard !call.isConcurrent, let next = line.first else { return leaveWhenIdle() }
-        if next.started == 0 { next.started = busyUntil }
-        if next.wasCancelled {
+    /// Takes a call out of the worker's hands: it has answered, or never begins it.
+    func takeOut(_ call: WorkerCall) {
+        output.ended(call.id, isIdle: line.count + concurrent.count == 1)
+        if call.isConcurrent {
+            concurrent[call.id] = nil
+            if concurrent.isEmpty { besideWithdrawal.close() }
+        } else {
+            if call === line.first { lineIsStuck = false }
+            line.removeAll { $0 === call }
+            if line.isEmpty { lineWithdrawal.close() }
+        }
+        if call.wasCancelled, !line.contains(where: \.costsWorker), !concurrent.values.contains(where: \.costsWorker) {
+            child.keepGoing()
+        }
+    }
+
+    private func goOn(after call: WorkerCall) {
+        if call.isConcurrent || line.isEmpty { leaveWhenIdle() } else { turnComes(at: busyUntil) }
+    }
+
+    /// Somebody stands first in the line, perhaps since now.
+    func turnComes(at now: Int64) {
+        guard let next = line.first else { return }
+        if next.started == 0 { next.started = now }
+        if next.wasCancelled, !next.costsWorker {
             next.grace = .seconds(5)
             endWorker(for: next)
         }

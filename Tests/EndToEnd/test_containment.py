@@ -17,6 +17,10 @@ COMMANDS = {
     # The memory is held by a grandchild.
     "eat": ["sh", "-c", f"python3 -c '{EATER}' 300; true"],
     "bomb": ["python3", "-c", BOMB, "{m}"],
+    # Theirs are other parents than the job's.
+    "eat-apart": ["sh", "-c", f"(python3 -c '{EATER}' 300 &); sleep 60"],
+    "swarm": ["sh", "-c", 'i=0; while [ $i -lt 60 ]; do (sleep "$1" &); i=$((i + 1)); done; sleep 60', "sh", "{m}"],
+    "swarm-apart": ["sh", "-c", 'i=0; while [ $i -lt 60 ]; do (setsid sleep "$1" &); i=$((i + 1)); done; sleep 60', "sh", "{m}"],
     "lash": ["sh", "-c", "kill -9 0"],
     "spin": ["sh", "-c", "while :; do :; done"],
     "stubborn": ["python3", "-c", "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"],
@@ -52,6 +56,13 @@ class LimitTests(ServerTest):
         self.assertIn("40 processes", done["error"]["message"])
         self.assertEqual(alive(m), [])
         self.fails("fault", {"how": "fork"}, type="ProcessLimit")
+
+    def test_what_has_lost_its_parent_counts(self):
+        self.fails("eat-apart", type="MemoryLimit")
+        for task in ("swarm", "swarm-apart"):
+            m = marker()
+            self.fails(task, {"m": m}, type="ProcessLimit")
+            self.assertEqual(alive(m), [])
 
     def test_who_kills_all_around_kills_itself(self):
         self.fails("lash", type="Crashed", signal=signal.SIGKILL)

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 from server import BINARY, PATIENCE, ROOT, Server
-from waiting import gone, unlocked
+from waiting import asking, gone, unlocked
 
 NOBODY = 65534
 
@@ -117,6 +117,19 @@ class WorkDirectoryTests(HomeTest):
         self.assertEqual([path.name for path in victim.iterdir()], ["below"])
         self.shelf().unlink()
         self.assertEqual(server.wait(server.submit("where"))["state"], "succeeded")
+        self.assertEqual(server.stop(), 0)
+        self.assertFalse(self.shelf().exists())
+
+    def test_warm_workers_get_theirs_back(self):
+        tasks = "import spindle\n@spindle.task\ndef where(): return spindle.directory()\n@spindle.task\ndef long(): return 'x' * 3_000_000\n"
+        server = self.server("--python", "t.py", files={"t.py": tasks})
+        for _ in range(2):
+            place = pathlib.Path(server.ask("POST", "/v1/run/where", {}).json).parent
+            shutil.rmtree(self.shelf())
+            asking(place.exists, "nobody makes it again")
+            self.assertEqual([stat.S_IMODE(path.stat().st_mode) for path in (place, *place.parents[:2])], [0o700] * 3)
+            self.assertEqual(server.ask("POST", "/v1/run/where", {}).json.rpartition("/")[0], str(place))
+            self.assertEqual(len(server.ask("POST", "/v1/run/long", {}).json), 3_000_000)
         self.assertEqual(server.stop(), 0)
         self.assertFalse(self.shelf().exists())
 

@@ -172,6 +172,30 @@ class StuckTests(unittest.TestCase):
                 self.assertEqual(sorted(map(int, self.ran())), list(range(400)))
                 self.assertEqual(self.workers(server), before)
 
+    def test_whoever_comes_after_a_cancel_runs_and_nobody_else_is_charged(self):
+        for task in ("inline", "beside"):
+            with self.subTest(task):
+                self.marks.unlink(missing_ok=True)
+                server = self.serve(1, task)
+                before = self.workers(server)
+                for number in range(20):
+                    gate = self.gate()
+                    stuck = self.submit(server, task, gate=gate)
+                    begun(server, stuck)
+                    first, cancelled = self.submit(server, task, mark="first"), self.submit(server, task)
+                    # Heard by the worker before it has to give it back, or after that.
+                    server.ask("DELETE", f"/v1/jobs/{cancelled}")
+                    if number % 2:
+                        server.wait(cancelled)
+                    gate.touch()
+                    last = self.submit(server, task, mark="last")
+                    for job in (stuck, first, last):
+                        done = server.wait(job)
+                        self.assertEqual((done["state"], done["attempt"]), ("succeeded", 1), done)
+                    self.assertIn(server.wait(cancelled)["state"], ("cancelled", "succeeded"))
+                self.assertEqual(sorted(self.ran()), ["first"] * 20 + ["last"] * 20)
+                self.assertEqual(self.workers(server), before)
+
     def test_workers_of_our_own_give_back_what_they_have_not_begun(self):
         server = Server("--processes", "2", "--threads", "1")
         self.addCleanup(server.stop)

@@ -1,4 +1,5 @@
 """What a task may call while it runs, and how it is known which one that is."""
+import contextlib
 import contextvars
 import json
 import os
@@ -30,6 +31,8 @@ class Call:
         self.cancelled = False
         #: What it came in, while the digits of its numbers may be asked for, and they, by the identity of the float that was made.
         self.line = self.texts = None
+        #: Whether a thread ends what it has left, after its last step.
+        self.is_ending = False
         #: Whether the cancel has reached the task.
         self.told = False
         #: Whether it has been answered; what still runs of it speaks for nobody.
@@ -166,6 +169,8 @@ def directory():
     call = here()
     if call.directory is None:
         place = os.path.join(call.params.get("dir") or os.getcwd(), f"call-{call.id}")
-        os.makedirs(place, 0o700, exist_ok=True)  # two threads of the call may ask at once
+        # Nothing above it, which is the server's to make. And two threads of the call may ask at once.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(place, 0o700)
         call.directory = place
     return call.directory

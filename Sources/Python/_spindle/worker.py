@@ -292,7 +292,7 @@ class Worker:
                 self.owes_names = False
         self.tidy()
         took = time.perf_counter() - begun
-        if task:
+        if task and not isinstance(error, Withdrawn):  # which says nothing of the next one
             task.is_quick = took < QUICK
         if took > QUICK:
             self.channel.flush()
@@ -383,6 +383,7 @@ class Worker:
         except BaseException as raised:
             error = raised
         if (call.processes or call.directory is not None) and self.channel.state.is_ours:
+            call.is_ending = True
             start_for_nobody(threading.Thread(target=self.clear_up_beside, args=(call, value, error), daemon=True))
         else:
             self.conclude(call, value, error)
@@ -399,7 +400,7 @@ class Worker:
 
     def settled(self, call, future):
         """A coroutine that was cancelled before its first step has answered nothing."""
-        if future.cancelled():
+        if future.cancelled() and not call.is_ending:
             self.conclude(call, None, asyncio.CancelledError())
 
     # ---- the end of a call
