@@ -24,6 +24,9 @@ class Cancelled(BaseException):
 class Call:
     """One run of a task."""
 
+    #: Where its streams are led, by their names, if it leads them elsewhere.
+    targets = None
+
     def __init__(self, worker, id, params):
         self.worker, self.id, self.params = worker, id, params
         #: The id as JSON.

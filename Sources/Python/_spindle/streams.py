@@ -5,6 +5,7 @@
                   └──► `log` without a call          └── ChildOutput, from a pipe that the call's children got
 """
 import codecs
+import contextlib
 import io
 import math
 import os
@@ -136,6 +137,12 @@ class CallStream(io.TextIOBase):
         call = self.call()
         if call is None:
             return self.own.write(text)
+        if call.targets and self.stream in call.targets:
+            target = call.targets[self.stream]
+            return len(text) if target is None else target.write(text)
+        return self.show(call, text)
+
+    def show(self, call, text):
         if text:
             if call.output is not None:
                 call.output.drain()
@@ -147,6 +154,9 @@ class CallStream(io.TextIOBase):
         call = self.call()
         if call is None:
             self.own.flush()
+        elif call.targets and self.stream in call.targets:
+            if hasattr(call.targets[self.stream], "flush"):
+                call.targets[self.stream].flush()
         elif self.stream in call.lines:
             call.lines[self.stream].flush()
 
@@ -285,3 +295,51 @@ def install():
         own = getattr(sys, name)
         own.reconfigure(errors="backslashreplace", write_through=True)
         setattr(sys, name, CallStream(name, own))
+
+
+class _Redirect:
+    """One of a call's streams, led elsewhere for a while: for that call, and not for those beside it."""
+
+    def __init__(self, call, stream, target):
+        self.call, self.stream = call, stream
+        self.before = dict(call.targets or {})
+        if isinstance(target, CallStream):
+            # As it is led now: what is led to it later must not come back here.
+            target = self.before.get(target.stream, _Straight(target, call))
+        call.targets = {**self.before, stream: target}
+
+    def end(self):
+        targets = dict(self.call.targets or {})
+        targets.pop(self.stream, None)
+        if self.stream in self.before:
+            targets[self.stream] = self.before[self.stream]
+        self.call.targets = targets
+
+
+class _Straight:
+    """A call's log, wherever the stream that leads there is led."""
+
+    def __init__(self, stream, call):
+        self.stream, self.call = stream, call
+
+    def write(self, text):
+        return self.stream.show(self.call, text)
+
+
+def install_redirects():
+    """Lets `contextlib.redirect_stdout` and `redirect_stderr` lead a call's own output elsewhere, and no neighbour's."""
+    redirect = contextlib._RedirectStream
+    enter, leave = redirect.__enter__, redirect.__exit__
+
+    def __enter__(self):
+        call = api.current.get()
+        if call is None or call.ended or not isinstance(getattr(sys, self._stream, None), CallStream):
+            return enter(self)
+        self._old_targets.append(_Redirect(call, self._stream, self._new_target))
+        return self._new_target
+
+    def __exit__(self, *error):
+        if isinstance(self._old_targets[-1], _Redirect):
+            return self._old_targets.pop().end()
+        return leave(self, *error)
+    redirect.__enter__, redirect.__exit__ = __enter__, __exit__

@@ -13,7 +13,7 @@ import time
 import traceback
 import types
 
-from . import processes, surroundings
+from . import processes, streams, surroundings
 from .allowance import CPUAllowance, usage
 from .api import Call, Cancelled, current, progress
 from .channel import MAX_LINE, Channel, exit_now, give_up
@@ -192,7 +192,10 @@ class Worker:
         self.surroundings = surroundings.Surroundings(self.cpu)
         #: What children took that are accounted for.
         self.children = resource and resource.getrusage(resource.RUSAGE_CHILDREN)
-        reader = self.serve_loop if any(task.is_async for task in self.tasks.values()) else self.serve_channel
+        reader = self.serve_channel
+        if any(task.is_async for task in self.tasks.values()):
+            reader = self.serve_loop
+            streams.install_redirects()
         ready = threading.Event()
         start_for_nobody(threading.Thread(target=reader, args=(ready,), name="spindle-reader", daemon=True))
         ready.wait()
