@@ -72,3 +72,22 @@ def test_streams_may_be_led_to_each_other_or_nowhere():
         id = worker.start("crossed")
         assert worker.outcome(id) is None
         assert worker.log(id, "stderr") == ["to stderr", "to stderr as well"] and worker.log(id, "stdout") == ["here"]
+
+
+def test_what_is_nobodys_is_led_nowhere():
+    with Conversation('''
+import contextlib, contextvars, io
+
+@spindle.task
+def held():
+    late = threading.Thread(target=print, args=("of nobody",))
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        contextvars.Context().run(late.start)
+        late.join()
+    return text.getvalue()
+
+@spindle.task
+async def asay(): pass
+''') as worker:
+        assert worker.run("held") == ""
+        worker.until_own("of nobody")

@@ -83,6 +83,7 @@ class Nobody:
     """Speaks for what belongs to no call that runs: it goes to the worker's log, and never into somebody else's."""
 
     ended = False
+    targets = None
 
     def __init__(self):
         #: Set when the worker serves; until then what is printed goes where it went before.
