@@ -6,6 +6,8 @@ import typing
 
 import pytest
 
+from conversation import Conversation
+
 pydantic = pytest.importorskip("pydantic", minversion="2")
 numpy = pytest.importorskip("numpy")
 typing_extensions = pytest.importorskip("typing_extensions")  # of pydantic
@@ -192,3 +194,35 @@ def test_values_of_theirs_are_results(value, json):
 def test_numbers_of_theirs_that_are_no_json_are_refused(value):
     with pytest.raises(spindle.InvalidOutput):
         encode(value)
+
+
+SEVERAL = '''
+import pydantic
+
+class Inner(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    n: int = pydantic.Field(alias="N")
+    plain: int
+
+class Outer(pydantic.BaseModel):
+    one: int = pydantic.Field(validation_alias=pydantic.AliasChoices("first", "second"))
+    only: int = pydantic.Field(alias="Only")
+    inner: Inner
+
+@spindle.task
+def several(value: Outer):
+    return [value.one, value.only, value.inner.n]
+'''
+
+
+def test_a_field_of_several_names_is_required_under_none_of_them():
+    with Conversation(SEVERAL) as worker:
+        (task,) = worker.description["tasks"]
+        definitions = task["input"]["$defs"]
+        assert definitions["Inner"]["required"] == ["plain"]
+        outer = definitions.get("Outer") or task["input"]["properties"]["value"]
+        assert outer["required"] == ["Only", "inner"]
+        for first, n in (("first", "N"), ("second", "n")):
+            value = {first: 1, "Only": 2, "inner": {n: 3, "plain": 4}}
+            assert worker.run("several", value=value) == [1, 2, 3]
+        assert worker.run("several", value={"Only": 2, "inner": {"plain": 4}})["data"]["type"] == "InvalidInput"

@@ -1,6 +1,7 @@
 """Models of pydantic, if it is there: it says what they look like, and makes them."""
 import dataclasses
 import decimal
+import functools
 import sys
 import types
 import typing
@@ -29,14 +30,14 @@ def knows(metadata):
 
 def model(hint, definitions, for_output):
     if hasattr(hint, "model_json_schema"):
-        schema = hint.model_json_schema(by_alias=True, mode=_mode(for_output))
+        schema = hint.model_json_schema(by_alias=True, mode=_mode(for_output), schema_generator=_generator())
         return _shape(schema, _with_digits(hint, hint.model_validate, definitions), definitions)
     return _shape(hint.schema(by_alias=True, ref_template="#/$defs/{model}"), hint.parse_obj, definitions)
 
 
 def adapted(hint, definitions, for_output):
     adapter = sys.modules["pydantic"].TypeAdapter(hint)
-    return _shape(adapter.json_schema(by_alias=True, mode=_mode(for_output)),
+    return _shape(adapter.json_schema(by_alias=True, mode=_mode(for_output), schema_generator=_generator()),
                   _with_digits(hint, adapter.validate_python, definitions), definitions)
 
 
@@ -136,6 +137,23 @@ def _names(name, field, config):
         return {name}
     names = {one for one in getattr(alias, "choices", [alias]) if isinstance(one, str)}
     return names | {name} if config.get("populate_by_name") or config.get("validate_by_name") else names
+
+
+@functools.lru_cache(None)
+def _generator():
+    """Makes schemas as pydantic does, but for fields that may come under several names: they have one there, and require it."""
+    import pydantic.json_schema
+
+    class Generator(pydantic.json_schema.GenerateJsonSchema):
+        def field_is_required(self, field, total):
+            return super().field_is_required(field, total) and not (
+                self.mode == "validation" and self._has_several_names(field))
+
+        def _has_several_names(self, field):
+            alias = field.get("validation_alias")
+            is_named_too = any(getattr(self._config, one, False) for one in ("populate_by_name", "validate_by_name"))
+            return alias is not None and (is_named_too or isinstance(alias, list) and len(alias) > 1)
+    return Generator
 
 
 def _mode(for_output):
