@@ -48,12 +48,11 @@ extension WorkerProcess {
     /// Whether a concurrent call would begin here at once, as far as is known.
     var hasRoomBeside: Bool { !loopIsStuck && !besideWithdrawal.isOpen && unsaidBeside.isEmpty }
 
-    private func withdrawal(of call: WorkerCall) -> Withdrawal { call.isConcurrent ? besideWithdrawal : lineWithdrawal }
-
-    private func withdraw(upTo call: WorkerCall) {
-        let withdrawal = withdrawal(of: call)
-        guard let state, !withdrawal.isOpen else { return }
-        withdrawal.open(upTo: call.id, in: state)
+    /// All of one kind that have not begun: the mark of one that was not meant would be one of those before it.
+    private func withdraw(beside: Bool) {
+        let withdrawal = beside ? besideWithdrawal : lineWithdrawal
+        guard let state, !withdrawal.isOpen, let last = beside ? unsaidBeside.last : line.last else { return }
+        withdrawal.open(upTo: last.id, in: state)
     }
 
     /// Looks what waits for too long, and what has become of what was taken back. Called now and then.
@@ -66,12 +65,14 @@ extension WorkerProcess {
         settleCancelled(at: now)
         if let first = line.first, first.isSaidToHaveBegun, now - first.started > Self.patience {
             lineIsStuck = true
-            if let last = line.last, !last.isSaidToHaveBegun { withdraw(upTo: last) }
+            if line.last?.isSaidToHaveBegun == false { withdraw(beside: false) }
         }
-        let overdue = unsaidBeside.prefix { now - $0.started > Self.patience << Int64(min($0.attempt.hops, 20)) }
-        guard let last = overdue.last else { return }
+        // Who was taken back before waits longer, and with it those behind it.
+        guard let oldest = unsaidBeside.first(where: { concurrent[$0.id] === $0 }),
+            now - oldest.started > Self.patience << Int64(min(oldest.attempt.hops, 20))
+        else { return }
         loopIsStuck = true
-        if hasRoomElsewhere() { withdraw(upTo: last) }
+        if hasRoomElsewhere() { withdraw(beside: true) }
     }
 
     private func settle(_ withdrawal: Withdrawal, of calls: [WorkerCall], at now: Int64) {
@@ -91,14 +92,16 @@ extension WorkerProcess {
             if call.isConcurrent { endWorker(for: call) }
             return true
         }
-        for call in undecided where now - call.cancelledAt >= Self.settlingTime { withdraw(upTo: call) }
+        for call in undecided where now - call.cancelledAt >= Self.settlingTime {
+            withdraw(beside: call.isConcurrent)
+        }
     }
 
     /// The worker says that it leaves a call to others.
     ///
     /// - Returns: False when nobody has taken that call back.
     func wasLeft(_ call: WorkerCall) -> Bool {
-        guard call.id <= withdrawal(of: call).last else { return false }
+        guard call.id <= (call.isConcurrent ? besideWithdrawal : lineWithdrawal).last else { return false }
         if call.isSaidToHaveBegun {
             // It had marked it before it saw the word, and we have told of the mark.
             let error = JobError(type: "Lost", message: "the worker has left it to others when it was to begin")

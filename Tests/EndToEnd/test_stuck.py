@@ -26,7 +26,8 @@ def inline(mark: list = None, gate: str = None):
 '''
 BESIDE = '''
 @spindle.task
-async def beside(mark: list = None, gate: str = None):
+async def beside(mark: list = None, gate: str = None, block: float = 0):
+    time.sleep(block)
     return run(mark, gate)
 '''
 
@@ -171,6 +172,22 @@ class StuckTests(unittest.TestCase):
                 self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
                 self.assertEqual(sorted(map(int, self.ran())), list(range(400)))
                 self.assertEqual(self.workers(server), before)
+
+    def test_loops_that_block_for_as_long_as_others_wait_for_them_lose_nobody(self):
+        server = self.serve(2, "beside")
+        before = self.workers(server)
+        chance = random.Random(1)
+        jobs = []
+        for _ in range(20):
+            for _ in range(chance.randint(4, 9)):
+                block = chance.choice((0, 0, 0.01, 0.19, 0.2, 0.21, 0.25, 0.3, 0.4))
+                jobs.append(server.submit("beside", {"mark": [str(self.marks), str(len(jobs))], "block": block}))
+            # They come as those before them go, or nearly so.
+            server.ask("POST", "/v1/run/sleep", {"seconds": chance.uniform(0.3, 0.9)})
+        done = [server.wait(job) for job in jobs]
+        self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
+        self.assertEqual(sorted(map(int, self.ran())), list(range(len(jobs))))
+        self.assertEqual(self.workers(server), before)
 
     def test_whoever_comes_after_a_cancel_runs_and_nobody_else_is_charged(self):
         for task in ("inline", "beside"):

@@ -339,7 +339,10 @@ def install_redirects():
         return self._new_target
 
     def __exit__(self, *error):
-        if isinstance(self._old_targets[-1], _Redirect):
-            return self._old_targets.pop().end()
+        call = api.current.get()
+        # One that several calls share is left in any order.
+        for index in reversed(range(len(self._old_targets))):
+            if isinstance(self._old_targets[index], _Redirect) and self._old_targets[index].call is call:
+                return self._old_targets.pop(index).end()
         return leave(self, *error)
     redirect.__enter__, redirect.__exit__ = __enter__, __exit__
