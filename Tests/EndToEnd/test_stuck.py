@@ -8,7 +8,7 @@ from server import Server
 from waiting import begun
 
 TASKS = '''
-import os, time
+import asyncio, os, time
 import spindle
 
 def run(mark, gate):
@@ -26,8 +26,9 @@ def inline(mark: list = None, gate: str = None):
 '''
 BESIDE = '''
 @spindle.task
-async def beside(mark: list = None, gate: str = None, block: float = 0):
+async def beside(mark: list = None, gate: str = None, block: float = 0, nap: float = 0):
     time.sleep(block)
+    await asyncio.sleep(nap)
     return run(mark, gate)
 '''
 
@@ -180,8 +181,9 @@ class StuckTests(unittest.TestCase):
         jobs = []
         for _ in range(20):
             for _ in range(chance.randint(4, 9)):
-                block = chance.choice((0, 0, 0.01, 0.19, 0.2, 0.21, 0.25, 0.3, 0.4))
-                jobs.append(server.submit("beside", {"mark": [str(self.marks), str(len(jobs))], "block": block}))
+                how = chance.choice(("block", "block", "block", "nap"))
+                time = chance.choice((0, 0.01, 0.19, 0.2, 0.21, 0.25, 0.3, 0.4))
+                jobs.append(server.submit("beside", {"mark": [str(self.marks), str(len(jobs))], how: time}))
             # They come as those before them go, or nearly so.
             server.ask("POST", "/v1/run/sleep", {"seconds": chance.uniform(0.3, 0.9)})
         done = [server.wait(job) for job in jobs]
