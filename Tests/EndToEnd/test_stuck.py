@@ -141,7 +141,7 @@ class StuckTests(unittest.TestCase):
                 begun(server, stuck)
                 others = [self.submit(server, task, mark=str(number)) for number in range(5)]
                 for job in others[1:4]:
-                    self.assertEqual(server.ask("DELETE", f"/v1/jobs/{job}").status, 202)
+                    self.assertIn(server.ask("DELETE", f"/v1/jobs/{job}").status, (200, 202))
                 for job in others[1:4]:
                     done = server.wait(job)
                     self.assertEqual((done["state"], done["attempt"], done["cancel"]["how"]), ("cancelled", 0, "before-start"))
@@ -225,7 +225,7 @@ class StuckTests(unittest.TestCase):
         for job in stuck:
             begun(server, job)
         others = [server.submit("sleep", {"seconds": 0}, pool="process") for _ in range(12)]
-        self.assertEqual(server.ask("DELETE", f"/v1/jobs/{stuck[1]}").status, 202)
+        self.assertIn(server.ask("DELETE", f"/v1/jobs/{stuck[1]}").status, (200, 202))
         done = [server.wait(job) for job in others]
         self.assertEqual({(one["state"], one["attempt"]) for one in done}, {("succeeded", 1)})
         self.assertEqual(server.get(f"/v1/jobs/{stuck[0]}").json["state"], "running")
@@ -244,7 +244,7 @@ class StuckTests(unittest.TestCase):
             begun(server, stuck)
             marked = server.submit("work", {}, max_attempts=attempts)
             waiting, cancelled = server.submit("work", {}), server.submit("work", {})
-            self.assertEqual(server.ask("DELETE", f"/v1/jobs/{cancelled}").status, 202)
+            self.assertIn(server.ask("DELETE", f"/v1/jobs/{cancelled}").status, (200, 202))
             begun(server, marked)
             self.assertEqual(server.wait(cancelled)["state"], "cancelled")
             gate.touch()
