@@ -32,13 +32,13 @@ async def beside(mark: list = None, gate: str = None, block: float = 0, nap: flo
     return run(mark, gate)
 '''
 
-# Marks a call as begun as soon as that is taken back, and leaves it to others when it is told to.
+# Marks a call as begun before it has it, and leaves it to others when it comes.
 HESITANT = '''
 import json, mmap, os, socket, time
 
 channel = socket.socket(fileno=3)
 words = memoryview(mmap.mmap(int(os.environ["SPINDLE_STATE_FD"]), 36864))[:4096].cast("Q")
-BESIDE, HEEDS, WITHDRAWN_BESIDE = 3, 8, 10
+BESIDE, HEEDS = 3, 8
 words[HEEDS] = words[0] = 1
 
 def answer(id, **members):
@@ -57,8 +57,6 @@ for line in channel.makefile("rb"):
             continue
         words[BESIDE] = id
         if "gate" in given:
-            while words[WITHDRAWN_BESIDE] <= id:
-                time.sleep(0.001)
             left.add(id + 1)
             words[BESIDE] = id + 1
             while not os.path.exists(given["gate"]):
