@@ -124,7 +124,9 @@ final class Fleet {
         }
         guard let worker = idlest else {
             waiting.append(attempt)
-            return wake()
+            // Who starts already will take as many.
+            if waiting.count > starting { wake() }
+            return
         }
         // With work for more than those that are awake, one more is worth its start.
         if asleep > 0, load > 0 { wake() }

@@ -13,7 +13,7 @@ import Synchronization
 ///
 /// The system takes the lock back however the server ends, and the next one clears what nobody holds. Where somebody has
 /// removed it while the server lives, to clear up /tmp say, it is made again for the next child.
-// Guard: `place` by `lock`; all else never changes.
+// Guard: all that changes by `lock`; `isCleared` is atomic.
 package final class WorkDirectory: @unchecked Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
@@ -24,6 +24,8 @@ package final class WorkDirectory: @unchecked Sendable {
     private let lock = Lock()
     private var place: Place
     private var isRemoved = false
+    /// It was made again, and not yet what children that live on had in it.
+    private var owesChildren = false
     private let isCleared = Atomic(false)
 
     /// Makes it.
@@ -60,14 +62,18 @@ package final class WorkDirectory: @unchecked Sendable {
     var isGone: Bool {
         lock.withLock {
             var status = stat()
-            return !isRemoved && fstat(place.directory.number, &status) == 0 && status.st_nlink == 0
+            return !isRemoved
+                && (owesChildren || fstat(place.directory.number, &status) == 0 && status.st_nlink == 0)
         }
     }
 
     /// Makes it again, with those of these children that live on in what was removed.
     func restore(with children: [String]) throws(Failure) {
         try restore()
-        lock.withLock { for child in children { mkdirat(place.directory.number, child, 0o700) } }
+        lock.withLock {
+            owesChildren = false
+            for child in children { mkdirat(place.directory.number, child, 0o700) }
+        }
     }
 
     private func restore() throws(Failure) {
@@ -82,7 +88,10 @@ package final class WorkDirectory: @unchecked Sendable {
                 return .success(())
             }
             do throws(Failure) {
-                if let made = try Self.make(place.name, below: shelfPath) { place = made }
+                if let made = try Self.make(place.name, below: shelfPath) {
+                    place = made
+                    owesChildren = true
+                }
                 return .success(())
             } catch {
                 return .failure(error)

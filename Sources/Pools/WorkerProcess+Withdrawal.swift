@@ -38,15 +38,17 @@ final class Withdrawal {
 /// Between its mark and its look nothing is ordered; but no mark stays unseen for as long as we wait. So each call is begun
 /// there, or comes back: by what we see, or by what the worker says.
 extension WorkerProcess {
-    /// So long others wait for the call that runs in the line, or for the loop, in nanoseconds; who was taken back before waits
-    /// twice as long each time.
+    /// So long others wait for the call that runs in the line, or for the loop, in nanoseconds; for the loop, who was taken
+    /// back before waits twice as long each time.
     private static let patience: Int64 = 200_000_000
     /// From the word to the look, in nanoseconds: a mark is seen after less than a thousandth of that. And from a cancel to
     /// the word, for the worker may do without.
     private static let settlingTime: Int64 = 50_000_000
 
     /// Whether a concurrent call would begin here at once, as far as is known.
-    var hasRoomBeside: Bool { !loopIsStuck && !besideWithdrawal.isOpen && unsaidBeside.isEmpty }
+    var hasRoomBeside: Bool {
+        !loopIsStuck && !besideWithdrawal.isOpen && !unsaidBeside.contains { concurrent[$0.id] === $0 }
+    }
 
     /// All of one kind that have not begun: the mark of one that was not meant would be one of those before it.
     private func withdraw(beside: Bool) {
@@ -69,7 +71,7 @@ extension WorkerProcess {
         }
         // Who was taken back before waits longer, and with it those behind it.
         guard let oldest = unsaidBeside.first(where: { concurrent[$0.id] === $0 }),
-            now - oldest.started > Self.patience << Int64(min(oldest.attempt.hops, 20))
+            now - oldest.started > Self.patience << Int64(min(oldest.attempt.hops, 6))
         else { return }
         loopIsStuck = true
         if hasRoomElsewhere() { withdraw(beside: true) }

@@ -379,7 +379,7 @@ final class WorkerProcess {
             line.removeAll { $0 === call }
             if line.isEmpty { lineWithdrawal.close() }
         }
-        if call.wasCancelled, !line.contains(where: \.costsWorker), !concurrent.values.contains(where: \.costsWorker) {
+        if call.costsWorker, !line.contains(where: \.costsWorker), !concurrent.values.contains(where: \.costsWorker) {
             child.keepGoing()
         }
     }
