@@ -119,7 +119,7 @@ final class Fleet {
             let held = isConcurrent ? worker.concurrent.count : worker.line.count
             guard isConcurrent ? takesBeside(worker) : held < room && (held == 0 || worker.takesMore) else { continue }
             // Behind a loop that does not move only where there is no other place.
-            let rank = isConcurrent && worker.loopIsStuck ? held + concurrency : held
+            let rank = worker.loopIsStuck ? held + concurrency : held
             if rank < load { (idlest, load) = (worker, rank) }
         }
         guard let worker = idlest else {
@@ -249,11 +249,11 @@ final class Fleet {
     func inspect() {
         let now = monotonicNanoseconds()
         for worker in live.values where worker.isReady && !worker.hasEnded {
-            worker.attend(at: now) {
+            worker.attend(at: now) { beside in
                 asleep > 0
                     || live.values.contains {
-                        $0 !== worker && $0.isReady && !$0.hasEnded && !isLeaving($0) && takesBeside($0)
-                            && $0.hasRoomBeside
+                        $0 !== worker && $0.isReady && !$0.hasEnded && !isLeaving($0)
+                            && (beside ? takesBeside($0) && $0.hasRoomBeside : $0.hasRoomInLine)
                     }
             }
         }

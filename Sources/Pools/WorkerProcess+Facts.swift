@@ -7,10 +7,20 @@ extension WorkerProcess {
     /// Whether it says which calls have begun. Then some may wait in its pipe.
     var speaks: Bool { state?.isSpoken ?? false }
 
-    func say(_ call: WorkerCall, at time: Int64) {
+    func say(_ call: WorkerCall) {
         call.isSaidToHaveBegun = true
-        call.started = time == 0 ? monotonicNanoseconds() : time
+        call.started = beginning(of: call)
         tell(.began(call.attempt.id, worker: name, at: call.started))
+    }
+
+    /// When it has begun, as exactly as can be told: not before we last saw that it had not.
+    private func beginning(of call: WorkerCall) -> Int64 {
+        let earliest = max(call.started, unbegunAt)
+        // Whatever it writes there: not before it was given the call, and not in the future.
+        if let state, speaks, !call.isConcurrent, state.said.begun == call.id {
+            return min(max(Int64(clamping: state[.since]), earliest), monotonicNanoseconds())
+        }
+        return earliest == 0 ? monotonicNanoseconds() : earliest
     }
 
     func hasBegun(_ call: WorkerCall) -> Bool {
@@ -20,20 +30,15 @@ extension WorkerProcess {
 
     func tellWhatHasBegun() {
         guard let state, line.contains(where: { !$0.isSaidToHaveBegun }) || !unsaidBeside.isEmpty else { return }
+        // Before it is read: what has not begun by that has not begun now.
+        let now = monotonicNanoseconds()
         let said = state.said
-        for call in line where !call.isSaidToHaveBegun && call.id <= said.begun {
-            guard call.id == said.begun else {
-                say(call, at: call.started)
-                continue
-            }
-            // Whatever it writes there: not before it was given the call, and not in the future.
-            say(call, at: min(max(Int64(clamping: state[.since]), call.started), monotonicNanoseconds()))
-        }
+        for call in line where !call.isSaidToHaveBegun && call.id <= said.begun { say(call) }
         let begun = unsaidBeside.prefix { $0.id <= said.besideBegun }
-        guard !begun.isEmpty else { return }
-        loopIsStuck = false
-        for call in begun where !call.isSaidToHaveBegun && concurrent[call.id] === call { say(call, at: call.started) }
+        if !begun.isEmpty { loopIsStuck = false }
+        for call in begun where !call.isSaidToHaveBegun && concurrent[call.id] === call { say(call) }
         unsaidBeside.removeFirst(begun.count)
+        unbegunAt = now
     }
 
     /// Looks what has begun, and collects answers that lie in the outbox since the last look: a call that hangs keeps them
@@ -102,7 +107,7 @@ extension WorkerProcess {
         let id = call.attempt.id
         switch fate {
         case .killer, .bystander:
-            if !call.isSaidToHaveBegun { say(call, at: call.started) }
+            if !call.isSaidToHaveBegun { say(call) }
             tell(.ended(id, end(of: call, exit, why, isBystander: fate == .bystander)))
         case .returned, .suspect:
             if call.wasCancelled { return tell(.ended(id, AttemptResult(.stopped(.beforeStart)))) }

@@ -45,7 +45,9 @@ extension WorkerProcess {
     /// the word, for the worker may do without.
     private static let settlingTime: Int64 = 50_000_000
 
-    /// Whether a concurrent call would begin here at once, as far as is known.
+    /// Whether a call of the line would begin here at once, as far as is known.
+    var hasRoomInLine: Bool { line.isEmpty && !loopIsStuck }
+    /// The same of a concurrent call.
     var hasRoomBeside: Bool {
         !loopIsStuck && !besideWithdrawal.isOpen && !unsaidBeside.contains { concurrent[$0.id] === $0 }
     }
@@ -59,8 +61,8 @@ extension WorkerProcess {
 
     /// Looks what waits for too long, and what has become of what was taken back. Called now and then.
     ///
-    /// - Parameter hasRoomElsewhere: Whether a concurrent call would begin in another worker.
-    func attend(at now: Int64, hasRoomElsewhere: () -> Bool) {
+    /// - Parameter hasRoomElsewhere: Whether a call, a concurrent one or another, would begin in another worker.
+    func attend(at now: Int64, hasRoomElsewhere: (_ beside: Bool) -> Bool) {
         guard canWithdraw else { return }
         settle(lineWithdrawal, of: line, at: now)
         settle(besideWithdrawal, of: unsaidBeside, at: now)
@@ -70,11 +72,18 @@ extension WorkerProcess {
             if line.last?.isSaidToHaveBegun == false { withdraw(beside: false) }
         }
         // Who was taken back before waits longer, and with it those behind it.
-        guard let oldest = unsaidBeside.first(where: { concurrent[$0.id] === $0 }),
-            now - oldest.started > Self.patience << Int64(min(oldest.attempt.hops, 6))
-        else { return }
-        loopIsStuck = true
-        if hasRoomElsewhere() { withdraw(beside: true) }
+        func isOverdue(_ call: WorkerCall) -> Bool {
+            now - call.started > Self.patience << Int64(min(call.attempt.hops, 6))
+        }
+        if let oldest = unsaidBeside.first(where: { concurrent[$0.id] === $0 }), isOverdue(oldest) {
+            loopIsStuck = true
+            if hasRoomElsewhere(true) { withdraw(beside: true) }
+        }
+        // The loop that does not move is the one that reads what the line gets.
+        if let first = line.first, !first.isSaidToHaveBegun, !concurrent.isEmpty, isOverdue(first) {
+            loopIsStuck = true
+            if hasRoomElsewhere(false) { withdraw(beside: false) }
+        }
     }
 
     private func settle(_ withdrawal: Withdrawal, of calls: [WorkerCall], at now: Int64) {
@@ -89,9 +98,9 @@ extension WorkerProcess {
         guard !undecided.isEmpty else { return }
         undecided.removeAll { call in
             guard concurrent[call.id] === call || line.contains(where: { $0 === call }) else { return true }
-            guard hasBegun(call) || call === line.first else { return false }
-            // In the line it costs the worker from its turn on.
-            if call.isConcurrent { endWorker(for: call) }
+            guard hasBegun(call) || call === line.first && concurrent.isEmpty else { return false }
+            // Further behind in the line it costs the worker from its turn on.
+            if !call.costsWorker, call.isConcurrent || call === line.first { endWorker(for: call) }
             return true
         }
         for call in undecided where now - call.cancelledAt >= Self.settlingTime {

@@ -53,6 +53,8 @@ final class WorkerProcess {
     var concurrent: [Int: WorkerCall] = [:]
     /// Concurrent calls of which nobody has said that they have begun, in order.
     var unsaidBeside: [WorkerCall] = []
+    /// When all that is not said to have begun had not, in nanoseconds.
+    var unbegunAt: Int64 = 0
     let state: WorkerState?
     /// Whether calls that have not begun can be taken back.
     private(set) var canWithdraw = false
@@ -170,7 +172,7 @@ final class WorkerProcess {
         }
         output.began(call.id)
         if call.isConcurrent || line.count == 1 { call.started = monotonicNanoseconds() }
-        if !speaks { say(call, at: call.started) }
+        if !speaks { say(call) }
         WorkerProtocol.appendRun(id: call.id, attempt, directory: directory, to: &out)
         return wasFlushed
     }
@@ -188,7 +190,7 @@ final class WorkerProcess {
         // One that stands still hears nothing; when it goes on, it is there.
         hold(false)
         // One that still waits in the pipe must not cost those that run their lives.
-        if canWithdraw, !hasBegun(call), call !== line.first {
+        if canWithdraw, !hasBegun(call), call !== line.first || !concurrent.isEmpty {
             undecided.append(call)
         } else if call.isConcurrent || call === line.first {
             endWorker(for: call)
@@ -315,7 +317,7 @@ final class WorkerProcess {
         if !call.isSaidToHaveBegun {
             // What was printed before it began is not its own.
             guard hasBegun(call) else { return nil }
-            say(call, at: call.started)
+            say(call)
         }
         return call
     }
@@ -334,7 +336,7 @@ final class WorkerProcess {
         guard let file else { return ended(call, AttemptResult(result: value, of: call.attempt.task), usage) }
         let carrier = ResultCarrier(ResultFile(file, below: directory))
         let task = call.attempt.task
-        if !call.isSaidToHaveBegun { say(call, at: call.started) }
+        if !call.isSaidToHaveBegun { say(call) }
         let used = answered(call, usage)
         reading += 1
         spawner.results.run(on: loop) {
@@ -350,7 +352,7 @@ final class WorkerProcess {
     }
 
     func ended(_ call: WorkerCall, _ result: AttemptResult, _ usage: JSONValue?) {
-        if !call.isSaidToHaveBegun, result.end != .stopped(.beforeStart) { say(call, at: call.started) }
+        if !call.isSaidToHaveBegun, result.end != .stopped(.beforeStart) { say(call) }
         var result = result
         result.usage = answered(call, usage)
         tell(.ended(call.attempt.id, result))
@@ -392,7 +394,7 @@ final class WorkerProcess {
     func turnComes(at now: Int64) {
         guard let next = line.first else { return }
         if next.started == 0 { next.started = now }
-        if next.wasCancelled, !next.costsWorker {
+        if next.wasCancelled, !next.costsWorker, !undecided.contains(where: { $0 === next }) {
             next.grace = .seconds(5)
             endWorker(for: next)
         }

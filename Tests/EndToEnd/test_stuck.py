@@ -211,6 +211,43 @@ class StuckTests(unittest.TestCase):
                 self.assertEqual(sorted(self.ran()), ["first"] * 20 + ["last"] * 20)
                 self.assertEqual(self.workers(server), before)
 
+    def test_a_function_behind_a_loop_that_does_not_move_runs_elsewhere(self):
+        server = self.serve(2, "beside")
+        before = self.workers(server)
+        gates = [self.gate(), self.gate()]
+        # One has its loop blocked, the other its line: what comes now waits for the one or the other.
+        stuck = [self.submit(server, task, gate=gate) for task, gate in zip(("beside", "inline"), gates)]
+        for job in stuck:
+            begun(server, job)
+        others = [self.submit(server, "inline", mark=str(number)) for number in range(4)]
+        gates[1].touch()
+        self.all_succeed(server, (stuck[1], *others))
+        self.assertEqual(sorted(self.ran()), ["0", "1", "2", "3"])
+        self.assertEqual(server.get(f"/v1/jobs/{stuck[0]}").json["state"], "running")
+        gates[0].touch()
+        self.all_succeed(server, [stuck[0]])
+        self.assertEqual(self.workers(server), before)
+
+    def test_what_waits_behind_a_loop_is_cancelled_without_it_and_has_all_its_time_when_it_begins(self):
+        server = self.serve(1, "beside")
+        before = self.workers(server)
+        gate = self.gate()
+        stuck = self.submit(server, "beside", gate=gate)
+        begun(server, stuck)
+        for task in ("inline", "beside"):
+            job = self.submit(server, task, mark="never")
+            done = server.ask("POST", f"/v1/jobs/{job}/cancel", {"grace": "0ms"}, {"Prefer": "wait=20"}).json
+            self.assertEqual((done["state"], done["attempt"], done["cancel"]["how"]), ("cancelled", 0, "before-start"))
+        waiting = [server.submit(task, {"mark": [str(self.marks), task]}, timeout="800ms") for task in ("inline", "beside")]
+        # Longer than that they wait.
+        server.ask("POST", "/v1/run/sleep", {"seconds": 1})
+        gate.touch()
+        self.all_succeed(server, (stuck, *waiting))
+        self.assertEqual(sorted(self.ran()), ["beside", "inline"])
+        for job in waiting:
+            self.assertLess(server.get(f"/v1/jobs/{job}").json["usage"]["wall_seconds"], 0.8)
+        self.assertEqual(self.workers(server), before)
+
     def test_workers_of_our_own_give_back_what_they_have_not_begun(self):
         server = Server("--processes", "2", "--threads", "1")
         self.addCleanup(server.stop)
