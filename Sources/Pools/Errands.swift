@@ -11,6 +11,7 @@ package final class Errands: @unchecked Sendable {
     private let lock = Lock()
     private let arrived = Condition()
     private var waiting: Deque<@Sendable () -> Void> = []
+
     /// - Parameter name: Of the threads, at most 15 bytes.
     package init(_ name: String, threads: Int = 1) {
         for _ in 0..<threads {

@@ -353,7 +353,7 @@ package final class ProcessPool: Pool {
         if let work = options.work, work.isGone {
             let directories = running.flatMap(\.live.values).map(\.directory)
             // Where that cannot be, the next child says why.
-            try? work.restore(with: directories.compactMap { $0.parts(at: "/").last.map(String.init) })
+            try? work.restore(with: directories.compactMap { $0.cut(atLast: "/").map { String($0.after) } })
         }
         let isBusy = !commands.isEmpty || running.contains(where: \.isBusy)
         // And once after the last attempt, for what it may have left in its worker's memory.

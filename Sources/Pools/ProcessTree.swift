@@ -108,8 +108,17 @@ struct ProcessTree {
     ///
     /// Of another user's process, or of one that has ended, nothing can be read.
     static func carries(_ pid: pid_t, _ variable: String) -> Bool {
-        guard let environment = contents(of: "/proc/\(pid)/environ", limit: 256 << 10) else { return false }
-        return environment.parts(at: "\0").contains { $0.utf8.elementsEqual(variable.utf8) }
+        environment(of: pid).contains { $0.utf8.elementsEqual(variable.utf8) }
+    }
+
+    /// What `name` is for a process, by its environment as above.
+    static func variable(_ name: String, of pid: pid_t) -> String? {
+        environment(of: pid).first { $0.begins(with: name + "=") }
+            .flatMap { $0.cut(at: "=") }.map { String($0.after) }
+    }
+
+    private static func environment(of pid: pid_t) -> [Substring] {
+        contents(of: "/proc/\(pid)/environ", limit: 256 << 10)?.parts(at: "\0") ?? []
     }
 
     /// - Parameter limit: Bytes read at most.

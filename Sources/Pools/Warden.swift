@@ -162,14 +162,14 @@ final class Warden: @unchecked Sendable {
         let orphans = tree.descendants(of: getpid(), notBelow: Set(watched.keys))
         guard !orphans.isEmpty else { return [:] }
         let branded = Dictionary(watched.map { ($1.mark.brand, $0) }, uniquingKeysWith: { first, _ in first })
+        let marked = Dictionary(watched.map { ($1.mark.value, $0) }, uniquingKeysWith: { first, _ in first })
         var found: [pid_t: [ProcessTree.Member]] = [:]
         for orphan in orphans {
-            let brand = ProcessTree.brand(of: orphan.pid)
             let owner =
                 watched[orphan.session] != nil
                 ? orphan.session
-                : brand.flatMap { branded[$0] }
-                    ?? watched.first { $1.mark.isOn(orphan.pid, branded: brand) }?.key
+                : ProcessTree.brand(of: orphan.pid).flatMap { branded[$0] }
+                    ?? ProcessTree.variable(Mark.name, of: orphan.pid).flatMap { marked[$0] }
             if let owner { found[owner, default: []].append(orphan) }
         }
         return found

@@ -125,20 +125,23 @@ extension WorkerProcess {
 
     /// Lets go of calls that have not begun here and never will.
     private func giveBack(_ calls: [WorkerCall]) {
-        var attempts: [Attempt] = []
-        for call in calls where !call.isConcurrent || concurrent[call.id] === call {
+        let calls = calls.filter { !$0.isConcurrent || concurrent[$0.id] === $0 }
+        for call in calls {
             takeOut(call)
             // Whatever this worker says of later ones.
             call.attempt.cell.keep()
-            if call.wasCancelled {
-                tell(.ended(call.attempt.id, AttemptResult(.stopped(.beforeStart))))
-            } else {
-                attempts.append(call.attempt)
-                attempts[attempts.count - 1].hops += 1
-            }
         }
         unsaidBeside.removeAll { concurrent[$0.id] !== $0 }
+        let attempts = calls.filter { !$0.wasCancelled }.map { call in
+            var attempt = call.attempt
+            attempt.hops += 1
+            return attempt
+        }
         if !attempts.isEmpty { onChange(self, .gaveBack(attempts)) }
+        // After that: an end may bring others, which are behind those.
+        for call in calls where call.wasCancelled {
+            tell(.ended(call.attempt.id, AttemptResult(.stopped(.beforeStart))))
+        }
         turnComes(at: monotonicNanoseconds())
         leaveWhenIdle()
     }
